@@ -1,0 +1,254 @@
+"""Readers of table files, one function per format, each giving the same `Table`.
+
+A reader finds the arrays or columns and complains if they are missing, of the wrong kind or
+unreadable; what the numbers may be is checked by `samebits.train.data`.
+"""
+
+import importlib
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from samebits import errors
+
+__all__ = ["READERS", "Request", "Table"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to read: feature names (None: all), the label and if it must exist, the ROOT tree."""
+
+    features: Sequence[str] | None
+    label: str
+    label_needed: bool
+    tree: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """What a file holds: numeric features, their names, and labels of any kind where asked for."""
+
+    features: Array
+    feature_names: tuple[str, ...]
+    labels: Array | None
+    class_names: tuple[str, ...] | None
+
+
+def read_npz(path: Path, request: Request) -> Table:
+    """The arrays of a NumPy archive; pickled objects are never loaded."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                _refuse_unreadable(path, ".npz")
+            return _from_arrays(path, request, list(archive.files), archive.__getitem__)
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, KeyError) as error:
+        if "allow_pickle" in str(error) and zipfile.is_zipfile(path):
+            raise errors.DataError(
+                f"{path}: holds an array of Python objects, which only unsafe pickle can read; "
+                "save plain numbers and strings"
+            ) from error
+        _refuse_unreadable(path, ".npz", error)
+
+
+def read_hdf5(path: Path, request: Request) -> Table:
+    """The datasets of an HDF5 file; names with slashes reach into groups."""
+    h5py = _tool("h5py", path)
+    try:
+        with h5py.File(path, "r") as file:
+            names: list[str] = []
+            file.visititems(
+                lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
+            )
+
+            def read(name: str) -> Array:
+                dataset = file[name]
+                if h5py.check_string_dtype(dataset.dtype) is not None:
+                    dataset = dataset.asstr()
+                return np.asarray(dataset[()])
+
+            return _from_arrays(path, request, names, read)
+    except (OSError, RuntimeError, KeyError) as error:
+        _refuse_unreadable(path, ".h5", error)
+
+
+def read_parquet(path: Path, request: Request) -> Table:
+    """The columns of a Parquet file."""
+    arrow = _tool("pyarrow", path)
+    parquet = _tool("pyarrow.parquet", path)
+    kinds = arrow.types
+    try:
+        file = parquet.ParquetFile(path)
+        numeric = {
+            field.name: bool(
+                kinds.is_integer(field.type)
+                or kinds.is_floating(field.type)
+                or kinds.is_boolean(field.type)
+            )
+            for field in file.schema_arrow
+        }
+
+        def read(names: Sequence[str]) -> Mapping[str, Array]:
+            table = file.read(columns=list(dict.fromkeys(names)))
+            return {
+                name: table.column(name).combine_chunks().to_numpy(zero_copy_only=False)
+                for name in table.column_names
+            }
+
+        return _from_columns(path, request, numeric, read)
+    except (arrow.ArrowException, OSError) as error:
+        _refuse_unreadable(path, ".parquet", error)
+
+
+def read_root(path: Path, request: Request) -> Table:
+    """The flat branches of a TTree, or the flat fields of an RNTuple, of a ROOT file."""
+    uproot = _tool("uproot", path)
+    try:
+        with uproot.open(path) as file:
+            kinds = {
+                name.split(";")[0]: kind
+                for name, kind in file.classnames().items()
+                if kind in ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple")
+            }
+            tree = file[_choose_tree(path, request.tree, list(kinds))]
+            numeric = {name: _is_flat_number(tree[name]) for name in tree.keys(recursive=False)}
+
+            def read(names: Sequence[str]) -> Mapping[str, Array]:
+                return {name: np.asarray(tree[name].array(library="np")) for name in names}
+
+            return _from_columns(path, request, numeric, read)
+    except errors.SamebitsError:
+        raise
+    except Exception as error:  # uproot's decoders fail in any way on damaged bytes
+        _refuse_unreadable(path, ".root", error)
+
+
+READERS: dict[str, Callable[[Path, Request], Table]] = {
+    ".npz": read_npz,
+    ".h5": read_hdf5,
+    ".hdf5": read_hdf5,
+    ".parquet": read_parquet,
+    ".root": read_root,
+}
+
+
+def _tool(module: str, path: Path) -> ModuleType:
+    """The imported package that reads this kind of file."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.split(".")[0]
+        raise errors.MissingToolError(
+            f"{path}: reading {path.suffix} files needs the package {package}, which is not "
+            'installed; run: pip install "samebits[hep]"'
+        ) from error
+
+
+def _refuse_unreadable(path: Path, kind: str, cause: Exception | None = None) -> NoReturn:
+    raise errors.DataError(
+        f"{path}: cannot be read as a {kind} file; it is truncated, damaged or of another type"
+    ) from cause
+
+
+def _refuse_missing(path: Path, kind: str, missing: Iterable[str], present: Iterable[str]) -> None:
+    """Raises `DataError` naming what is missing and what is there, if anything is missing."""
+    lacking = list(missing)
+    if lacking:
+        raise errors.DataError(
+            f"{path}: has no {kind} {', '.join(lacking)}; it has: {', '.join(present) or 'none'}"
+        )
+
+
+def _from_arrays(
+    path: Path, request: Request, present: Sequence[str], read: Callable[[str], Array]
+) -> Table:
+    """The table from the arrays `features`, the label, `feature_names` and `class_names`."""
+    needed = ["features", *([request.label] if request.label_needed else [])]
+    _refuse_missing(path, "array", [name for name in needed if name not in present], present)
+    values = read("features")
+    if values.dtype.kind not in "biuf":
+        raise errors.DataError(
+            f"{path}: the array features holds {values.dtype}, wanted real numbers"
+        )
+    if "feature_names" in present:
+        names = _texts(read("feature_names"))
+    else:
+        names = tuple(f"x{i}" for i in range(values.shape[1] if values.ndim == 2 else 0))
+    if request.features is not None and values.ndim == 2 and values.shape[1] == len(names):
+        unknown = [name for name in request.features if name not in names]
+        _refuse_missing(path, "feature", unknown, names)
+        values = values[:, [names.index(name) for name in request.features]]
+        names = tuple(request.features)
+    labels = class_names = None
+    if request.label_needed:
+        labels = _as_plain(read(request.label))
+        class_names = _texts(read("class_names")) if "class_names" in present else None
+    return Table(values, names, labels, class_names)
+
+
+def _from_columns(
+    path: Path,
+    request: Request,
+    numeric: Mapping[str, bool],
+    read: Callable[[Sequence[str]], Mapping[str, Array]],
+) -> Table:
+    """The table from one column per feature and one for the label; `numeric` lists all columns."""
+    if request.features is None:
+        names = [name for name in numeric if numeric[name] and name != request.label]
+    else:
+        names = list(request.features)
+    needed = [*names, *([request.label] if request.label_needed else [])]
+    _refuse_missing(path, "column", [name for name in needed if name not in numeric], numeric)
+    other = [name for name in names if not numeric[name]]
+    if other:
+        raise errors.DataError(
+            f"{path}: the columns {', '.join(other)} are not single numbers per event; choose "
+            f"among: {', '.join(name for name in numeric if numeric[name]) or 'none'}"
+        )
+    columns = read(needed)
+    values = np.stack([columns[name] for name in names], axis=1) if names else np.empty((0, 0))
+    labels = _as_plain(columns[request.label]) if request.label_needed else None
+    return Table(values, tuple(names), labels, None)
+
+
+def _as_plain(labels: Array) -> Array:
+    """Labels as they are, but strings in one NumPy string array."""
+    if labels.dtype.kind in "OS" and all(isinstance(item, str | bytes) for item in labels.flat):
+        return np.array(_texts(labels))
+    return labels
+
+
+def _texts(values: Array) -> tuple[str, ...]:
+    """Strings from an array of strings or bytes."""
+    return tuple(
+        item.decode() if isinstance(item, bytes) else str(item) for item in values.ravel().tolist()
+    )
+
+
+def _choose_tree(path: Path, wanted: str | None, present: Sequence[str]) -> str:
+    """The wanted tree if it is there, or the only one."""
+    if not present:
+        raise errors.DataError(f"{path}: holds no TTree or RNTuple")
+    if wanted is None and len(present) > 1:
+        raise errors.DataError(f"{path}: holds several trees; choose one of: {', '.join(present)}")
+    if wanted is not None:
+        _refuse_missing(path, "tree", [wanted] if wanted not in present else [], present)
+    return wanted or present[0]
+
+
+def _is_flat_number(branch: Any) -> bool:
+    """True if the branch of a TTree or field of an RNTuple holds one number per event."""
+    numbers = ("bool", "float", "double", "char", "short", "int", "long", "Bool_t", "Char_t")
+    sized = tuple(f"std::{sign}int{bits}_t" for sign in ("", "u") for bits in (8, 16, 32, 64))
+    root = ("Float_t", "Double_t", "Short_t", "Int_t", "Long_t", "Long64_t", "int64_t")
+    known = {*numbers, *root, *(name.removeprefix("std::") for name in sized), *sized}
+    known |= {f"unsigned {name}" for name in numbers} | {f"U{name}" for name in root}
+    return str(branch.typename) in known | {"UChar_t", "long long", "unsigned long long"}
