@@ -1,0 +1,17 @@
+"""Passes: functions from graph to graph that change no bit, and the range analysis they rest on."""
+
+from __future__ import annotations
+
+from ..ir import Graph
+from .accumulators import open_accumulators
+from .bounds import bound_casts
+from .ranges import propagate_ranges
+from .rewrite import Rewriter
+
+__all__ = ["Rewriter", "bound_casts", "open_accumulators", "propagate_ranges", "simplify"]
+
+
+def simplify(graph: Graph) -> Graph:
+    """The same function with as few and as cheap operations as the proofs allow."""
+    graph = open_accumulators(graph, propagate_ranges(graph))
+    return bound_casts(graph, propagate_ranges(graph))

@@ -1,0 +1,119 @@
+"""`GraphBuilder`: writes a fixed-point graph operation by operation, checking every rule on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from samebits import errors
+
+from .ir import Attr, Format, Graph, Layer, Node, Tensor
+from .ops import operation
+
+__all__ = ["GraphBuilder"]
+
+
+class GraphBuilder:
+    """Collects tensors and nodes; `graph()` freezes them.
+
+    >>> from samebits.compile.ir import Format
+    >>> build = GraphBuilder()
+    >>> x = build.input("x", (2,), Format(True, 8, 4))
+    >>> y = build.apply("add", x, build.integers([16, 32], Format(False, 6, 2)))
+    >>> str(y.format)
+    'ap_fixed<9,5,TRN,WRAP>'
+    """
+
+    def __init__(self) -> None:
+        self._inputs: list[str] = []
+        self._nodes: list[Node] = []
+        self._tensors: dict[str, Tensor] = {}
+        self._constants: dict[str, Any] = {}
+        self._layers: list[Layer] = []
+        self.scope = ""
+
+    def _name(self, stem: str) -> str:
+        stem = f"{self.scope}/{stem}" if self.scope else stem
+        name, count = stem, 1
+        while name in self._tensors:
+            count += 1
+            name = f"{stem}_{count}"
+        return name
+
+    def input(self, name: str, shape: tuple[int, ...], fmt: Format) -> Tensor:
+        """A tensor that the user feeds."""
+        tensor = Tensor(name, shape, fmt)
+        self._tensors[name] = tensor
+        self._inputs.append(name)
+        return tensor
+
+    def integers(self, mantissas: Any, fmt: Format, name: str = "constant") -> Tensor:
+        """A constant tensor from its mantissas.
+
+        Raises:
+            FormatError: a mantissa that the format cannot hold.
+        """
+        exact = np.asarray(mantissas)
+        if exact.dtype != object or all(-(1 << 63) <= int(value) < 1 << 63 for value in exact.flat):
+            exact = exact.astype(np.int64)
+        low, high = fmt.min_mantissa, fmt.max_mantissa
+        if exact.size and not (low <= int(exact.min()) and int(exact.max()) <= high):
+            raise errors.FormatError(
+                f"constant {name}: mantissas {exact.min()} .. {exact.max()} do not fit {fmt}"
+            )
+        tensor = Tensor(self._name(name), exact.shape, fmt)
+        self._tensors[tensor.name] = tensor
+        self._constants[tensor.name] = exact
+        return tensor
+
+    def number(self, mantissa: int, like: Tensor, fmt: Format, name: str = "constant") -> Tensor:
+        """One number as a constant that broadcasts against `like`."""
+        return self.integers(np.full((1,) * len(like.shape), mantissa, dtype=object), fmt, name)
+
+    def apply(self, op: str, *inputs: Tensor, name: str | None = None, **attrs: Attr) -> Tensor:
+        """The output of an operation on these tensors.
+
+        Raises:
+            FormatError: wrong number of inputs, attributes, shapes or formats.
+        """
+        rules = operation(op)
+        if not rules.arity[0] <= len(inputs) <= rules.arity[1]:
+            raise errors.FormatError(f"{op}: takes {rules.arity} inputs, got {len(inputs)}")
+        if attrs.keys() != rules.attributes.keys():
+            raise errors.FormatError(
+                f"{op}: takes attributes {sorted(rules.attributes)}, got {sorted(attrs)}"
+            )
+        for key, value in attrs.items():
+            if not isinstance(value, rules.attributes[key]):
+                raise errors.FormatError(f"{op}: attribute {key} cannot be {value!r}")
+        shape, fmt = rules.shape(inputs, attrs), rules.format(inputs, attrs)
+        tensor = Tensor(self._name(name or op), shape, fmt)
+        self._tensors[tensor.name] = tensor
+        self._nodes.append(Node(op, tuple(x.name for x in inputs), tensor.name, attrs))
+        return tensor
+
+    def cast(self, x: Tensor, fmt: Format, name: str | None = None) -> Tensor:
+        """x cast to a format."""
+        return self.apply("cast", x, name=name, format=fmt, bounded=0)
+
+    def reshape(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """x under another shape; itself if it has it already."""
+        return x if x.shape == shape else self.apply("reshape", x, shape=shape)
+
+    def layer(
+        self, name: str, kind: str, tensor: Tensor, weights: tuple[int, int] = (0, 0)
+    ) -> None:
+        """Remembers which tensor an hls4ml layer made."""
+        self._layers.append(Layer(name, kind, tensor.name, weights))
+
+    def graph(self, outputs: tuple[str, ...]) -> Graph:
+        """The finished graph."""
+        return Graph(
+            inputs=tuple(self._inputs),
+            outputs=outputs,
+            nodes=tuple(self._nodes),
+            tensors=dict(self._tensors),
+            constants=dict(self._constants),
+            layers=tuple(self._layers),
+        )

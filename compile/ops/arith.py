@@ -1,0 +1,201 @@
+"""Exact integer arithmetic on every carrier: floats that hold integers, int64, Python integers.
+
+The callers guarantee by range analysis that no intermediate value leaves the carrier's exact range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from samebits import errors
+
+from ..ir import Format, Interval, Overflow, Rounding, Tensor
+from .base import Array, Site
+
+__all__ = [
+    "axis_of",
+    "broadcast_shape",
+    "cast_mantissas",
+    "common_format",
+    "is_float",
+    "overflow",
+    "overflow_peak",
+    "rescale",
+    "rescale_peak",
+    "result_peak",
+    "round_shift",
+    "scale_up",
+    "to_common",
+]
+
+_INT64_SHIFT_LIMIT = 63  # shifting an int64 by more is undefined; by 63 leaves the sign
+_FLOAT_SHIFT_LIMIT = 60  # any float carrier's integer is far below half of 2**60: the rest is zero
+
+
+def is_float(values: Array) -> bool:
+    """True for float carriers."""
+    return values.dtype.kind == "f"
+
+
+def scale_up(values: Array, bits: int) -> Array:
+    """values x 2**bits, bits >= 0."""
+    if bits == 0:
+        return values
+    if is_float(values):
+        return values * values.dtype.type(2.0**bits)
+    return values * (1 << bits)
+
+
+def round_shift(values: Array, bits: int, rounding: Rounding) -> Array:
+    """values / 2**bits rounded to an integer, bits > 0."""
+    if is_float(values):
+        return _round_float(values, bits, rounding)
+    if values.dtype != object and bits > _INT64_SHIFT_LIMIT - 1:
+        values = values.astype(object)
+        return _round_integer(values, bits, rounding).astype(np.int64)
+    return _round_integer(values, bits, rounding)
+
+
+def _round_float(values: Array, bits: int, rounding: Rounding) -> Array:
+    bits = min(bits, _FLOAT_SHIFT_LIMIT)
+    scaled = values * values.dtype.type(2.0**-bits)
+    half = scaled.dtype.type(0.5)
+    match rounding:
+        case Rounding.TRN:
+            return np.floor(scaled, out=scaled)
+        case Rounding.TRN_ZERO:
+            return np.trunc(scaled, out=scaled)
+        case Rounding.RND_CONV:
+            return np.rint(scaled, out=scaled)
+        case Rounding.RND:
+            scaled += half
+            return np.floor(scaled, out=scaled)
+        case Rounding.RND_MIN_INF:
+            scaled -= half
+            return np.ceil(scaled, out=scaled)
+        case Rounding.RND_INF:
+            return np.copysign(np.floor(np.abs(scaled) + half), scaled)
+        case Rounding.RND_ZERO:
+            return np.copysign(np.ceil(np.abs(scaled) - half), scaled)
+
+
+def _round_integer(values: Array, bits: int, rounding: Rounding) -> Array:
+    half = 1 << (bits - 1)
+    negative = values < 0
+    match rounding:
+        case Rounding.TRN:
+            return values >> bits
+        case Rounding.TRN_ZERO:
+            return (values + negative * ((1 << bits) - 1)) >> bits
+        case Rounding.RND:
+            return (values + half) >> bits
+        case Rounding.RND_MIN_INF:
+            return (values + (half - 1)) >> bits
+        case Rounding.RND_INF:
+            return (values + half - negative * 1) >> bits
+        case Rounding.RND_ZERO:
+            return (values + (half - 1) + negative * 1) >> bits
+        case Rounding.RND_CONV:
+            floor = values >> bits
+            return (values + (half - 1) + (floor & 1)) >> bits
+
+
+def overflow(values: Array, fmt: Format) -> Array:
+    """Integers brought into the format's range by its overflow mode."""
+    low, high = fmt.min_mantissa, fmt.max_mantissa
+    kind = values.dtype.type if values.dtype != object else int
+    match fmt.overflow:
+        case Overflow.WRAP:
+            if fmt.width == 0:
+                return values * 0
+            if is_float(values):
+                turns = (values - kind(low)) * kind(2.0**-fmt.width)
+                np.floor(turns, out=turns)
+                turns *= kind(2.0**fmt.width)
+                return np.subtract(values, turns, out=turns)
+            return ((values - low) & ((1 << fmt.width) - 1)) + low
+        case Overflow.SAT:
+            return np.minimum(np.maximum(values, kind(low)), kind(high))
+        case Overflow.SAT_SYM:
+            low = -high if fmt.signed else 0
+            return np.minimum(np.maximum(values, kind(low)), kind(high))
+        case Overflow.SAT_ZERO:
+            return np.where((values < low) | (values > high), kind(0), values)
+
+
+def cast_mantissas(values: Array, source: Format, target: Format) -> Array:
+    """Mantissas of `source` as mantissas of `target`: rounding first, then overflow.
+
+    Source: ap_fixed_base.h, `ap_fixed_base::operator=(const ap_fixed_base&)`.
+    """
+    return overflow(rescale(values, source, target), target)
+
+
+def rescale(values: Array, source: Format, target: Format) -> Array:
+    """Mantissas of `source` on the grid of `target`, rounded; the range is left as it is."""
+    bits = source.fraction - target.fraction
+    return round_shift(values, bits, target.rounding) if bits > 0 else scale_up(values, -bits)
+
+
+def rescale_peak(magnitude: int, source: Format, target: Format) -> int:
+    """A bound on everything `rescale` computes from mantissas up to `magnitude`."""
+    bits = source.fraction - target.fraction
+    if bits <= 0:
+        return magnitude << -bits
+    return magnitude + (0 if target.rounding is Rounding.TRN else 1 << bits)
+
+
+def overflow_peak(magnitude: int, fmt: Format) -> int:
+    """A bound on everything `overflow` computes from integers up to `magnitude`."""
+    largest = max(-fmt.min_mantissa, fmt.max_mantissa)
+    if fmt.overflow is Overflow.WRAP:
+        return magnitude + (1 << (fmt.width + 1))
+    return max(magnitude, largest)
+
+
+def common_format(formats: Sequence[Format]) -> Format:
+    """The narrowest format that holds every value of all the given ones."""
+    signed = any(fmt.signed for fmt in formats)
+    fraction = max(fmt.fraction for fmt in formats)
+    integer = max(fmt.integer + (signed and not fmt.signed) for fmt in formats)
+    return Format(signed, max(0, integer + fraction), max(integer, -fraction))
+
+
+def to_common(site: Site, arrays: Sequence[Array], target: Format) -> list[Array]:
+    """Every input's mantissas on the grid of `target`, which is at least as fine as theirs."""
+    return [
+        scale_up(array, target.fraction - tensor.format.fraction)
+        for tensor, array in zip(site.inputs, arrays, strict=True)
+    ]
+
+
+def broadcast_shape(inputs: Sequence[Tensor], what: str) -> tuple[int, ...]:
+    """The common shape of tensors of one rank that are combined element by element."""
+    try:
+        if len({len(tensor.shape) for tensor in inputs}) > 1:
+            raise ValueError
+        return np.broadcast_shapes(*(tensor.shape for tensor in inputs))
+    except ValueError:
+        shapes = " and ".join(f"{tensor.name} {tensor.shape}" for tensor in inputs)
+        raise errors.FormatError(f"{what}: shapes do not broadcast: {shapes}") from None
+
+
+def axis_of(shape: tuple[int, ...], axis: int, what: str) -> int:
+    """The axis counted from the front, without the batch axis."""
+    if not -len(shape) <= axis < len(shape):
+        raise errors.FormatError(f"{what}: axis {axis} is not in shape {shape}")
+    return axis % len(shape)
+
+
+def result_peak(site: Site, intervals: Sequence[Interval]) -> int:
+    """For operations whose largest numbers are their inputs on the result's grid, or the result."""
+    fraction = site.output.format.fraction
+    return max(
+        (
+            interval.magnitude << max(0, fraction - tensor.format.fraction)
+            for tensor, interval in zip(site.inputs, intervals, strict=True)
+        ),
+        default=0,
+    )

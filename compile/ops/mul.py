@@ -1,0 +1,63 @@
+"""mul: the exact product of two tensors, element by element."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..ir import Format, Interval, Tensor
+from .arith import broadcast_shape
+from .base import Array, Attrs, Operation, Site
+
+__all__ = ["OPERATION", "product_format", "product_interval"]
+
+
+def _shape(inputs: Sequence[Tensor], attrs: Attrs) -> tuple[int, ...]:
+    return broadcast_shape(inputs, "mul")
+
+
+def product_format(a: Format, b: Format) -> Format:
+    """The type of `a * b`: widths and integer bits add.
+
+    Source: ap_fixed_base.h, struct `RType`, `mult_w`, `mult_i`.
+    """
+    return Format(a.signed or b.signed, a.width + b.width, a.integer + b.integer)
+
+
+def _format(inputs: Sequence[Tensor], attrs: Attrs) -> Format:
+    return product_format(inputs[0].format, inputs[1].format)
+
+
+def product_interval(a: Interval, b: Interval) -> Interval:
+    """Bounds of the element-wise product."""
+    corners = (a.low * b.low, a.low * b.high, a.high * b.low, a.high * b.high)
+    return Interval(np.minimum.reduce(corners), np.maximum.reduce(corners))
+
+
+def _range(site: Site, intervals: Sequence[Interval]) -> Interval:
+    return product_interval(intervals[0], intervals[1])
+
+
+def _peak(site: Site, intervals: Sequence[Interval]) -> int:
+    product = product_interval(intervals[0], intervals[1])
+    return max(product.magnitude, intervals[0].magnitude, intervals[1].magnitude)
+
+
+def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
+    product: Array = arrays[0] * arrays[1]
+    return product
+
+
+OPERATION = Operation(
+    name="mul",
+    family="arithmetic",
+    equation="y = a * b, shapes broadcast",
+    arity=(2, 2),
+    attributes={},
+    shape=_shape,
+    format=_format,
+    range=_range,
+    peak=_peak,
+    kernel=_kernel,
+)

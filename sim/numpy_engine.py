@@ -1,0 +1,124 @@
+"""`NumpyEngine`: runs the fixed-point graph with NumPy, mantissas in the fastest exact carrier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from samebits.compile.ir import Carrier, Format, Graph
+from samebits.compile.ops import Operation, Site, operation, site_of
+from samebits.compile.passes import propagate_ranges
+
+from .boundary import to_mantissas, to_values
+
+__all__ = ["NumpyEngine"]
+
+Array = NDArray[Any]
+_CHUNK_ELEMENTS = 1 << 18  # elements of the largest tensor in one chunk: about the size of a cache
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One node ready to run: its inputs in its carrier."""
+
+    rules: Operation
+    site: Site
+    carrier: Carrier
+    constants: tuple[Array | None, ...]  # by position of the input; None: take the tensor
+
+
+class NumpyEngine:
+    """The fixed-point graph as a NumPy program.
+
+    The carrier of every operation is chosen once, from the proven range of all that its kernel
+    computes; there is no other choice at run time.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        ranges = propagate_ranges(graph)
+        self._steps: list[_Step] = []
+        self._carriers: dict[str, Carrier] = {}
+        for name in graph.inputs:
+            self._carriers[name] = Carrier.for_magnitude(ranges[name].magnitude)
+        for node in graph.nodes:
+            site, rules = site_of(graph, node), operation(node.op)
+            carrier = Carrier.for_magnitude(rules.peak(site, [ranges[x] for x in node.inputs]))
+            self._carriers[node.output] = carrier
+            constants = tuple(
+                graph.constants[x].astype(carrier.dtype)[None] if x in graph.constants else None
+                for x in node.inputs
+            )
+            self._steps.append(_Step(rules, site, carrier, constants))
+        largest = max((int(np.prod(t.shape)) for t in graph.tensors.values()), default=1)
+        self._chunk = max(1, _CHUNK_ELEMENTS // max(1, largest))
+
+    @property
+    def carriers(self) -> Mapping[str, Carrier]:
+        """The carrier of every tensor that is not a constant."""
+        return self._carriers
+
+    def run(
+        self,
+        inputs: Sequence[Array],
+        names: Sequence[str],
+        progress: Callable[[int], None] | None = None,
+    ) -> list[NDArray[np.float64]]:
+        """The named tensors' real values for real inputs of shape (N, *input shape).
+
+        Args:
+            inputs: finite float32 or float64 arrays in the order of the graph's inputs.
+            names: tensors to return.
+            progress: called with the number of events done after each chunk.
+        """
+        events = len(inputs[0])
+        tensors = self.graph.tensors
+        out = [np.empty((events, *tensors[name].shape), dtype=np.float64) for name in names]
+        dead = self._dead(names)
+        for start in range(0, events, self._chunk):
+            stop = min(start + self._chunk, events)
+            live = self._run_chunk([x[start:stop] for x in inputs], dead)
+            for array, name in zip(out, names, strict=True):
+                array[start:stop] = self._values(live, name, tensors[name].format)
+            if progress:
+                progress(stop)
+        return out
+
+    def _values(self, live: Mapping[str, Array], name: str, fmt: Format) -> NDArray[np.float64]:
+        if name in self.graph.constants:
+            return to_values(self.graph.constants[name][None], fmt)
+        return to_values(live[name], fmt)
+
+    def _dead(self, wanted: Sequence[str]) -> list[tuple[str, ...]]:
+        """For every step, the tensors that nothing needs after it."""
+        last: dict[str, int] = {}
+        for position, step in enumerate(self._steps):
+            for tensor in step.site.inputs:
+                last[tensor.name] = position
+            last.setdefault(step.site.output.name, position)
+        dead: list[list[str]] = [[] for _ in self._steps]
+        for name, position in last.items():
+            if name not in wanted and name not in self.graph.constants:
+                dead[position].append(name)
+        return [tuple(names) for names in dead]
+
+    def _run_chunk(
+        self, inputs: Sequence[Array], dead: Sequence[tuple[str, ...]]
+    ) -> dict[str, Array]:
+        live: dict[str, Array] = {}
+        for name, values in zip(self.graph.inputs, inputs, strict=True):
+            live[name] = to_mantissas(values, self.graph.tensors[name].format, self._carriers[name])
+        for step, done in zip(self._steps, dead, strict=True):
+            arrays = [
+                constant
+                if constant is not None
+                else live[tensor.name].astype(step.carrier.dtype, copy=False)
+                for tensor, constant in zip(step.site.inputs, step.constants, strict=True)
+            ]
+            live[step.site.output.name] = step.rules.kernel(step.site, arrays)
+            for name in done:
+                del live[name]
+        return live
