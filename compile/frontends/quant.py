@@ -1,0 +1,135 @@
+"""QONNX `Quant` nodes that also run under a stock ONNX Runtime.
+
+A Quant node belongs to the domain `qonnx.custom_op.general`. The model file carries, for every
+combination of attributes in use, one model-local function of the same domain and name whose body is
+standard ONNX; a node picks it by `NodeProto.overload`. qonnx and hls4ml know the operator and ignore
+the function; any other runtime inlines it.
+
+    Quant(x, scale, zeropt, bitwidth) = (round(clip(x / scale + zeropt, low, high)) - zeropt) * scale
+
+`low` and `high` follow from `bitwidth`, `signed` and `narrow`.
+
+Source: qonnx 1.0, custom_op/general/intquant.py, `int_quant`, `min_int`, `max_int`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from samebits import errors
+
+DOMAIN = "qonnx.custom_op.general"
+OPERATOR = "Quant"
+OPSET = 17
+IR_VERSION = 10  # the first with NodeProto.overload
+ROUNDINGS = {"ROUND": "Round", "FLOOR": "Floor"}  # hls4ml reads no other
+
+
+@dataclass(frozen=True)
+class QuantAttributes:
+    """The three attributes of a Quant node; `overload` names its function body."""
+
+    signed: bool
+    narrow: bool
+    rounding: str
+
+    def __post_init__(self) -> None:
+        if self.rounding not in ROUNDINGS:
+            raise errors.UnsupportedError(
+                f"Quant with rounding_mode {self.rounding!r}: supported are {', '.join(ROUNDINGS)}"
+            )
+        if self.narrow and not self.signed:
+            raise errors.UnsupportedError(
+                "Quant with signed=0 and narrow=1: hls4ml has no such type; use narrow=0"
+            )
+
+    @property
+    def overload(self) -> str:
+        """Name of the function body, e.g. `signed_narrow_round`."""
+        sign = "signed" if self.signed else "unsigned"
+        return f"{sign}{'_narrow' if self.narrow else ''}_{self.rounding.lower()}"
+
+
+def quant_function(attributes: QuantAttributes) -> onnx.FunctionProto:
+    """The body of Quant for these attributes, in operators of ONNX opset 17."""
+    nodes = [
+        helper.make_node("Div", ["x", "scale"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "zeropt"], ["shifted"]),
+        _constant("one", 1.0),
+        _constant("two", 2.0),
+    ]
+    if attributes.signed:
+        nodes += [
+            helper.make_node("Sub", ["bitwidth", "one"], ["magnitude_bits"]),
+            helper.make_node("Pow", ["two", "magnitude_bits"], ["levels"]),
+            helper.make_node("Neg", ["levels"], ["lowest"]),
+            helper.make_node("Sub", ["levels", "one"], ["high"]),
+        ]
+        low = "lowest"
+        if attributes.narrow:
+            nodes.append(helper.make_node("Add", ["lowest", "one"], ["low"]))
+            low = "low"
+    else:
+        nodes += [
+            helper.make_node("Pow", ["two", "bitwidth"], ["levels"]),
+            helper.make_node("Sub", ["levels", "one"], ["high"]),
+            _constant("low", 0.0),
+        ]
+        low = "low"
+    nodes += [
+        helper.make_node("Min", ["shifted", "high"], ["below"]),
+        helper.make_node("Max", ["below", low], ["clipped"]),
+        helper.make_node(ROUNDINGS[attributes.rounding], ["clipped"], ["integer"]),
+        helper.make_node("Sub", ["integer", "zeropt"], ["centred"]),
+        helper.make_node("Mul", ["centred", "scale"], ["y"]),
+    ]
+    return helper.make_function(
+        DOMAIN,
+        OPERATOR,
+        ["x", "scale", "zeropt", "bitwidth"],
+        ["y"],
+        nodes,
+        [helper.make_opsetid("", OPSET)],
+        attributes=["signed", "narrow", "rounding_mode"],
+        overload=attributes.overload,
+    )
+
+
+def quant_node(
+    name: str, inputs: tuple[str, str, str, str], output: str, attributes: QuantAttributes
+) -> onnx.NodeProto:
+    """A Quant node (x, scale, zeropt, bitwidth) -> output that names its function body."""
+    return helper.make_node(
+        OPERATOR,
+        list(inputs),
+        [output],
+        name=name,
+        domain=DOMAIN,
+        overload=attributes.overload,
+        signed=int(attributes.signed),
+        narrow=int(attributes.narrow),
+        rounding_mode=attributes.rounding,
+    )
+
+
+def attributes_of(node: onnx.NodeProto) -> QuantAttributes:
+    """The attributes of a Quant node; missing ones take QONNX's defaults.
+
+    Raises:
+        UnsupportedError: a rounding mode or a combination that hls4ml does not read.
+    """
+    given = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+    rounding = given.get("rounding_mode", b"ROUND")
+    text = rounding.decode() if isinstance(rounding, bytes) else str(rounding)
+    return QuantAttributes(
+        signed=bool(given.get("signed", 1)),
+        narrow=bool(given.get("narrow", 0)),
+        rounding=text.upper(),
+    )
+
+
+def _constant(name: str, value: float) -> onnx.NodeProto:
+    tensor = numpy_helper.from_array(np.asarray(value, np.float32), name)
+    return helper.make_node("Constant", [], [name], value=tensor)

@@ -1,0 +1,106 @@
+"""TensorFlow, Keras 2 (tf_keras) and QKeras, imported once and without a word on the terminal."""
+
+import contextlib
+import functools
+import importlib
+import importlib.metadata
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from samebits import errors
+
+_INSTALL = 'pip install "samebits[train]"'
+_QUIET = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_ENABLE_ONEDNN_OPTS": "0",  # oneDNN may sum in another order from run to run
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "TF_USE_LEGACY_KERAS": "1",  # QKeras asks tensorflow.keras for Keras 2 while it is imported
+}
+
+
+@dataclass(frozen=True)
+class Toolkit:
+    """The three packages that training needs, as imported modules."""
+
+    tf: Any
+    keras: Any
+    qkeras: Any
+
+
+@functools.cache
+def load() -> Toolkit:
+    """Import TensorFlow, tf_keras and QKeras quietly; the environment variables are put back.
+
+    Raises:
+        MissingToolError: one of the packages is not installed, or `qkeras` is the copy inside hgq2.
+    """
+    _refuse_foreign_qkeras()
+    try:
+        with _environment(_QUIET), _silent_stderr(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tf = importlib.import_module("tensorflow")
+            keras = importlib.import_module("tf_keras")
+            qkeras = importlib.import_module("qkeras")
+            importlib.import_module("qkeras.utils")
+    except ImportError as error:
+        raise errors.MissingToolError(
+            f"training and Keras models need TensorFlow, tf_keras and QKeras, and the import of "
+            f"{error.name or 'one of them'!r} failed ({error}). Install them with: {_INSTALL}"
+        ) from error
+    tf.get_logger().setLevel("ERROR")
+    tf.autograph.set_verbosity(0)
+    importlib.import_module("absl.logging").set_verbosity("error")
+    return Toolkit(tf=tf, keras=keras, qkeras=qkeras)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence TensorFlow's Python warnings inside the block (deprecations that no user can mend)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _refuse_foreign_qkeras() -> None:
+    owners = importlib.metadata.packages_distributions().get("qkeras", [])
+    foreign = sorted({owner for owner in owners if owner.lower() != "qkeras"})
+    if foreign:
+        raise errors.MissingToolError(
+            f"the Python package 'qkeras' in this environment belongs to {', '.join(foreign)} and "
+            "is not QKeras 0.9.0; the two cannot share an environment. Make a new environment "
+            f"without {', '.join(foreign)} and install there with: {_INSTALL}"
+        )
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None or name == "TF_USE_LEGACY_KERAS":
+                os.environ.pop(name, None)  # left set, it would turn Keras 3 code into Keras 2
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Point file descriptor 2 at the null device: TensorFlow's C++ writes there before it has loggers."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
