@@ -1,4 +1,4 @@
-"""`GraphBuilder`: writes a fixed-point graph operation by operation, checking every rule on the way."""
+"""`GraphBuilder`: writes a fixed-point graph operation by operation and checks every rule."""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from samebits.compile.ir import Carrier, Format, Graph
 from samebits.compile.ops import Operation, Site, operation, site_of
+from samebits.compile.ops.arith import as_carrier
+from samebits.compile.ops.boundary import to_mantissas, to_values
 from samebits.compile.passes import propagate_ranges
-
-from .boundary import to_mantissas, to_values
 
 __all__ = ["NumpyEngine"]
 
@@ -49,7 +49,7 @@ class NumpyEngine:
             carrier = Carrier.for_magnitude(rules.peak(site, [ranges[x] for x in node.inputs]))
             self._carriers[node.output] = carrier
             constants = tuple(
-                graph.constants[x].astype(carrier.dtype)[None] if x in graph.constants else None
+                as_carrier(graph.constants[x], carrier)[None] if x in graph.constants else None
                 for x in node.inputs
             )
             self._steps.append(_Step(rules, site, carrier, constants))
@@ -113,9 +113,7 @@ class NumpyEngine:
             live[name] = to_mantissas(values, self.graph.tensors[name].format, self._carriers[name])
         for step, done in zip(self._steps, dead, strict=True):
             arrays = [
-                constant
-                if constant is not None
-                else live[tensor.name].astype(step.carrier.dtype, copy=False)
+                constant if constant is not None else as_carrier(live[tensor.name], step.carrier)
                 for tensor, constant in zip(step.site.inputs, step.constants, strict=True)
             ]
             live[step.site.output.name] = step.rules.kernel(step.site, arrays)

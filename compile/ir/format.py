@@ -90,6 +90,17 @@ class Format:
         return -(1 << (self.width - 1))
 
     @property
+    def min_saturated(self) -> int:
+        """The smallest mantissa that a cast to this format can leave.
+
+        SAT_SYM keeps -max .. +max, except for one signed bit, where the headers keep -1 .. 0
+        (ap_fixed_base.h, `overflow_adjust`; seen by running it).
+        """
+        if self.overflow is Overflow.SAT_SYM and self.signed and self.width > 1:
+            return -self.max_mantissa
+        return self.min_mantissa
+
+    @property
     def lossless(self) -> Format:
         """The same grid and range with ap_fixed's default modes, as the type of an exact result."""
         return Format(self.signed, self.width, self.integer)

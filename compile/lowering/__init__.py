@@ -1,0 +1,88 @@
+"""From a converted hls4ml `ModelGraph` to the fixed-point graph: every layer class in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from samebits import errors
+
+from ..ir import Graph, Tensor
+from ..ops import Array
+from .activation import lower_activation, lower_hard, lower_parametrized, lower_prelu
+from .context import Context
+from .dense import lower_batchnorm, lower_dense, lower_quantized_tanh
+from .precision import class_names, format_of
+from .softmax import lower_softmax
+
+__all__ = ["BACKENDS", "IO_TYPES", "LAYERS", "kind_of", "lower"]
+
+BACKENDS = ("Vivado", "Vitis")
+IO_TYPES = ("io_parallel", "io_stream")
+_BACKEND_PREFIXES = ("VivadoAccelerator", "Vivado", "Vitis", "Quartus", "Catapult", "OneAPI")
+
+LAYERS: dict[str, Callable[[Context, Any], Tensor]] = {
+    "Dense": lower_dense,
+    "BatchNormalization": lower_batchnorm,
+    "ApplyAlpha": lower_batchnorm,
+    "BatchNormalizationQuantizedTanh": lower_quantized_tanh,
+    "Activation": lower_activation,
+    "HardActivation": lower_hard,
+    "ParametrizedActivation": lower_parametrized,
+    "PReLU": lower_prelu,
+    "TernaryTanh": lower_activation,
+    "Softmax": lower_softmax,
+}
+
+
+def kind_of(layer: Any) -> str:
+    """The name of a layer's class in hls4ml, without the backend in front."""
+    name = class_names(layer)[0]
+    for prefix in _BACKEND_PREFIXES:
+        if name.startswith(prefix) and name != prefix:
+            return name.removeprefix(prefix)
+    return name
+
+
+def lower(model: Any, weights: Mapping[str, Array] | None = None) -> Graph:
+    """The fixed-point graph of a converted hls4ml model, exactly as its C simulation computes.
+
+    Args:
+        model: an hls4ml 1.3 `ModelGraph` after conversion.
+        weights: {"layer/weight": array} where hls4ml removed the weights from the graph.
+
+    Raises:
+        UnsupportedError: another backend or io_type, or layers that samebits does not have; the
+            message lists all of them.
+        ModelError: weights that are not numbers.
+    """
+    backend = str(model.config.get_config_value("Backend"))
+    if backend not in BACKENDS:
+        raise errors.UnsupportedError(
+            f"unsupported backend {backend}; supported: {', '.join(BACKENDS)}"
+        )
+    context = Context(model, weights)
+    if context.io_type not in IO_TYPES:
+        raise errors.UnsupportedError(
+            f"unsupported io_type {context.io_type}; supported: {', '.join(IO_TYPES)}"
+        )
+    layers = list(model.get_layers())
+    unknown = [layer for layer in layers if kind_of(layer) not in (*LAYERS, "Input")]
+    if unknown:
+        named = ", ".join(f"{kind_of(layer)} ({layer.name})" for layer in unknown)
+        raise errors.UnsupportedError(
+            f"unsupported layer {named}; supported: Input, {', '.join(LAYERS)}"
+        )
+    for variable in model.get_input_variables():
+        fmt = format_of(variable.type.precision, f"input {variable.name}")
+        shape = tuple(int(size) for size in variable.shape)
+        context.define(variable, context.build.input(variable.name, shape, fmt))
+    for layer in layers:
+        if kind_of(layer) == "Input":
+            continue
+        context.build.scope = str(layer.name)
+        tensor = LAYERS[kind_of(layer)](context, layer)
+        context.define(layer.get_output_variable(), tensor)
+        context.build.layer(str(layer.name), kind_of(layer), tensor, context.weight_counts(layer))
+    outputs = tuple(context.tensor(variable).name for variable in model.get_output_variables())
+    return context.build.graph(outputs)

@@ -11,10 +11,11 @@ import numpy as np
 
 from samebits import errors
 
-from ..ir import Format, Interval, Overflow, Rounding, Tensor
+from ..ir import Carrier, Format, Interval, Overflow, Rounding, Tensor
 from .base import Array, Site
 
 __all__ = [
+    "as_carrier",
     "axis_of",
     "broadcast_shape",
     "cast_mantissas",
@@ -37,6 +38,15 @@ _FLOAT_SHIFT_LIMIT = 60  # any float carrier's integer is far below half of 2**6
 def is_float(values: Array) -> bool:
     """True for float carriers."""
     return values.dtype.kind == "f"
+
+
+def as_carrier(values: Array, carrier: Carrier) -> Array:
+    """The same integers in another carrier, which must be able to hold them."""
+    if carrier is Carrier.PYTHON and values.dtype != object:
+        exact = np.empty(values.shape, dtype=object)
+        exact.flat = [int(value) for value in values.flat]
+        return exact
+    return values.astype(carrier.dtype, copy=False)
 
 
 def scale_up(values: Array, bits: int) -> Array:
@@ -119,7 +129,7 @@ def overflow(values: Array, fmt: Format) -> Array:
         case Overflow.SAT:
             return np.minimum(np.maximum(values, kind(low)), kind(high))
         case Overflow.SAT_SYM:
-            low = -high if fmt.signed else 0
+            low = fmt.min_saturated
             return np.minimum(np.maximum(values, kind(low)), kind(high))
         case Overflow.SAT_ZERO:
             return np.where((values < low) | (values > high), kind(0), values)

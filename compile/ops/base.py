@@ -62,10 +62,11 @@ class Operation:
         shape: input tensors, attributes -> output shape without the batch axis.
         format: input tensors, attributes -> output format; loses no information except for casts.
         range: site, input intervals -> output interval; sound: no reachable value lies outside.
-        peak: site, input intervals -> bound on the magnitude of all that the kernel computes, in any
-            order of evaluation; decides the carrier.
+        peak: site, input intervals -> bound on the magnitude of all that the kernel computes, in
+            any order of evaluation; decides the carrier.
         kernel: site, mantissas with the batch axis first -> mantissas. All inputs and the result
-            have one carrier; constants come with a batch axis of length one. Never changes an input.
+            have one carrier; constants come with a batch axis of length one. Inputs stay as they
+            are.
     """
 
     name: str

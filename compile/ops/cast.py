@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..ir import Format, Interval, Overflow, Tensor
-from .arith import cast_mantissas, overflow_peak, rescale, rescale_peak
+from .arith import cast_mantissas, overflow, overflow_peak, rescale, rescale_peak
 from .base import Array, Attrs, Operation, Site
 
 __all__ = ["OPERATION", "cast_interval", "rounded_interval"]
@@ -31,7 +31,7 @@ def cast_interval(interval: Interval, source: Format, target: Format) -> Interva
     rounded = rounded_interval(interval, source, target)
     low, high = target.min_mantissa, target.max_mantissa
     if target.overflow in (Overflow.SAT, Overflow.SAT_SYM) or rounded.within(low, high):
-        return rounded.map(lambda bound: cast_mantissas(bound, target, target))
+        return rounded.map(lambda bound: overflow(bound, target))
     everything = Interval.of_format(target, rounded.low.shape)
     fits = (rounded.low >= low) & (rounded.high <= high)
     for index in zip(*fits.nonzero(), strict=True):

@@ -32,7 +32,9 @@ def _aligned(site: Site, arrays: Sequence[Array]) -> list[Array]:
 def _range(site: Site, intervals: Sequence[Interval]) -> Interval:
     low = _aligned(site, [interval.low for interval in intervals])
     high = _aligned(site, [interval.high for interval in intervals])
-    return Interval(np.minimum(low[0], low[1]), np.maximum(high[0], high[1]))
+    smallest, largest = np.minimum(low[0], low[1]), np.maximum(high[0], high[1])
+    shape = site.output.shape
+    return Interval(np.broadcast_to(smallest, shape), np.broadcast_to(largest, shape))
 
 
 def _peak(site: Site, intervals: Sequence[Interval]) -> int:

@@ -1,4 +1,4 @@
-"""Accumulators opened: an `accumulate` becomes one exact sum and one cast where that is provably equal.
+"""Accumulators opened: an `accumulate` becomes one exact sum and one cast where provably equal.
 
 1. The accumulator wraps: addition modulo 2**width is associative, so casting once at the end gives
    the same bits as casting after every addition, for all values.
@@ -46,7 +46,7 @@ def _opens(graph: Graph, node: Node, ranges: Mapping[str, Interval]) -> bool:
     if target.overflow is Overflow.WRAP:
         return True  # rule 1
     sums = partial_sums(site_of(graph, node), [ranges[name] for name in node.inputs])
-    return all(part.within(target.min_mantissa, target.max_mantissa) for part in sums)  # rule 2
+    return all(part.within(target.min_saturated, target.max_mantissa) for part in sums)  # rule 2
 
 
 def _dot_operands(
@@ -70,6 +70,6 @@ def _dot_operands(
     assert isinstance(accumulator, Format)
     both_wrap = accumulator.overflow is target.overflow is Overflow.WRAP
     fits = rounded_interval(ranges[product.output], exact, target).within(
-        target.min_mantissa, target.max_mantissa
+        target.min_saturated, target.max_mantissa
     )
     return (vector.name, matrix.name) if both_wrap or fits else None

@@ -14,14 +14,12 @@ __all__ = ["bound_casts"]
 def bound_casts(graph: Graph, ranges: Mapping[str, Interval]) -> Graph:
     """The same graph with `bounded` set to 1 where no reachable value overflows the target."""
 
-    def bounded(node: Node) -> Node:
+    def mark(node: Node) -> Node:
         if node.op != "cast":
             return node
         source, target = graph.tensors[node.inputs[0]].format, graph.tensors[node.output].format
         rounded = rounded_interval(ranges[node.inputs[0]], source, target)
-        low, high = target.min_mantissa, target.max_mantissa
-        if target.overflow.value == "SAT_SYM" and target.signed:
-            low = -high
-        return replace(node, attrs={**node.attrs, "bounded": int(rounded.within(low, high))})
+        bounded = rounded.within(target.min_saturated, target.max_mantissa)
+        return replace(node, attrs={**node.attrs, "bounded": int(bounded)})
 
-    return replace(graph, nodes=tuple(bounded(node) for node in graph.nodes))
+    return replace(graph, nodes=tuple(mark(node) for node in graph.nodes))

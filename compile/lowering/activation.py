@@ -1,0 +1,262 @@
+"""Activations, one function each; the source is the function of that name in nnet_activation.h."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from samebits import errors
+
+from ..ir import Format, Tensor
+from ..ops import Array
+from . import tables
+from .context import Context
+from .precision import INT32, literal
+
+__all__ = [
+    "ACTIVATIONS",
+    "clamp",
+    "lower_activation",
+    "lower_hard",
+    "lower_parametrized",
+    "lower_prelu",
+    "scaled_to_int",
+]
+
+_BIT = Format(False, 1, 1)
+_SIGN = Format(True, 2, 2)
+_SELU_LAMBDA = Format(False, 16, 1)
+
+
+def clamp(context: Context, x: Tensor, low: int, high: int) -> Tensor:
+    """x limited to the integers low .. high."""
+    build = context.build
+    above = build.apply("max", x, build.number(low, x, Format.spanning(min(low, 0), low, 0)))
+    return build.apply("min", above, build.number(high, x, Format.spanning(0, high, 0)))
+
+
+def scaled_to_int(context: Context, x: Tensor, factor: int, divide_bits: int) -> Tensor:
+    """int(x * factor / 2**divide_bits): towards zero, then the low 32 bits.
+
+    The C++ divides the product by an int, which truncates towards zero on the product's grid, and
+    then converts it to int, which does so again: together one truncation.
+    """
+    build = context.build
+    product = build.apply(
+        "mul", x, build.number(factor, x, Format.spanning(min(factor, 0), factor, 0))
+    )
+    return build.cast(build.apply("shift", product, bits=-divide_bits), INT32)
+
+
+def table_index(context: Context, x: Tensor, size: int, divide_bits: int) -> Tensor:
+    """The clamped index of a table that spans zero symmetrically."""
+    build = context.build
+    rounded = scaled_to_int(context, x, size, divide_bits)
+    half = size // 2  # 8 * size / 16 and 4 * size / 8 in unsigned integers
+    index = build.apply("add", rounded, build.number(half, rounded, Format.spanning(0, half, 0)))
+    return clamp(context, index, 0, size - 1)
+
+
+def _select_positive(context: Context, x: Tensor, relation: str, yes: Tensor, no: Tensor) -> Tensor:
+    build = context.build
+    condition = build.apply("compare", x, _zero(context, x), relation=relation)
+    return build.apply("select", condition, yes, no)
+
+
+def _zero(context: Context, like: Tensor) -> Tensor:
+    return context.build.number(0, like, like.format.lossless, "zero")
+
+
+def _linear(context: Context, layer: Any, x: Tensor, result: Format) -> Tensor:
+    return context.build.cast(x, result)
+
+
+def _relu(context: Context, layer: Any, x: Tensor, result: Format) -> Tensor:
+    build = context.build
+    return build.cast(build.apply("max", x, _zero(context, x)), result)
+
+
+def _relu_max(limit: int) -> Callable[[Context, Any, Tensor, Format], Tensor]:
+    def lower(context: Context, layer: Any, x: Tensor, result: Format) -> Tensor:
+        build = context.build
+        positive = build.apply("max", x, _zero(context, x))
+        top = build.number(limit, x, Format.spanning(0, limit, 0))
+        return build.cast(build.apply("min", positive, top), result)
+
+    return lower
+
+
+def _from_table(
+    function: Callable[[int, Format], Array], divide_bits: int
+) -> Callable[[Context, Any, Tensor, Format], Tensor]:
+    def lower(context: Context, layer: Any, x: Tensor, result: Format) -> Tensor:
+        build = context.build
+        size, fmt = int(layer.get_attr("table_size")), context.attribute_format(layer, "table_t")
+        table = build.integers(function(size, fmt), fmt, "table")
+        index = table_index(context, x, size, divide_bits)
+        return build.cast(build.apply("lookup", index, table), result)
+
+    return lower
+
+
+def _negative_index(context: Context, layer: Any, x: Tensor) -> tuple[Tensor, int, Format]:
+    """For x < 0 the clamped index int(x * size / -8); for x >= 0 it is 0 and not used."""
+    size, fmt = int(layer.get_attr("table_size")), context.attribute_format(layer, "table_t")
+    index = scaled_to_int(context, x, -size, 3)
+    return clamp(context, index, 0, size - 1), size, fmt
+
+
+def _selu(context: Context, layer: Any, x: Tensor, result: Format) -> Tensor:
+    build = context.build
+    index, size, fmt = _negative_index(context, layer, x)
+    table = build.integers(tables.selu_table(size, fmt), fmt, "table")
+    negative = build.cast(build.apply("lookup", index, table), result)
+    # io_stream takes the constant in the input's own type (nnet_activation_stream.h, `selu`)
+    lambda_format = _SELU_LAMBDA if context.io_type == "io_parallel" else x.format
+    factor = build.number(literal(1.0507009873554805, lambda_format), x, lambda_format, "lambda")
+    positive = build.cast(build.apply("mul", factor, x), result)
+    return _select_positive(context, x, "ge", positive, negative)
+
+
+def _elu_with(context: Context, layer: Any, x: Tensor, result: Format, alpha: Tensor) -> Tensor:
+    build = context.build
+    index, size, fmt = _negative_index(context, layer, x)
+    table = build.integers(tables.elu_table(size, fmt), fmt, "table")
+    product = build.apply("mul", alpha, build.apply("lookup", index, table))
+    return _select_positive(context, x, "ge", build.cast(x, result), build.cast(product, result))
+
+
+def _elu(context: Context, layer: Any, x: Tensor, result: Format) -> Tensor:
+    return _elu_with(context, layer, x, result, context.build.number(1, x, _BIT, "alpha"))
+
+
+def _binary_tanh(context: Context, layer: Any, x: Tensor, result: Format) -> Tensor:
+    build = context.build
+    one = build.number(1, x, _SIGN, "one")
+    # `binary_cast`: -1 becomes 0 in an ap_uint<1>
+    low = 0 if str(layer.get_output_variable().type.precision) == "uint<1>" else -1
+    other = build.number(low, x, _SIGN, "other")
+    return build.cast(_select_positive(context, x, "ge", one, other), result)
+
+
+def _ternary_tanh(context: Context, layer: Any, x: Tensor, result: Format) -> Tensor:
+    build = context.build
+    if context.io_type == "io_parallel":
+        # the doubled input wraps in its own type; compared with 1 and -1
+        y = build.cast(build.apply("shift", x, bits=1), x.format)
+    else:
+        y = x
+    one, zero = build.number(1, x, _SIGN, "one"), build.number(0, x, _SIGN, "zero")
+    minus_one = build.number(-1, x, _SIGN, "minus_one")
+    high = build.apply("compare", y, one, relation="gt")
+    middle = build.apply("compare", y, minus_one, relation="gt")
+    low = build.apply("select", middle, build.cast(zero, result), build.cast(minus_one, result))
+    return build.apply("select", high, build.cast(one, result), low)
+
+
+Rule = Callable[[Context, Any, Tensor, Format], Tensor]
+
+ACTIVATIONS: dict[str, Rule] = {
+    "linear": _linear,
+    "relu": _relu,
+    "relu1": _relu_max(1),
+    "relu6": _relu_max(6),
+    "sigmoid": _from_table(tables.sigmoid_table, 4),
+    "tanh": _from_table(tables.tanh_table, 3),
+    "softplus": _from_table(tables.softplus_table, 4),
+    "softsign": _from_table(tables.softsign_table, 4),
+    "elu": _elu,
+    "selu": _selu,
+    "binary_tanh": _binary_tanh,
+    "ternary_tanh": _ternary_tanh,
+}
+
+
+def _rule(context: Context, layer: Any, rules: dict[str, Any]) -> Any:
+    name = str(layer.get_attr("activation")).lower()
+    if name not in rules:
+        raise errors.UnsupportedError(
+            f"{context.where(layer)}: activation {name!r} is not supported; supported: "
+            f"{', '.join(sorted(rules))}"
+        )
+    return rules[name]
+
+
+def _finish(context: Context, y: Tensor, result: Format) -> Tensor:
+    """y in the result's format; a cast of what is already on its grid changes nothing."""
+    return y if y.format == result else context.build.cast(y, result)
+
+
+def lower_activation(context: Context, layer: Any) -> Tensor:
+    """An activation without parameters."""
+    result = context.result_format(layer)
+    rule: Rule = _rule(context, layer, ACTIVATIONS)
+    return _finish(context, rule(context, layer, context.input(layer), result), result)
+
+
+def lower_hard(context: Context, layer: Any) -> Tensor:
+    """hard_sigmoid: clip(slope * x + shift, 0, 1); hard_tanh: 2 * that - 1."""
+    build = context.build
+    x, result = context.input(layer), context.result_format(layer)
+    name: str = _rule(context, layer, HARD)
+    slope_format = context.attribute_format(layer, "slope_t")
+    shift_format = context.attribute_format(layer, "shift_t")
+    slope = build.number(literal(layer.get_attr("slope"), slope_format), x, slope_format, "slope")
+    shift = build.number(literal(layer.get_attr("shift"), shift_format), x, shift_format, "shift")
+    y = build.apply("add", build.apply("mul", slope, x), shift)
+    # the clipped value goes back into the expression's own type, which may not hold 1
+    one = build.cast(build.number(1, x, _BIT, "one"), y.format)
+    above = build.apply("compare", y, build.number(1, x, _BIT, "one"), relation="gt")
+    below = build.apply("compare", _zero(context, y), y, relation="gt")
+    unclipped = build.apply("select", below, _zero(context, y), y)
+    y = build.apply("select", above, one, unclipped)
+    if name == "hard_tanh":
+        y = build.apply("sub", build.apply("shift", y, bits=1), build.number(1, x, _BIT, "one"))
+    return _finish(context, build.cast(y, result), result)
+
+
+HARD: dict[str, str] = {"hard_sigmoid": "hard_sigmoid", "hard_tanh": "hard_tanh"}
+
+
+def _leaky_relu(context: Context, x: Tensor, alpha: Tensor, layer: Any, result: Format) -> Tensor:
+    build = context.build
+    product = build.cast(build.apply("mul", alpha, x), result)
+    return _select_positive(context, x, "gt", build.cast(x, result), product)
+
+
+def _thresholded_relu(
+    context: Context, x: Tensor, theta: Tensor, layer: Any, result: Format
+) -> Tensor:
+    build = context.build
+    above = build.apply("compare", x, theta, relation="gt")
+    return build.apply("select", above, build.cast(x, result), build.number(0, x, result, "zero"))
+
+
+def _elu_alpha(context: Context, x: Tensor, alpha: Tensor, layer: Any, result: Format) -> Tensor:
+    return _elu_with(context, layer, x, result, alpha)
+
+
+PARAMETRIZED: dict[str, Callable[[Context, Tensor, Tensor, Any, Format], Tensor]] = {
+    "elu": _elu_alpha,
+    "leaky_relu": _leaky_relu,
+    "leakyrelu": _leaky_relu,
+    "thresholded_relu": _thresholded_relu,
+    "thresholdedrelu": _thresholded_relu,
+}
+
+
+def lower_parametrized(context: Context, layer: Any) -> Tensor:
+    """An activation with one parameter, a C++ double cast to param_t."""
+    x, result = context.input(layer), context.result_format(layer)
+    rule = _rule(context, layer, PARAMETRIZED)
+    fmt = context.attribute_format(layer, "param_t")
+    mantissa = literal(layer.get_attr("activ_param", 1.0), fmt)
+    parameter = context.build.number(mantissa, x, fmt, "parameter")
+    return _finish(context, rule(context, x, parameter, layer, result), result)
+
+
+def lower_prelu(context: Context, layer: Any) -> Tensor:
+    """x > 0 ? x : alpha[i] * x."""
+    x, result = context.input(layer), context.result_format(layer)
+    alpha = context.per_channel(layer, "param", x)
+    return _finish(context, _leaky_relu(context, x, alpha, layer, result), result)

@@ -1,0 +1,88 @@
+"""`Context`: what a lowering rule sees of the hls4ml graph and writes of the fixed-point graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from samebits import errors
+
+from ..builder import GraphBuilder
+from ..ir import Format, Tensor
+from ..ops import Array
+from .precision import format_of, weight_mantissas
+
+__all__ = ["Context"]
+
+
+class Context:
+    """The graph under construction and the hls4ml graph it is read from."""
+
+    def __init__(self, model: Any, weights: Mapping[str, Array] | None) -> None:
+        self.model = model
+        self.weights = weights or {}
+        self.build = GraphBuilder()
+        self.io_type = str(model.config.get_config_value("IOType"))
+        self._tensors: dict[str, Tensor] = {}
+
+    @staticmethod
+    def where(layer: Any) -> str:
+        """The layer as messages name it."""
+        return f"layer {layer.name} ({layer.class_name})"
+
+    def define(self, variable: Any, tensor: Tensor) -> None:
+        """Says which tensor stands for an hls4ml variable."""
+        self._tensors[variable.name] = tensor
+
+    def tensor(self, variable: Any) -> Tensor:
+        """The tensor of an hls4ml variable."""
+        return self._tensors[variable.name]
+
+    def input(self, layer: Any, position: int = 0) -> Tensor:
+        """The tensor a layer reads."""
+        return self.tensor(layer.get_input_variable(layer.inputs[position]))
+
+    def attribute_format(self, layer: Any, name: str) -> Format:
+        """The format of a layer's type attribute, such as accum_t."""
+        named = layer.get_attr(name)
+        if named is None:
+            raise errors.UnsupportedError(f"{self.where(layer)}: it has no {name}")
+        return format_of(named.precision, f"{self.where(layer)}, {name}")
+
+    def result_format(self, layer: Any) -> Format:
+        """The format of a layer's output."""
+        precision = layer.get_output_variable().type.precision
+        return format_of(precision, f"{self.where(layer)}, result")
+
+    def weight(self, layer: Any, name: str) -> tuple[Array, Format]:
+        """The mantissas of a layer's weights as the C simulation reads them, and their format."""
+        variable = layer.weights[name]
+        where = f"{self.where(layer)}, {name}"
+        fmt = format_of(variable.type.precision, where)
+        return weight_mantissas(variable, fmt, where), fmt
+
+    def constant(self, layer: Any, name: str) -> Tensor:
+        """A layer's weights as a constant tensor."""
+        mantissas, fmt = self.weight(layer, name)
+        return self.build.integers(mantissas, fmt, name)
+
+    def per_channel(self, layer: Any, name: str, like: Tensor) -> Tensor:
+        """Weights of one number per element, or per channel of the last axis, shaped to broadcast.
+
+        hls4ml indexes them by element number modulo their count (nnet_batchnorm.h, `norm_index`).
+        """
+        mantissas, fmt = self.weight(layer, name)
+        size = int(np.prod(like.shape))
+        flat = mantissas.reshape(-1)
+        if flat.size and size % flat.size:
+            raise errors.ModelError(
+                f"{self.where(layer)}: {flat.size} numbers in {name} for {size} elements"
+            )
+        return self.build.integers(np.resize(flat, size).reshape(like.shape), fmt, name)
+
+    def weight_counts(self, layer: Any) -> tuple[int, int]:
+        """(non-zero, all) numbers in a layer's weights."""
+        data = [np.asarray(variable.data) for variable in layer.weights.values()]
+        return sum(int(np.count_nonzero(x)) for x in data), sum(int(x.size) for x in data)

@@ -1,0 +1,96 @@
+"""hls4ml's precision types as formats, and its weights and literals as mantissas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from samebits import errors
+
+from ..ir import Carrier, Format, Overflow, Rounding
+from ..ops import Array
+from ..ops.boundary import to_mantissas
+
+__all__ = ["INT32", "class_names", "format_of", "is_uint1", "literal", "weight_mantissas"]
+
+# What assigning an ap_fixed to a C++ int does: towards zero, then the low 32 bits.
+# Source: ap_fixed_base.h, `to_int`, `to_ap_int_base`.
+INT32 = Format(True, 32, 32, Rounding.TRN_ZERO, Overflow.WRAP)
+
+
+def class_names(value: Any) -> tuple[str, ...]:
+    """The names of an object's class and its bases: hls4ml's types are told apart by name, so that
+    reading a graph does not import hls4ml."""
+    return tuple(cls.__name__ for cls in type(value).__mro__)
+
+
+def is_uint1(precision: Any) -> bool:
+    """True for the C++ type ap_uint<1>, which selects hls4ml's binary kernels."""
+    return str(precision) == "uint<1>"
+
+
+def format_of(precision: Any, where: str) -> Format:
+    """The format of an hls4ml precision.
+
+    An ap_int takes fractions off towards zero and wraps (ap_int_base.h).
+
+    Raises:
+        UnsupportedError: floating point, unresolved ("auto") or exponent types; saturation bits;
+            the overflow mode WRAP_SM.
+    """
+    names = class_names(precision)
+    if "FixedPrecisionType" in names:
+        rounding = getattr(precision.rounding_mode, "name", None)
+        saturation = getattr(precision.saturation_mode, "name", None)
+        if precision.saturation_bits:
+            raise errors.UnsupportedError(
+                f"{where}: {precision} has saturation bits; supported: 0 saturation bits"
+            )
+        if rounding not in Rounding.__members__ or saturation not in Overflow.__members__:
+            raise errors.UnsupportedError(
+                f"{where}: {precision} is not supported; rounding modes: "
+                f"{', '.join(Rounding.__members__)}; overflow modes: "
+                f"{', '.join(Overflow.__members__)}"
+            )
+        return Format(
+            bool(precision.signed),
+            int(precision.width),
+            int(precision.integer),
+            Rounding[rounding],
+            Overflow[saturation],
+        )
+    if "IntegerPrecisionType" in names or "XnorPrecisionType" in names:
+        width = int(precision.width)
+        return Format(bool(precision.signed), width, width, Rounding.TRN_ZERO, Overflow.WRAP)
+    raise errors.UnsupportedError(
+        f"{where}: precision {precision} ({names[0]}) is not supported; "
+        "supported: ap_fixed, ap_ufixed, ap_int, ap_uint"
+    )
+
+
+def literal(value: float, fmt: Format) -> int:
+    """The mantissa of a C++ double constant assigned to a format."""
+    return int(to_mantissas(np.array([float(value)]), fmt, Carrier.PYTHON)[0])
+
+
+def weight_mantissas(variable: Any, fmt: Format, where: str) -> Array:
+    """The mantissas that the C simulation reads for a weight tensor.
+
+    hls4ml prints every weight in decimal with as many digits as the type has fraction bits, and the
+    C simulation parses that text as a double and casts it: the decimal rounding comes first.
+
+    Source: hls4ml model/types.py, `WeightVariable.update_precision`; nnet_helpers.h,
+    `load_weights_from_txt`.
+
+    Raises:
+        ModelError: a weight is NaN or infinite.
+    """
+    data = np.asarray(variable.data)
+    if not np.isfinite(data.astype(np.float64)).all():
+        raise errors.ModelError(f"{where}: weight {variable.name} holds NaN or infinity")
+    digits = max(0, fmt.fraction)
+    printed = [float(f"{value:.{digits}f}") for value in data.flat]
+    values = np.array(printed, dtype=np.float64).reshape(data.shape)
+    exact: Array = to_mantissas(values, fmt, Carrier.PYTHON)
+    return exact

@@ -1,0 +1,83 @@
+"""The border between real numbers and mantissas: what hls4ml does to a double."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ir import Carrier, Format, Overflow, Rounding
+from .arith import as_carrier, overflow
+
+__all__ = ["to_mantissas", "to_values"]
+
+Array = NDArray[Any]
+_TINY = 5e-324  # the smallest double: stands for a non-zero value that scaling would flush to zero
+_HUGE = 2.0**1000  # doubles beyond are multiples of 2**948: they wrap to zero
+
+
+def to_mantissas(values: Array, fmt: Format, carrier: Carrier) -> Array:
+    """Real numbers (float32 or float64, finite) cast to a format, as mantissas in a carrier.
+
+    Rounds first, then applies the overflow mode, exactly: no intermediate value is rounded.
+    Source: ap_fixed_base.h, `ap_fixed_base::ap_fixed_base(double)`.
+    """
+    if 0 <= fmt.fraction < 64 and values.dtype in (np.float32, np.float64):
+        fast = _round(values * values.dtype.type(2.0**fmt.fraction), fmt.rounding)
+        bound = 2.0**20 if fast.dtype == np.float32 else 2.0**50
+        if not fast.size or (-bound <= fast.min() and fast.max() <= bound):
+            return as_carrier(_in_range(fast, fmt), carrier)
+    wide = values.astype(np.float64)
+    with np.errstate(over="ignore", under="ignore"):
+        scaled = np.ldexp(wide, fmt.fraction)
+    scaled = np.where((scaled == 0) & (wide != 0), np.copysign(_TINY, wide), scaled)
+    rounded = _round(scaled, fmt.rounding)
+    if fmt.overflow is Overflow.WRAP:
+        rounded = np.where(np.abs(rounded) > _HUGE, 0.0, rounded)
+        rounded = np.fmod(rounded, 2.0**fmt.width)
+    else:
+        limit = 2.0 ** (fmt.width + 2)
+        rounded = np.clip(rounded, -limit, limit)
+    if fmt.width > 50:
+        return as_carrier(overflow(as_carrier(rounded, Carrier.PYTHON), fmt), carrier)
+    return as_carrier(overflow(rounded, fmt), carrier)
+
+
+def _in_range(rounded: Array, fmt: Format) -> Array:
+    low, high = fmt.min_saturated, fmt.max_mantissa
+    if not rounded.size or (rounded.min() >= low and rounded.max() <= high):
+        return rounded
+    return overflow(rounded.astype(np.float64, copy=False), fmt)
+
+
+def _round(scaled: Array, rounding: Rounding) -> Array:
+    if rounding is Rounding.TRN:
+        return np.floor(scaled)
+    if rounding is Rounding.RND_CONV:
+        return np.rint(scaled)
+    whole = np.trunc(scaled)
+    if rounding is Rounding.TRN_ZERO:
+        return whole
+    with np.errstate(invalid="ignore"):  # infinities keep a NaN remainder, which compares false
+        rest = scaled - whole
+    up = rest >= 0.5 if rounding in (Rounding.RND, Rounding.RND_INF) else rest > 0.5
+    down = rest <= -0.5 if rounding in (Rounding.RND_MIN_INF, Rounding.RND_INF) else rest < -0.5
+    return whole + up - down
+
+
+def to_values(mantissas: Array, fmt: Format) -> NDArray[np.float64]:
+    """The real numbers of mantissas as float64; beyond 53 bits they are rounded half to even."""
+    if mantissas.dtype == object:
+        return np.array([_to_double(int(value), fmt.fraction) for value in mantissas.flat]).reshape(
+            mantissas.shape
+        )
+    if mantissas.dtype == np.int64:
+        return np.ldexp(mantissas.astype(np.float64), -fmt.fraction)
+    # adding zero turns the -0.0 that float rounding may leave into 0.0
+    return np.multiply(mantissas, 2.0**-fmt.fraction, dtype=np.float64) + 0.0
+
+
+def _to_double(mantissa: int, fraction: int) -> float:
+    # float(int) and true division of integers are correctly rounded in Python
+    return float(mantissa << -fraction) if fraction < 0 else mantissa / (1 << fraction)
