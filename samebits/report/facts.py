@@ -1,0 +1,426 @@
+"""Everything a report says, as data: the schema of report.json.
+
+Rules of the schema:
+1. A number that a tool produced is a `Quantity`: value, unit, kind (measured, synthesised,
+   estimated, assumed), tool with version. Settings (bits, epochs, seeds) and counts are plain
+   numbers; counts and metrics of a section are measured by the tool that the section names.
+2. What was not run is a `NotRun` with its reason; it stands where the number would stand.
+3. Every section may be `NotRun`, so that a design without training or labels has a report too.
+4. Unknown fields, NaN and infinity are refused, and so are impossible claims: "equal" with a
+   mismatching bit.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from samebits.sim.metrics import ClassificationMetrics, ModelComparison
+
+__all__ = [
+    "BUNCH_CROSSING_NS",
+    "CLOSURE_LIMITS",
+    "DataFacts",
+    "EngineFacts",
+    "EventSet",
+    "ExportCheck",
+    "ExportFacts",
+    "Gate",
+    "Kind",
+    "LatencyEstimate",
+    "LatencyFacts",
+    "LayerComparison",
+    "LayerFacts",
+    "Measured",
+    "MetricsFacts",
+    "NotRun",
+    "PerformanceFacts",
+    "PerformanceRow",
+    "Quantity",
+    "ReportFacts",
+    "ResourceEstimate",
+    "ResourceFacts",
+    "ScalingOption",
+    "TargetFacts",
+    "TrainingCurve",
+    "TrainingFacts",
+    "TrainingRun",
+    "VerificationFacts",
+    "latency_estimate",
+    "utc_now",
+]
+
+BUNCH_CROSSING_NS = 25.0  # LHC
+
+# Shares of a part above which timing closure becomes hard. Source: FINN's guide to timing closure.
+CLOSURE_LIMITS = {"LUT": 0.70, "FF": 0.50, "DSP": 0.80, "BRAM36": 0.80}
+
+Kind = Literal["measured", "synthesised", "estimated", "assumed"]
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=0)]
+UtcTime = Annotated[AwareDatetime, AfterValidator(lambda t: t.astimezone(UTC))]
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Quantity(_Facts):
+    """One number with its unit (empty for a pure ratio), kind and the tool that made it."""
+
+    value: int | float
+    unit: str
+    kind: Kind
+    tool: Text
+
+
+class NotRun(_Facts):
+    """Stands where a number or a section would stand, and says why there is none."""
+
+    status: Literal["not run"] = "not run"
+    reason: Text
+
+
+Measured = Quantity | NotRun
+
+
+def _not_handed_in(what: str) -> NotRun:
+    return NotRun(reason=f"no {what} in this run")
+
+
+def _absent(what: str) -> Callable[[], NotRun]:
+    return partial(_not_handed_in, what)
+
+
+class TargetFacts(_Facts):
+    """What the design was compiled for."""
+
+    backend: Text
+    io_type: Text
+    part: Text
+    clock_mhz: Annotated[float, Field(gt=0)]
+    strategy: Text
+    reuse_factor: Annotated[int, Field(ge=1)]
+
+
+class DataFacts(_Facts):
+    """The data set; `events` per split, for example {"train": 18000, "test": 6000}."""
+
+    name: Text
+    source: Text
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    events: dict[str, Count]
+    class_names: tuple[str, ...]
+    feature_names: tuple[str, ...]
+
+
+class TrainingCurve(_Facts):
+    """Loss and accuracy after each epoch; an empty tuple is not drawn."""
+
+    loss: tuple[float, ...] = ()
+    validation_loss: tuple[float, ...] = ()
+    accuracy: tuple[float, ...] = ()
+    validation_accuracy: tuple[float, ...] = ()
+
+
+class TrainingRun(_Facts):
+    """One fitted model, for example "float" or "qat". `bits` is None for a float model."""
+
+    model: Text
+    network: Text
+    bits: int | None
+    epochs: Count
+    seconds: Measured
+    seed: int
+    sparsity: Measured
+    tool: Text
+    curve: TrainingCurve = TrainingCurve()
+
+
+class ScalingOption(_Facts):
+    """One way to scale the inputs, and what it costs in accuracy against exact standardisation."""
+
+    name: Text
+    accuracy: Measured
+    cost_points: Measured
+
+
+class TrainingFacts(_Facts):
+    """How the models were fitted and how the raw features reach the firmware."""
+
+    runs: tuple[TrainingRun, ...]
+    scaling_chosen: Text
+    scaling_options: tuple[ScalingOption, ...]
+    input_format: Text
+
+
+class ExportCheck(_Facts):
+    """One comparison of the exported file with the trained model.
+
+    `promise` says what may be expected: "equal" where the arithmetic is provably exact, "rounding"
+    where float rounding may differ.
+    """
+
+    name: Text
+    promise: Literal["equal", "rounding"]
+    values: Count
+    differing: Measured
+    largest_difference: Measured
+
+
+class ExportFacts(_Facts):
+    """The exported model file, where equality is provable and where only float rounding differs."""
+
+    file: Text
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    provably_equal: Text
+    only_rounding: Text
+    checks: tuple[ExportCheck, ...] = ()
+
+
+class LayerFacts(_Facts):
+    """One layer with its formats, written like ap_fixed<16,6,TRN,WRAP>."""
+
+    name: Text
+    class_name: Text
+    shape: tuple[int, ...]
+    result_format: Text
+    weight_format: str | None = None
+    bias_format: str | None = None
+    accumulator_format: str | None = None
+    weights_nonzero: Count | None = None
+    weights_total: Count | None = None
+
+
+class EngineFacts(_Facts):
+    """One engine against the reference; "not run" has a reason and no bits, the rest have bits."""
+
+    engine: Text
+    tool: Text
+    status: Literal["equal", "MISMATCH", "not run"]
+    reason: str = ""
+    events: Count = 0
+    bits_compared: Count = 0
+    mismatching_bits: Count = 0
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.status == "not run":
+            if not self.reason or self.bits_compared or self.mismatching_bits or self.events:
+                raise ValueError(f"{self.engine}: not run needs a reason, and no events or bits")
+        elif not self.bits_compared:
+            raise ValueError(f"{self.engine}: {self.status} needs bits_compared above 0")
+        elif (self.status == "MISMATCH") != (self.mismatching_bits > 0):
+            raise ValueError(
+                f"{self.engine}: {self.status} with {self.mismatching_bits} mismatching bits"
+            )
+        if self.mismatching_bits > self.bits_compared:
+            raise ValueError(f"{self.engine}: more mismatching bits than bits compared")
+        return self
+
+
+class EventSet(_Facts):
+    """How many events of one kind were compared, for example "test set" or "ties"."""
+
+    kind: Text
+    events: Count
+    is_adversarial: bool
+
+
+class LayerComparison(_Facts):
+    """One traced layer of one engine against the reference."""
+
+    layer: Text
+    engine: Text
+    format: Text
+    bits_compared: Count
+    mismatching_bits: Count
+
+
+class VerificationFacts(_Facts):
+    """Whether the engines agree bit for bit; `first_mismatch` is the comparison's own printout."""
+
+    reference: Text
+    engines: tuple[EngineFacts, ...]
+    events: tuple[EventSet, ...]
+    layers: tuple[LayerComparison, ...] = ()
+    first_mismatch: str | None = None
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        differing = {row.engine for row in self.layers if row.mismatching_bits}
+        claimed = {e.engine for e in self.engines if e.status == "MISMATCH"}
+        if differing - claimed:
+            raise ValueError(f"layers of {sorted(differing - claimed)} differ, the engine does not")
+        return self
+
+    @property
+    def mismatching_bits(self) -> int:
+        return sum(e.mismatching_bits for e in self.engines)
+
+    @property
+    def bits_compared(self) -> int:
+        return sum(e.bits_compared for e in self.engines)
+
+    @property
+    def ran(self) -> tuple[EngineFacts, ...]:
+        return tuple(e for e in self.engines if e.status != "not run")
+
+    @property
+    def not_run(self) -> tuple[EngineFacts, ...]:
+        return tuple(e for e in self.engines if e.status == "not run")
+
+
+class MetricsFacts(_Facts):
+    """Metrics per model, all measured on one split by one tool."""
+
+    split: Text
+    tool: Text
+    models: dict[str, ClassificationMetrics]
+    comparison: ModelComparison | NotRun = Field(
+        default_factory=_absent("comparison of several models")
+    )
+
+    @model_validator(mode="after")
+    def _same_classes(self) -> Self:
+        if len({m.class_names for m in self.models.values()}) != 1:
+            raise ValueError("give the metrics of at least one model, all with the same classes")
+        return self
+
+
+class PerformanceRow(_Facts):
+    """One speed or time, for example "NumPy engine" in events/s."""
+
+    name: Text
+    result: Measured
+
+
+class PerformanceFacts(_Facts):
+    """Speeds of the software engines under stated conditions."""
+
+    conditions: Text
+    rows: tuple[PerformanceRow, ...]
+
+
+class LatencyEstimate(_Facts):
+    """Latency by one tool."""
+
+    source: Text
+    cycles: Measured
+    initiation_interval: Measured
+    latency_ns: Measured
+    bunch_crossings: Measured
+
+
+class LatencyFacts(_Facts):
+    """Latency by every tool there is, against a budget; the first that ran is the headline."""
+
+    estimates: tuple[LatencyEstimate, ...]
+    budget_ns: Measured = Field(default_factory=_absent("latency budget"))
+    budget_name: str = ""
+
+    @property
+    def headline(self) -> LatencyEstimate | None:
+        return next((e for e in self.estimates if isinstance(e.latency_ns, Quantity)), None)
+
+
+class ResourceEstimate(_Facts):
+    """Resources by one tool; names as in `ResourceFacts.totals`: LUT, FF, DSP, BRAM36."""
+
+    source: Text
+    used: dict[str, Measured]
+
+
+class ResourceFacts(_Facts):
+    """Resources by every tool there is, against the totals of the part and the closure limits."""
+
+    part: Text
+    totals: dict[str, Quantity]
+    estimates: tuple[ResourceEstimate, ...]
+    closure_limits: dict[str, float] = Field(default_factory=lambda: dict(CLOSURE_LIMITS))
+    closure_source: str = "FINN's guide to timing closure"
+
+    @property
+    def headline(self) -> ResourceEstimate | None:
+        return next(
+            (e for e in self.estimates if any(isinstance(u, Quantity) for u in e.used.values())),
+            None,
+        )
+
+    def share(self, estimate: ResourceEstimate, name: str) -> float | None:
+        """Fraction of the part that `estimate` uses of resource `name`; None where unknown."""
+        used, total = estimate.used.get(name), self.totals.get(name)
+        if not isinstance(used, Quantity) or total is None or not total.value:
+            return None
+        return used.value / total.value
+
+
+class Gate(_Facts):
+    """One condition that decides the exit code; `passed` is None when it was not evaluated."""
+
+    name: Text
+    passed: bool | None
+    detail: Text
+
+
+class ReportFacts(_Facts):
+    """All facts of one report; `created` is kept in UTC."""
+
+    schema_version: Literal[1] = 1
+    design: Text
+    created: UtcTime
+    versions: dict[str, str]
+    commands: tuple[str, ...] = ()
+    target: TargetFacts | NotRun = Field(default_factory=_absent("target"))
+    data: DataFacts | NotRun = Field(default_factory=_absent("data set"))
+    training: TrainingFacts | NotRun = Field(default_factory=_absent("training"))
+    export: ExportFacts | NotRun = Field(default_factory=_absent("export check"))
+    layers: tuple[LayerFacts, ...] = ()
+    verification: VerificationFacts | NotRun = Field(default_factory=_absent("verification"))
+    metrics: MetricsFacts | NotRun = Field(default_factory=_absent("labelled data"))
+    performance: PerformanceFacts | NotRun = Field(default_factory=_absent("speed measurement"))
+    latency: LatencyFacts | NotRun = Field(default_factory=_absent("latency estimate"))
+    resources: ResourceFacts | NotRun = Field(default_factory=_absent("resource estimate"))
+    gates: tuple[Gate, ...] = ()
+
+    @property
+    def same_bits(self) -> bool | None:
+        """True when every engine that ran agrees; False on a mismatch; None when none ran."""
+        if isinstance(self.verification, NotRun) or not self.verification.ran:
+            return None
+        return self.verification.mismatching_bits == 0
+
+    @property
+    def passed(self) -> bool:
+        """No mismatching bit and no failed gate: the exit code is 0 exactly then."""
+        return self.same_bits is not False and all(g.passed is not False for g in self.gates)
+
+
+def latency_estimate(
+    source: str, cycles: int, clock_mhz: float, initiation_interval: int, kind: Kind, tool: str
+) -> LatencyEstimate:
+    """A latency of `cycles` at `clock_mhz`, also in nanoseconds and in bunch crossings of 25 ns.
+
+    >>> e = latency_estimate("RTL", 13, 200, 1, "estimated", "alkaid 0.8.2")
+    >>> e.latency_ns.value, e.bunch_crossings.value
+    (65.0, 2.6)
+    """
+    latency_ns = cycles * 1000 / clock_mhz
+    return LatencyEstimate(
+        source=source,
+        cycles=Quantity(value=cycles, unit="cycles", kind=kind, tool=tool),
+        initiation_interval=Quantity(
+            value=initiation_interval, unit="cycles", kind=kind, tool=tool
+        ),
+        latency_ns=Quantity(value=latency_ns, unit="ns", kind=kind, tool=tool),
+        bunch_crossings=Quantity(
+            value=latency_ns / BUNCH_CROSSING_NS, unit="BX", kind=kind, tool=tool
+        ),
+    )
+
+
+def utc_now() -> datetime:
+    """The present time in UTC, to the second, for `ReportFacts.created`."""
+    return datetime.now(UTC).replace(microsecond=0)

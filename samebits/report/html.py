@@ -1,0 +1,215 @@
+"""The report as one self-contained HTML page."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from samebits import errors
+
+from . import plots
+from .facts import LatencyEstimate, NotRun, Quantity, ReportFacts
+from .wording import (
+    format_number,
+    format_points,
+    format_quantity,
+    format_share,
+    origin,
+    verdict_words,
+)
+
+__all__ = ["render_html"]
+
+_FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Card:
+    """One key figure of the head of the page."""
+
+    title: str
+    value: str
+    detail: str
+    origin: str
+    is_run: bool = True
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A share of something, drawn as a bar from 0 to 100 % with an optional mark."""
+
+    share: float
+    limit: float | None
+
+    @property
+    def width(self) -> str:
+        return f"{min(max(100 * self.share, 0), 100):.3f}%"
+
+    @property
+    def mark(self) -> str | None:
+        return None if self.limit is None else f"{100 * self.limit:.1f}%"
+
+    @property
+    def is_over(self) -> bool:
+        return self.share > (1 if self.limit is None else self.limit)
+
+
+def render_html(facts: ReportFacts) -> str:
+    """The whole page; the same facts give the same text.
+
+    Raises: MissingToolError without jinja2, or without matplotlib or mplhep where there is
+    something to plot.
+    """
+    metrics = None if isinstance(facts.metrics, NotRun) else facts.metrics
+    training = None if isinstance(facts.training, NotRun) else facts.training
+    comparison = None
+    if metrics is not None and not isinstance(metrics.comparison, NotRun):
+        comparison = metrics.comparison
+    text: str = _template().render(
+        facts=facts,
+        verdict=_verdict(facts),
+        cards=_cards(facts),
+        roc_plots=plots.roc_curves(metrics) if metrics else [],
+        score_plots=plots.score_histograms(metrics) if metrics else [],
+        difference_plots=plots.differences(comparison) if comparison else [],
+        training_plots=plots.training_curves(training) if training else [],
+        max_classes=plots.MAX_CLASSES,
+    )
+    return text
+
+
+def _verdict(facts: ReportFacts) -> dict[str, Any]:
+    head, tail = verdict_words(facts)
+    if not facts.passed:
+        state = "bad"
+    elif facts.same_bits is None:
+        state = "open"
+    else:
+        state = "good"
+    return {"head": head, "tail": tail, "state": state}
+
+
+def _cards(facts: ReportFacts) -> list[Card]:
+    return [_bits_card(facts), _accuracy_card(facts), _latency_card(facts), _resource_card(facts)]
+
+
+def _bits_card(facts: ReportFacts) -> Card:
+    v = facts.verification
+    if isinstance(v, NotRun) or not v.ran:
+        return Card("Mismatching bits", "not run", verdict_words(facts)[1], "", is_run=False)
+    events = max(e.events for e in v.ran)
+    return Card(
+        "Mismatching bits",
+        f"{v.mismatching_bits:,}",
+        f"of {v.bits_compared:,} compared, {events:,} events",
+        "measured, " + ", ".join(dict.fromkeys(e.tool for e in v.ran)),
+    )
+
+
+def _accuracy_card(facts: ReportFacts) -> Card:
+    if isinstance(facts.metrics, NotRun):
+        return Card("Accuracy", "not run", facts.metrics.reason, "", is_run=False)
+    name, metrics = list(facts.metrics.models.items())[-1]
+    detail = f"{metrics.events:,} {facts.metrics.split} events"
+    comparison = facts.metrics.comparison
+    if not isinstance(comparison, NotRun):
+        for d in comparison.differences:
+            if d.model == name and d.class_name is None:
+                detail = (
+                    f"{format_points(d.value)} points to {comparison.reference} "
+                    f"({format_points(d.low_95)} to {format_points(d.high_95)} at 95 %)"
+                )
+    return Card(
+        f"Accuracy, {name}",
+        format_share(metrics.accuracy),
+        detail,
+        f"measured, {facts.metrics.tool}",
+    )
+
+
+def _latency_card(facts: ReportFacts) -> Card:
+    if isinstance(facts.latency, NotRun):
+        return Card("Latency", "not run", facts.latency.reason, "", is_run=False)
+    estimate = facts.latency.headline
+    if estimate is None:
+        reasons = "; ".join(f"{e.source}: {origin(e.latency_ns)}" for e in facts.latency.estimates)
+        return Card("Latency", "not run", reasons, "", is_run=False)
+    detail = f"{format_quantity(estimate.cycles)}, {format_quantity(estimate.bunch_crossings)}"
+    return Card(
+        "Latency", format_quantity(estimate.latency_ns), detail, origin(estimate.latency_ns)
+    )
+
+
+def _resource_card(facts: ReportFacts) -> Card:
+    resources = facts.resources
+    if isinstance(resources, NotRun):
+        return Card("Logic", "not run", resources.reason, "", is_run=False)
+    estimate = resources.headline
+    used = estimate.used.get("LUT") if estimate else None
+    if estimate is None or not isinstance(used, Quantity):
+        reason = origin(used) if used else "no tool gave a number of LUTs"
+        return Card("Logic", "not run", reason, "", is_run=False)
+    shares = [
+        f"{name} {format_share(share)}"
+        for name in ("LUT", "FF")
+        if (share := resources.share(estimate, name)) is not None
+    ]
+    detail = f"{', '.join(shares)} of {resources.part}" if shares else resources.part
+    return Card("Logic", format_quantity(used), detail, origin(used))
+
+
+def _resource_bar(facts: Any, estimate: Any, name: str) -> Bar | None:
+    share = facts.share(estimate, name)
+    return None if share is None else Bar(share, facts.closure_limits.get(name))
+
+
+def _budget_bar(estimate: LatencyEstimate, budget: Any) -> Bar | None:
+    if not (isinstance(estimate.latency_ns, Quantity) and isinstance(budget, Quantity)):
+        return None
+    return Bar(estimate.latency_ns.value / budget.value, None) if budget.value else None
+
+
+def _shade(fraction: float) -> str:
+    """Inline colours of a cell of the heat map: white to dark blue, text with enough contrast."""
+    low, high = (255, 255, 255), (24, 78, 151)
+    r, g, b = (
+        round(a + (z - a) * min(max(fraction, 0.0), 1.0)) for a, z in zip(low, high, strict=True)
+    )
+    return f"background:#{r:02x}{g:02x}{b:02x};color:{'#fff' if fraction > 0.55 else '#16202c'}"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(n) for n in shape) or "scalar"
+
+
+@cache
+def _template() -> Any:
+    try:
+        import jinja2
+    except ImportError as error:
+        raise errors.MissingToolError(
+            'the report needs jinja2, which is not installed: pip install "samebits[hep]"'
+        ) from error
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.tests["not_run"] = lambda value: isinstance(value, NotRun)
+    environment.filters.update(
+        number=format_number,
+        share=format_share,
+        points=format_points,
+        quantity=format_quantity,
+        origin=origin,
+        shade=_shade,
+        shape=_shape,
+    )
+    environment.globals.update(
+        css=(_FOLDER / "report.css").read_text(encoding="utf-8"),
+        resource_bar=_resource_bar,
+        budget_bar=_budget_bar,
+    )
+    return environment.get_template("report.html.j2")

@@ -1,0 +1,359 @@
+"""Plots of a report as inline SVG: same facts, same bytes, and nothing loaded from outside.
+
+Text is drawn as paths, so a plot looks the same everywhere; its content is told by the alternative
+text and by the tables of the report.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from samebits import errors
+from samebits.sim.metrics import Difference, ModelComparison
+
+from .facts import MetricsFacts, TrainingFacts
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = [
+    "MAX_CLASSES",
+    "Plot",
+    "differences",
+    "roc_curves",
+    "score_histograms",
+    "training_curves",
+]
+
+MAX_CLASSES = 12  # plots are per class; with more classes the tables alone show the rest
+
+# Petroff's accessible colours, as in mplhep. Source: Petroff, arXiv:2107.02270.
+_COLOURS = ("#5790fc", "#e42536", "#f89c20", "#964a8b", "#7a21dd")
+_REFERENCE_COLOUR = "#303030"
+_WIDTHS = (3.2, 2.0, 1.1)  # later curves are thinner, so that curves on top of each other all show
+_STYLES: tuple[Any, ...] = ("-", "-", (0, (4, 2)))
+
+_SETTINGS: dict[Any, Any] = {
+    "figure.constrained_layout.use": True,
+    "svg.fonttype": "path",
+    "font.size": 9,
+    "axes.labelsize": 9,
+    "axes.titlesize": 10,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.fontsize": 8.5,
+    "axes.linewidth": 0.9,
+    "xtick.major.size": 5,
+    "xtick.minor.size": 2.5,
+    "ytick.major.size": 5,
+    "ytick.minor.size": 2.5,
+    "xtick.major.pad": 4,
+    "ytick.major.pad": 4,
+    "lines.linewidth": 1.4,
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One finished plot: `svg` is safe markup, `alt` says in words what it shows."""
+
+    svg: str
+    alt: str
+
+
+def roc_curves(facts: MetricsFacts) -> list[Plot]:
+    """One plot per class: background efficiency (log) against signal efficiency, for each model."""
+    models = list(facts.models)
+    plots = []
+    for c, name in enumerate(_plotted_classes(facts)):
+
+        def draw(ax: "Axes", c: int = c, name: str = name) -> None:
+            lowest = 1.0
+            for k, model in enumerate(models):
+                metrics = facts.models[model].classes[c]
+                roc = metrics.roc
+                points = [
+                    (s, b)
+                    for s, b in zip(roc.signal_efficiency, roc.background_efficiency, strict=True)
+                    if b > 0
+                ]
+                lowest = min(lowest, points[0][1])
+                ax.plot(
+                    [s for s, _ in points],
+                    [b for _, b in points],
+                    label=f"{_text(model)}, AUC {metrics.auc:.4f}",
+                    **_line(k),
+                )
+            ax.set_yscale("log")
+            ax.set_xlim(0, 1)
+            ax.set_ylim(max(lowest, 1e-6) * 0.8, 1.15)
+            ax.set_xlabel("signal efficiency")
+            ax.set_ylabel("background efficiency")
+            ax.set_title(f"{_text(name)} against the rest")
+            ax.grid(which="major", alpha=0.35, linewidth=0.6)
+            ax.legend(loc="lower right")
+
+        aucs = ", ".join(f"{m} {facts.models[m].classes[c].auc:.4f}" for m in models)
+        plots.append(
+            _plot(f"roc-{c}", draw, f"ROC curve of class {name} against the rest. AUC: {aucs}.")
+        )
+    return plots
+
+
+def score_histograms(facts: MetricsFacts) -> list[Plot]:
+    """One plot per class: its score for its own events and for all others, first and last model."""
+    models = list(facts.models)
+    first, last = models[0], models[-1]
+    plots = []
+    for c, name in enumerate(_plotted_classes(facts)):
+
+        def draw(ax: "Axes", c: int = c, name: str = name) -> None:
+            for model in dict.fromkeys((last, first)):
+                histogram = facts.models[model].classes[c].histogram
+                filled = model == last
+                for counts, what, colour in (
+                    (histogram.background, "rest", _COLOURS[0]),
+                    (histogram.signal, _text(name), _COLOURS[1]),
+                ):
+                    total = sum(counts)
+                    ax.stairs(
+                        [n / total for n in counts],
+                        histogram.edges,
+                        fill=filled,
+                        color=colour if filled else _REFERENCE_COLOUR,
+                        alpha=0.55 if filled else 1.0,
+                        linestyle="-" if what == "rest" or filled else (0, (3, 1.5)),
+                        linewidth=1.1,
+                        label=f"{_text(model)}: {what}",
+                    )
+            ax.set_yscale("log")
+            ax.set_xlabel(f"score of {_text(name)}")
+            ax.set_ylabel("share of events per bin")
+            ax.figure.legend(loc="outside upper center", ncols=2)
+
+        plots.append(
+            _plot(
+                f"score-{c}",
+                draw,
+                f"Distribution of the score of class {name}, for events of the class and for the "
+                f"rest, models {' and '.join(dict.fromkeys((first, last)))}.",
+            )
+        )
+    return plots
+
+
+def differences(comparison: ModelComparison) -> list[Plot]:
+    """Accuracy and AUC differences to the reference with 68 % (thick) and 95 % (thin) intervals."""
+    accuracy = [d for d in comparison.differences if d.class_name is None]
+    names = comparison.class_names[:MAX_CLASSES]
+    auc = [d for d in comparison.differences if d.class_name in names]
+    plots = []
+    if accuracy:
+        gate = comparison.gate
+        plots.append(
+            _forest(
+                "difference-accuracy",
+                accuracy,
+                [d.model for d in accuracy],
+                100.0,
+                f"accuracy minus {comparison.reference} [percentage points]",
+                None if gate is None else -gate.limit_points,
+            )
+        )
+    if auc:
+        plots.append(
+            _forest(
+                "difference-auc",
+                auc,
+                [f"{d.model}, {d.class_name}" for d in auc],
+                1000.0,
+                f"AUC minus {comparison.reference} [0.001]",
+                None,
+            )
+        )
+    return plots
+
+
+def training_curves(facts: TrainingFacts) -> list[Plot]:
+    """Loss and accuracy after each epoch, training and validation, a colour per model."""
+    plots = []
+    for kind in ("loss", "accuracy"):
+        runs = [r for r in facts.runs if getattr(r.curve, kind) or _validation(r.curve, kind)]
+        if not runs:
+            continue
+
+        def draw(ax: "Axes", kind: str = kind, runs: Sequence[Any] = tuple(runs)) -> None:
+            from matplotlib.ticker import MaxNLocator
+
+            for k, run in enumerate(runs):
+                colour = _colour(k)
+                for values, style, what in (
+                    (getattr(run.curve, kind), (0, (2, 1.5)), "training"),
+                    (_validation(run.curve, kind), "-", "validation"),
+                ):
+                    if values:
+                        epochs = range(1, len(values) + 1)
+                        marker = "o" if len(values) == 1 else None
+                        label = f"{_text(run.model)}, {what}"
+                        ax.plot(
+                            epochs,
+                            values,
+                            linestyle=style,
+                            color=colour,
+                            marker=marker,
+                            label=label,
+                        )
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            ax.xaxis.set_minor_locator(MaxNLocator(integer=True, nbins=30))
+            ax.set_xlabel("epoch")
+            ax.set_ylabel("loss" if kind == "loss" else "accuracy")
+            ax.grid(alpha=0.35, linewidth=0.6)
+            ax.legend()
+
+        last = ", ".join(
+            f"{r.model} {(_validation(r.curve, kind) or getattr(r.curve, kind))[-1]:.4g}"
+            for r in runs
+        )
+        alt = f"Training {kind} by epoch; at the end {last}."
+        plots.append(_plot(f"training-{kind}", draw, alt))
+    return plots
+
+
+def _validation(curve: Any, kind: str) -> tuple[float, ...]:
+    values: tuple[float, ...] = getattr(curve, f"validation_{kind}")
+    return values
+
+
+def _forest(
+    name: str,
+    rows: list[Difference],
+    labels: list[str],
+    scale: float,
+    axis: str,
+    limit: float | None,
+) -> Plot:
+    models = list(dict.fromkeys(d.model for d in rows))
+
+    def draw(ax: "Axes") -> None:
+        for y, d in enumerate(rows):
+            colour = _colour(models.index(d.model) + 1)
+            ax.plot([scale * d.low_95, scale * d.high_95], [y, y], color=colour, linewidth=1.2)
+            ax.plot(
+                [scale * d.low_68, scale * d.high_68],
+                [y, y],
+                color=colour,
+                linewidth=4,
+                alpha=0.75,
+                solid_capstyle="butt",
+            )
+            ax.plot(
+                [scale * d.value], [y], "o", color=colour, markersize=5, markeredgecolor="white"
+            )
+        ax.axvline(0, color=_REFERENCE_COLOUR, linewidth=0.9)
+        if limit is not None:
+            ax.axvline(limit, color="#b3261e", linewidth=1.1, linestyle=(0, (4, 2)))
+            ax.annotate(
+                "gate",
+                (limit, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(3, -3),
+                textcoords="offset points",
+                ha="left",
+                va="top",
+                color="#b3261e",
+            )
+        ax.set_yticks(range(len(rows)), [_text(label) for label in labels])
+        ax.set_ylim(len(rows) - 0.3, -0.9)
+        ax.tick_params(axis="y", which="both", left=False, right=False)
+        ax.yaxis.set_tick_params(which="minor", left=False, right=False)
+        ax.set_xlabel(_text(axis, 60))
+        ax.grid(axis="x", alpha=0.35, linewidth=0.6)
+
+    told = "; ".join(
+        f"{label} {scale * d.value:+.2f} "
+        f"({scale * d.low_95:+.2f} to {scale * d.high_95:+.2f} at 95 %)"
+        for label, d in zip(labels, rows, strict=True)
+    )
+    return _plot(name, draw, f"{axis}: {told}.", height=0.85 + 0.21 * len(rows))
+
+
+def _plotted_classes(facts: MetricsFacts) -> tuple[str, ...]:
+    first = next(iter(facts.models.values()), None)
+    return () if first is None else first.class_names[:MAX_CLASSES]
+
+
+def _colour(k: int) -> str:
+    return _REFERENCE_COLOUR if k == 0 else _COLOURS[(k - 1) % len(_COLOURS)]
+
+
+def _line(k: int) -> dict[str, Any]:
+    """Style of curve number k; the first is the reference."""
+    last = len(_WIDTHS) - 1
+    width = _WIDTHS[min(k, last)]
+    faint = {"alpha": 0.45} if k == 0 else {}
+    return {"color": _colour(k), "linewidth": width, "linestyle": _STYLES[min(k, last)], **faint}
+
+
+def _text(name: str, longest: int = 22) -> str:
+    """A name that matplotlib draws literally: no formulas, no control characters, not too long."""
+    clean = "".join(ch if ch.isprintable() else " " for ch in name)
+    if len(clean) > longest:
+        clean = clean[: longest - 3] + "..."
+    if clean.startswith("_"):
+        clean = " " + clean  # a legend leaves out labels that start with an underscore
+    return clean.replace("$", r"\$")
+
+
+def _plot(
+    name: str, draw: Callable[["Axes"], None], alt: str, width: float = 4.1, height: float = 3.0
+) -> Plot:
+    """Draw into a figure of `width` x `height` inches and return it as inline SVG."""
+    with _style(name):
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(width, height))
+        draw(figure.add_subplot())
+        buffer = io.StringIO()
+        empty = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=empty)
+    return Plot(_inline(buffer.getvalue(), name), alt)
+
+
+@contextmanager
+def _style(salt: str) -> Iterator[None]:
+    """mplhep's ROOT style at the size of a report, whatever the user's own settings are."""
+    try:
+        import matplotlib as mpl
+        import mplhep  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise errors.MissingToolError(
+            f"the plots of the report need {error.name}, which is not installed: "
+            'pip install "samebits[hep]"'
+        ) from error
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
+        mpl.rcdefaults()
+        mpl.rcParams.update(mplhep.style.ROOT)
+        mpl.rcParams.update(_SETTINGS)
+        mpl.rcParams["svg.hashsalt"] = salt
+        yield
+
+
+def _inline(svg: str, name: str) -> str:
+    """The <svg> element alone, with ids of its own and no outside names, to stand inside HTML."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'xlink:href="#', f'href="#{name}-', svg)
+    svg = svg.replace("url(#", f"url(#{name}-")
+    head, rest = svg.split(">", 1)
+    view_box = re.search(r'viewBox="[^"]*"', head)
+    assert view_box is not None, "matplotlib always writes a viewBox"
+    return f'<svg {view_box.group(0)} aria-hidden="true" focusable="false">{rest}'.strip()

@@ -1,0 +1,96 @@
+"""The closing table in the terminal."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .facts import NotRun, Quantity, ReportFacts
+from .wording import format_points, format_quantity, format_share, origin, verdict_words
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["render_terminal"]
+
+_Row = Callable[..., None]
+_COLOURS = {"equal": "green", "MISMATCH": "bold red", "not run": "yellow"}
+
+
+def render_terminal(facts: ReportFacts) -> "RenderableType":
+    """Verdict, engines, accuracy, latency, resources, gates, for `rich.console.Console.print`."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    head, tail = verdict_words(facts)
+    colour = "bold green" if facts.same_bits else "bold yellow"
+    if not facts.passed:
+        colour = "bold red"
+    table = Table(title=Text(facts.design), title_justify="left", show_header=False, box=None)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_column(style="dim", overflow="fold")
+
+    def row(name: str, value: str, source: str = "", style: str = "") -> None:
+        # Text, not markup: names of models and layers may hold square brackets.
+        table.add_row(Text(name), Text(value, style=style), Text(source))
+
+    if isinstance(facts.verification, NotRun):
+        row("bits", "not run", facts.verification.reason, "yellow")
+    else:
+        for e in facts.verification.engines:
+            if e.status == "not run":
+                row(e.engine, "not run", e.reason, _COLOURS[e.status])
+            else:
+                value = f"{e.status}: {e.mismatching_bits:,} of {e.bits_compared:,} bits differ"
+                row(e.engine, value, f"measured, {e.tool}", _COLOURS[e.status])
+    _add_accuracy(facts, row)
+    _add_hardware(facts, row)
+    for gate in facts.gates:
+        state = "not run" if gate.passed is None else "passed" if gate.passed else "FAILED"
+        style = {"passed": "green", "FAILED": "bold red", "not run": "yellow"}[state]
+        row(f"gate {gate.name}", state, gate.detail, style)
+    return Group(table, Text(head, style=colour), Text(tail))
+
+
+def _add_accuracy(facts: ReportFacts, row: _Row) -> None:
+    if isinstance(facts.metrics, NotRun):
+        row("accuracy", "not run", facts.metrics.reason, "yellow")
+        return
+    comparison = facts.metrics.comparison
+    for name, metrics in facts.metrics.models.items():
+        value = format_share(metrics.accuracy)
+        if not isinstance(comparison, NotRun):
+            for d in comparison.differences:
+                if d.model == name and d.class_name is None:
+                    value += (
+                        f"  {format_points(d.value)} points to {comparison.reference}, 95 %: "
+                        f"{format_points(d.low_95)} to {format_points(d.high_95)}"
+                    )
+        row(f"accuracy {name}", value, f"measured, {facts.metrics.tool}")
+
+
+def _add_hardware(facts: ReportFacts, row: _Row) -> None:
+    if isinstance(facts.latency, NotRun):
+        row("latency", "not run", facts.latency.reason, "yellow")
+    elif (estimate := facts.latency.headline) is None:
+        for e in facts.latency.estimates:
+            row("latency", "not run", f"{e.source}: {origin(e.latency_ns)}", "yellow")
+    else:
+        parts = (estimate.latency_ns, estimate.cycles, estimate.bunch_crossings)
+        row("latency", ", ".join(map(format_quantity, parts)), origin(estimate.latency_ns))
+    resources = facts.resources
+    if isinstance(resources, NotRun):
+        row("resources", "not run", resources.reason, "yellow")
+        return
+    used_by = resources.headline
+    if used_by is None:
+        reasons = [f"{e.source}: {origin(u)}" for e in resources.estimates for u in e.used.values()]
+        row("resources", "not run", "; ".join(dict.fromkeys(reasons)), "yellow")
+        return
+    for name, used in used_by.used.items():
+        if not isinstance(used, Quantity):
+            row(name, "not run", origin(used), "yellow")
+            continue
+        share = resources.share(used_by, name)
+        of_part = "" if share is None else f", {format_share(share)} of {resources.part}"
+        row(name, f"{format_quantity(used)}{of_part}", origin(used))
