@@ -1,0 +1,68 @@
+"""The options of a training, checked."""
+
+from typing import Any, Literal
+
+import pydantic
+
+from samebits import errors
+
+__all__ = ["TrainingConfig", "training_config"]
+
+
+class TrainingConfig(pydantic.BaseModel):
+    """Options of one training; `training_config` makes one and reports wrong values readably."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    hidden: tuple[int, ...] = pydantic.Field(
+        (64, 32, 32), min_length=1, max_length=16, description="units of the hidden layers"
+    )
+    weight_bits: int = pydantic.Field(6, ge=2, le=16, description="bits of weights and biases")
+    activation_bits: int = pydantic.Field(6, ge=2, le=16, description="bits of hidden activations")
+    epochs: int = pydantic.Field(60, ge=1, le=10_000, description="passes over the training part")
+    batch_size: int = pydantic.Field(256, ge=1, le=1_000_000)
+    learning_rate: float = pydantic.Field(
+        3e-3, gt=0, le=1, description="of Adam, at the start; falls to zero as a cosine"
+    )
+    pruning: float = pydantic.Field(
+        0.0, ge=0, le=0.99, description="share of the weights of every layer set to zero; 0 prunes none"
+    )
+    scaling: Literal["po2", "fold"] = pydantic.Field(
+        "po2", description="how features are standardised in hardware: by shifts, or by multipliers"
+    )
+    input_bits: int | None = pydantic.Field(
+        None, ge=2, le=23, description="width of a raw feature; None chooses it from the data"
+    )
+    seed: int = pydantic.Field(0, ge=0, le=2**31 - 1)
+
+    @pydantic.field_validator("hidden")
+    @classmethod
+    def _sizes(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        for units in value:
+            if not 1 <= units <= 4096:
+                raise ValueError(f"a hidden layer has {units} units; wanted 1 to 4096")
+        return value
+
+
+def training_config(**options: Any) -> TrainingConfig:
+    """The checked options; what is not given takes its default.
+
+    >>> training_config(hidden=(16,), epochs=2).batch_size
+    256
+
+    Raises:
+        UsageError: lists every wrong option with its value and what was wanted.
+    """
+    try:
+        return TrainingConfig(**options)
+    except pydantic.ValidationError as error:
+        lines = [_sentence(detail) for detail in error.errors()]
+        raise errors.UsageError("training options:\n  " + "\n  ".join(lines)) from error
+
+
+def _sentence(detail: Any) -> str:
+    name = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return f"{name}: no such option; there are {', '.join(TrainingConfig.model_fields)}"
+    wanted = str(detail["msg"]).removeprefix("Value error, ")
+    return f"{name}: got {detail['input']!r}; {wanted[0].lower()}{wanted[1:]}"

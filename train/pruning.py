@@ -1,0 +1,69 @@
+"""Magnitude pruning: the smallest weights of every dense layer are held at zero, more with every epoch.
+
+The share of zeros rises as final * (1 - (1 - t)^3), t running from 0 to 1 between 20 % and 60 % of the
+epochs; the rest of the training mends the network at full sparsity.
+
+Source: M. Zhu, S. Gupta, "To prune, or not to prune", arXiv:1710.01878, equation 1.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from .tensorflow import load
+
+START, END = 0.2, 0.6  # share of the epochs
+
+
+def sparsity_at(epoch: int, epochs: int, final: float) -> float:
+    """Share of zeros wanted in this epoch (counted from 0)."""
+    if epochs == 1:
+        return final
+    progress = (epoch / (epochs - 1) - START) / (END - START)
+    return float(final * (1 - (1 - min(max(progress, 0.0), 1.0)) ** 3))
+
+
+def full_from(epochs: int) -> int:
+    """The first epoch (from 0) with the final sparsity; weights of earlier ones are not pruned enough."""
+    return next(epoch for epoch in range(epochs) if sparsity_at(epoch, epochs, 1.0) == 1.0)
+
+
+def pruning_callback(epochs: int, final: float) -> Any:
+    """A Keras callback that sets new masks at the start of every epoch and applies them per batch."""
+    keras = load().keras
+
+    class Prune(keras.callbacks.Callback):  # type: ignore[misc]
+        masks: list[tuple[Any, Any]]
+
+        def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
+            share = sparsity_at(epoch, epochs, final)
+            self.masks = []
+            for layer in kernel_layers(self.model):
+                kernel = layer.kernel.numpy()
+                count = round(share * kernel.size)
+                mask = np.ones(kernel.size, np.float32)
+                mask[np.argsort(np.abs(kernel), axis=None, kind="stable")[:count]] = 0
+                self.masks.append((layer.kernel, mask.reshape(kernel.shape)))
+            self.on_train_batch_end(0)
+
+        def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+            for kernel, mask in self.masks:
+                kernel.assign(kernel * mask)
+
+    return Prune()
+
+
+def kernel_layers(model: Any) -> list[Any]:
+    """The layers that have a kernel."""
+    return [layer for layer in model.layers if getattr(layer, "kernel", None) is not None]
+
+
+def sparsity(model: Any) -> float:
+    """Share of zeros among the kernels' weights as the layers use them, that is after quantization."""
+    zeros = total = 0
+    for layer in kernel_layers(model):
+        quantizer = getattr(layer, "kernel_quantizer_internal", None)
+        kernel = np.asarray(layer.kernel if quantizer is None else quantizer(layer.kernel))
+        zeros += int(np.count_nonzero(kernel == 0))
+        total += kernel.size
+    return zeros / total if total else 0.0
