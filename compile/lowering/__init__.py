@@ -7,7 +7,7 @@ from typing import Any
 
 from samebits import errors
 
-from ..ir import Graph, Tensor
+from ..ir import Graph, Rounding, Tensor
 from ..ops import Array
 from .activation import lower_activation, lower_hard, lower_parametrized, lower_prelu
 from .context import Context
@@ -85,4 +85,25 @@ def lower(model: Any, weights: Mapping[str, Array] | None = None) -> Graph:
         context.define(layer.get_output_variable(), tensor)
         context.build.layer(str(layer.name), kind_of(layer), tensor, context.weight_counts(layer))
     outputs = tuple(context.tensor(variable).name for variable in model.get_output_variables())
-    return context.build.graph(outputs)
+    graph = context.build.graph(outputs)
+    _refuse_aborting_casts(graph)
+    return graph
+
+
+def _refuse_aborting_casts(graph: Graph) -> None:
+    """A rounding that drops more bits than the source has makes the C simulation abort.
+
+    Source: ap_private.h, `get_bit` asserts; reached from `ap_fixed_base::operator=`.
+    """
+    for node in graph.nodes:
+        if node.op != "cast":
+            continue
+        source, target = graph.tensors[node.inputs[0]].format, graph.tensors[node.output].format
+        rounds = target.rounding is not Rounding.TRN and not (
+            target.rounding is Rounding.TRN_ZERO and not source.signed
+        )
+        if rounds and source.fraction - target.fraction > source.width:
+            raise errors.UnsupportedError(
+                f"{node.output}: casting {source} to {target} drops more bits than there are; "
+                "hls4ml's C simulation aborts there; use a result with more fraction bits"
+            )
