@@ -49,7 +49,6 @@ extern "C" long samebits_trial(double x) {
     return 0;
 }
 """
-# The words before the class are optional: hls4ml's two headers write `template<typename _Tp>`.
 _FORWARD_COMPLEX = re.compile(
     r"namespace\s+std\s*\{\s*template\s*<\s*typename\s+_Tp\s*>\s*class\s+complex\s*;\s*\}"
 )
@@ -136,8 +135,10 @@ def probe(env: Mapping[str, str] = os.environ) -> CompilerFacts:
     return CompilerFacts(compiler, f"{compiler.name}: {compiler.version}")
 
 
-def headers_for(compiler: Compiler, ap_types: Path, overlay: Path) -> tuple[str, ...]:
-    """The -I flags under which `compiler` reads the ap_fixed headers in `ap_types`.
+def headers_for(
+    compiler: Compiler, ap_types: Path, overlay: Path, cwd: Path = Path()
+) -> tuple[str, ...]:
+    """The -I flags under which `compiler`, run in `cwd`, reads the ap_fixed headers in `ap_types`.
 
     With libc++ the two headers that declare `std::complex` are corrected in the new folder
     `overlay`, which then comes first; with libstdc++ nothing is written.
@@ -146,11 +147,11 @@ def headers_for(compiler: Compiler, ap_types: Path, overlay: Path) -> tuple[str,
         return (f"-I{ap_types}",)
     overlay.mkdir(parents=True, exist_ok=True)
     for name in _COMPLEX_HEADERS:
-        text = (ap_types / name).read_text(encoding="utf-8")
+        text = (cwd / ap_types / name).read_text(encoding="utf-8")
         text, n_changed = _FORWARD_COMPLEX.subn("#include <complex>", text)
-        if n_changed > 1 or (n_changed == 0 and not re.search(r"^#include <complex>", text, re.M)):
+        if n_changed != 1:
             raise errors.ToolError(
-                f"{ap_types / name}: expected one forward declaration of std::complex, found "
+                f"{cwd / ap_types / name}: expected one forward declaration of std::complex, found "
                 f"{n_changed}; these are not hls4ml 1.3's headers: use g++, not {compiler.name}"
             )
         (overlay / name).write_text(text, encoding="utf-8")
