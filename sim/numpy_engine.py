@@ -12,7 +12,7 @@ from samebits.compile.ir import Carrier, Format, Graph
 from samebits.compile.ops import Operation, Site, operation, site_of
 from samebits.compile.ops.arith import as_carrier
 from samebits.compile.ops.boundary import to_mantissas, to_values
-from samebits.compile.passes import propagate_ranges
+from samebits.compile.passes import choose_carriers
 
 __all__ = ["NumpyEngine"]
 
@@ -39,15 +39,11 @@ class NumpyEngine:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        ranges = propagate_ranges(graph)
         self._steps: list[_Step] = []
-        self._carriers: dict[str, Carrier] = {}
-        for name in graph.inputs:
-            self._carriers[name] = Carrier.for_magnitude(ranges[name].magnitude)
+        self._carriers = choose_carriers(graph)
         for node in graph.nodes:
             site, rules = site_of(graph, node), operation(node.op)
-            carrier = Carrier.for_magnitude(rules.peak(site, [ranges[x] for x in node.inputs]))
-            self._carriers[node.output] = carrier
+            carrier = self._carriers[node.output]
             constants = tuple(
                 as_carrier(graph.constants[x], carrier)[None] if x in graph.constants else None
                 for x in node.inputs

@@ -5,10 +5,18 @@ from __future__ import annotations
 from ..ir import Graph
 from .accumulators import open_accumulators
 from .bounds import bound_casts
+from .carriers import choose_carriers
 from .ranges import propagate_ranges
 from .rewrite import Rewriter
 
-__all__ = ["Rewriter", "bound_casts", "open_accumulators", "propagate_ranges", "simplify"]
+__all__ = [
+    "Rewriter",
+    "bound_casts",
+    "choose_carriers",
+    "open_accumulators",
+    "propagate_ranges",
+    "simplify",
+]
 
 
 def simplify(graph: Graph) -> Graph:

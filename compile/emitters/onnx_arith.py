@@ -1,0 +1,177 @@
+"""Rounding and overflow in ONNX operators, on integers held in float, double or int64.
+
+The counterpart of `compile/ops/arith.py` and `compile/ops/boundary.py`, mode by mode. Every
+intermediate value is exact, so no graph optimisation of a runtime can change a result.
+"""
+
+from __future__ import annotations
+
+from ..ir import Carrier, Format, Overflow, Rounding
+from .onnx_writer import ELEMENT_TYPES, OnnxWriter
+
+__all__ = ["emit_overflow", "emit_quantize", "emit_rescale", "emit_scale_up", "emit_values"]
+
+
+def emit_scale_up(write: OnnxWriter, x: str, bits: int, carrier: Carrier) -> str:
+    """x * 2**bits, bits >= 0."""
+    return write.node("Mul", x, write.scalar(2**bits, carrier)) if bits else x
+
+
+def emit_rescale(
+    write: OnnxWriter, x: str, source: Format, target: Format, carrier: Carrier
+) -> str:
+    """Mantissas of `source` on the grid of `target`, rounded."""
+    bits = source.fraction - target.fraction
+    if bits <= 0:
+        return emit_scale_up(write, x, -bits, carrier)
+    if carrier is Carrier.INT64:
+        return _round_integer(write, x, bits, target.rounding)
+    bits = min(bits, 60)
+    scaled = write.node("Mul", x, write.scalar(2.0**-bits, carrier))
+    half = write.scalar(0.5, carrier)
+    match target.rounding:
+        case Rounding.TRN:
+            return write.node("Floor", scaled)
+        case Rounding.RND_CONV:
+            return write.node("Round", scaled)
+        case Rounding.RND:
+            return write.node("Floor", write.node("Add", scaled, half))
+        case Rounding.RND_MIN_INF:
+            return write.node("Ceil", write.node("Sub", scaled, half))
+        case Rounding.TRN_ZERO:
+            return _towards_zero(write, scaled)
+        case Rounding.RND_INF:
+            size = write.node("Floor", write.node("Add", write.node("Abs", scaled), half))
+        case Rounding.RND_ZERO:
+            size = write.node("Ceil", write.node("Sub", write.node("Abs", scaled), half))
+    return write.node("Mul", write.node("Sign", scaled), size)
+
+
+def _towards_zero(write: OnnxWriter, x: str) -> str:
+    return write.node("Mul", write.node("Sign", x), write.node("Floor", write.node("Abs", x)))
+
+
+def _floor_divide(write: OnnxWriter, x: str, bits: int) -> str:
+    # integer Mod takes the divisor's sign, so x - Mod is the next multiple below
+    divisor = write.scalar(1 << bits, Carrier.INT64)
+    return write.node("Div", write.node("Sub", x, write.node("Mod", x, divisor)), divisor)
+
+
+def _round_integer(write: OnnxWriter, x: str, bits: int, rounding: Rounding) -> str:
+    bits = min(bits, 62)
+    half = 1 << (bits - 1)
+
+    def plus(value: str, offset: int) -> str:
+        return write.node("Add", value, write.scalar(offset, Carrier.INT64))
+
+    def negative() -> str:
+        return write.cast(
+            write.node("Less", x, write.scalar(0, Carrier.INT64)), ELEMENT_TYPES[Carrier.INT64]
+        )
+
+    match rounding:
+        case Rounding.TRN:
+            shifted = x
+        case Rounding.TRN_ZERO:
+            below = write.scalar((1 << bits) - 1, Carrier.INT64)
+            shifted = write.node("Add", x, write.node("Mul", negative(), below))
+        case Rounding.RND:
+            shifted = plus(x, half)
+        case Rounding.RND_MIN_INF:
+            shifted = plus(x, half - 1)
+        case Rounding.RND_INF:
+            shifted = write.node("Sub", plus(x, half), negative())
+        case Rounding.RND_ZERO:
+            shifted = write.node("Add", plus(x, half - 1), negative())
+        case Rounding.RND_CONV:
+            floor = _floor_divide(write, x, bits)
+            odd = write.node("Mod", floor, write.scalar(2, Carrier.INT64))
+            shifted = write.node("Add", plus(x, half - 1), odd)
+    return _floor_divide(write, shifted, bits)
+
+
+def emit_overflow(write: OnnxWriter, x: str, fmt: Format, carrier: Carrier) -> str:
+    """Integers brought into the format's range."""
+    low, high = fmt.min_saturated, fmt.max_mantissa
+    match fmt.overflow:
+        case Overflow.WRAP if fmt.width == 0:
+            return write.node("Mul", x, write.scalar(0, carrier))
+        case Overflow.WRAP if carrier is Carrier.INT64:
+            start = write.scalar(low, carrier)
+            turned = write.node(
+                "Mod", write.node("Sub", x, start), write.scalar(1 << fmt.width, carrier)
+            )
+            return write.node("Add", turned, start)
+        case Overflow.WRAP:
+            above = write.node("Sub", x, write.scalar(low, carrier)) if low else x
+            scaled = write.node("Mul", above, write.scalar(2.0**-fmt.width, carrier))
+            turns = write.node("Floor", scaled)
+            whole = write.node("Mul", turns, write.scalar(2.0**fmt.width, carrier))
+            return write.node("Sub", x, whole)
+        case Overflow.SAT | Overflow.SAT_SYM:
+            return write.node("Clip", x, write.scalar(low, carrier), write.scalar(high, carrier))
+        case Overflow.SAT_ZERO:
+            inside = write.node("Clip", x, write.scalar(low, carrier), write.scalar(high, carrier))
+            same = write.node("Equal", x, inside)
+            return write.node("Where", same, x, write.scalar(0, carrier))
+
+
+def emit_quantize(write: OnnxWriter, x: str, fmt: Format, carrier: Carrier) -> str:
+    """Finite real numbers, given as double, cast to a format; the result is in the carrier.
+
+    Exact for every float32: scaling by a power of two cannot leave the range of a double, and the
+    remainder of a division by a power of two is exact.
+    """
+    real = Carrier.FLOAT64
+    scaled = write.node("Mul", x, write.scalar(2.0**fmt.fraction, real))
+    match fmt.rounding:
+        case Rounding.TRN:
+            rounded = write.node("Floor", scaled)
+        case Rounding.RND_CONV:
+            rounded = write.node("Round", scaled)
+        case Rounding.TRN_ZERO:
+            rounded = _towards_zero(write, scaled)
+        case _:
+            rounded = _round_to_nearest(write, scaled, fmt.rounding)
+    if fmt.overflow is Overflow.WRAP:
+        rounded = write.node("Mod", rounded, write.scalar(2.0**fmt.width, real), fmod=1)
+    else:
+        limit = 2.0 ** (fmt.width + 1)
+        rounded = write.node("Clip", rounded, write.scalar(-limit, real), write.scalar(limit, real))
+    if fmt.width <= 51:
+        return write.cast(emit_overflow(write, rounded, fmt, real), ELEMENT_TYPES[carrier])
+    integers = write.cast(rounded, ELEMENT_TYPES[Carrier.INT64])
+    result = emit_overflow(write, integers, fmt, Carrier.INT64)
+    return write.cast(result, ELEMENT_TYPES[carrier])
+
+
+def _round_to_nearest(write: OnnxWriter, scaled: str, rounding: Rounding) -> str:
+    # adding one half could itself round; the remainder of truncation is exact
+    real = Carrier.FLOAT64
+    whole = _towards_zero(write, scaled)
+    rest = write.node("Sub", scaled, whole)
+    tie_up = rounding in (Rounding.RND, Rounding.RND_INF)
+    tie_down = rounding in (Rounding.RND_MIN_INF, Rounding.RND_INF)
+    up = write.node("GreaterOrEqual" if tie_up else "Greater", rest, write.scalar(0.5, real))
+    down = write.node("LessOrEqual" if tie_down else "Less", rest, write.scalar(-0.5, real))
+    double = ELEMENT_TYPES[real]
+    return write.node(
+        "Sub", write.node("Add", whole, write.cast(up, double)), write.cast(down, double)
+    )
+
+
+def emit_values(write: OnnxWriter, x: str, fmt: Format, carrier: Carrier, output: str) -> int:
+    """Writes the real numbers of mantissas to `output`; returns its element type.
+
+    float32 where every value of the format is exact in it, else double.
+    """
+    if fmt.width <= 24 and abs(fmt.fraction) < 100:
+        if carrier is not Carrier.FLOAT32:
+            x = write.cast(x, ELEMENT_TYPES[Carrier.FLOAT32])
+        scale = write.scalar(2.0**-fmt.fraction, Carrier.FLOAT32)
+        write.node("Mul", x, scale, output=output)
+        return ELEMENT_TYPES[Carrier.FLOAT32]
+    if carrier is not Carrier.FLOAT64:
+        x = write.cast(x, ELEMENT_TYPES[Carrier.FLOAT64])
+    write.node("Mul", x, write.scalar(2.0**-fmt.fraction, Carrier.FLOAT64), output=output)
+    return ELEMENT_TYPES[Carrier.FLOAT64]

@@ -1,0 +1,73 @@
+"""`OnnxWriter`: collects the nodes and initialisers of one ONNX graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from ..ir import Carrier
+
+__all__ = ["ELEMENT_TYPES", "IR_VERSION", "OPSET", "OnnxWriter"]
+
+OPSET = 17
+IR_VERSION = 10
+ELEMENT_TYPES: dict[Carrier, int] = {
+    Carrier.FLOAT32: TensorProto.FLOAT,
+    Carrier.FLOAT64: TensorProto.DOUBLE,
+    Carrier.INT64: TensorProto.INT64,
+}
+
+
+class OnnxWriter:
+    """Nodes in order; constants are shared by value."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._count = 0
+
+    def name(self, stem: str) -> str:
+        """A name that no other value of the graph has."""
+        self._count += 1
+        return f"{stem}.{self._count}"
+
+    def node(self, op: str, *inputs: str, output: str | None = None, **attrs: Any) -> str:
+        """Adds a node with one output and returns that output's name."""
+        output = output or self.name(op)
+        self.nodes.append(helper.make_node(op, list(inputs), [output], name=output, **attrs))
+        return output
+
+    def split(self, x: str, count: int) -> list[str]:
+        """The slices of x along its first axis after the batch axis."""
+        outputs = [self.name("Split") for _ in range(count)]
+        sizes = self.constant(np.ones(count, dtype=np.int64))
+        self.nodes.append(helper.make_node("Split", [x, sizes], outputs, name=outputs[0], axis=1))
+        axis = self.constant(np.array([1], dtype=np.int64))
+        return [self.node("Squeeze", output, axis) for output in outputs]
+
+    def constant(self, values: Any) -> str:
+        """The name of an initialiser that holds these values."""
+        array = np.ascontiguousarray(values)
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._constants:
+            name = self.name("constant")
+            self._constants[key] = name
+            self.initializers.append(numpy_helper.from_array(array, name))
+        return self._constants[key]
+
+    def scalar(self, value: float, carrier: Carrier) -> str:
+        """The name of a 0-d initialiser in a carrier's type."""
+        return self.constant(np.array(value, dtype=carrier.dtype))
+
+    def axes(self, values: Sequence[int]) -> str:
+        """The name of an int64 list: axes or a shape."""
+        return self.constant(np.array(list(values), dtype=np.int64))
+
+    def cast(self, x: str, element_type: int) -> str:
+        """x as another ONNX element type."""
+        return self.node("Cast", x, to=element_type)
