@@ -178,6 +178,13 @@ def _shade(fraction: float) -> str:
     return f"background:#{r:02x}{g:02x}{b:02x};color:{'#fff' if fraction > 0.55 else '#16202c'}"
 
 
+def _breakable(text: str) -> Any:
+    """Escaped text in which a line may break after a comma, as in long formats."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>").join(escape(part) for part in text.replace(",", ",\0").split("\0"))
+
+
 def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(str(n) for n in shape) or "scalar"
 
@@ -206,6 +213,7 @@ def _template() -> Any:
         origin=origin,
         shade=_shade,
         shape=_shape,
+        breakable=_breakable,
     )
     environment.globals.update(
         css=(_FOLDER / "report.css").read_text(encoding="utf-8"),

@@ -25,14 +25,16 @@ def render_terminal(facts: ReportFacts) -> "RenderableType":
     colour = "bold green" if facts.same_bits else "bold yellow"
     if not facts.passed:
         colour = "bold red"
-    table = Table(title=Text(facts.design), title_justify="left", show_header=False, box=None)
-    table.add_column(style="bold", no_wrap=True)
+    table = Table(
+        title=Text(_clean(facts.design)), title_justify="left", show_header=False, box=None
+    )
+    table.add_column(style="bold", max_width=30, overflow="fold")
     table.add_column(overflow="fold")
     table.add_column(style="dim", overflow="fold")
 
     def row(name: str, value: str, source: str = "", style: str = "") -> None:
         # Text, not markup: names of models and layers may hold square brackets.
-        table.add_row(Text(name), Text(value, style=style), Text(source))
+        table.add_row(Text(_clean(name)), Text(_clean(value), style=style), Text(_clean(source)))
 
     if isinstance(facts.verification, NotRun):
         row("bits", "not run", facts.verification.reason, "yellow")
@@ -49,7 +51,12 @@ def render_terminal(facts: ReportFacts) -> "RenderableType":
         state = "not run" if gate.passed is None else "passed" if gate.passed else "FAILED"
         style = {"passed": "green", "FAILED": "bold red", "not run": "yellow"}[state]
         row(f"gate {gate.name}", state, gate.detail, style)
-    return Group(table, Text(head, style=colour), Text(tail))
+    return Group(table, Text(head, style=colour), Text(_clean(tail)))
+
+
+def _clean(text: str) -> str:
+    """The text without control characters: names from a file must not steer the terminal."""
+    return "".join(ch if ch.isprintable() else "?" for ch in text)
 
 
 def _add_accuracy(facts: ReportFacts, row: _Row) -> None:

@@ -54,7 +54,10 @@ def format_quantity(measured: Measured) -> str:
     """Value and unit; "not run" for what was not run."""
     if isinstance(measured, NotRun):
         return "not run"
-    return f"{format_number(measured.value)} {measured.unit}".strip()
+    unit = measured.unit
+    if measured.value == 1 and unit in ("cycles", "blocks", "values"):
+        unit = unit[:-1]
+    return f"{format_number(measured.value)} {unit}".strip()
 
 
 def origin(measured: Measured) -> str:
@@ -72,13 +75,21 @@ def verdict_words(facts: ReportFacts) -> tuple[str, str]:
     if not verification.ran:
         reasons = "; ".join(f"{e.engine}: {e.reason}" for e in verification.not_run)
         return "Bits not compared", reasons or "no engine was asked for"
-    engines = ", ".join(e.engine for e in verification.ran)
-    differing = verification.mismatching_bits
-    head = "Same bits: yes" if differing == 0 else "Same bits: NO"
-    tail = (
-        f"{differing:,} of {verification.bits_compared:,} bits differ between "
-        f"{verification.reference} and {engines}."
-    )
+    differing = [e for e in verification.ran if e.mismatching_bits]
+    equal = ", ".join(e.engine for e in verification.ran if not e.mismatching_bits)
+    head = "Same bits: NO" if differing else "Same bits: yes"
+    if differing:
+        counts = ", ".join(
+            f"{e.engine} in {e.mismatching_bits:,} of {e.bits_compared:,} bits" for e in differing
+        )
+        tail = f"Different from {verification.reference}: {counts}."
+        if equal:
+            tail += f" Equal: {equal}."
+    else:
+        tail = (
+            f"0 of {verification.bits_compared:,} bits differ between {verification.reference} "
+            f"and {equal}."
+        )
     if verification.not_run:
         tail += f" Not run: {', '.join(e.engine for e in verification.not_run)}."
     return head, tail

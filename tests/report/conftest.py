@@ -1,0 +1,203 @@
+"""Facts of a made-up design, with every section there is."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from samebits.sim.metrics import classification_metrics, compare_models
+
+from samebits.report.facts import (
+    DataFacts,
+    EngineFacts,
+    EventSet,
+    ExportCheck,
+    ExportFacts,
+    Gate,
+    LatencyEstimate,
+    LatencyFacts,
+    LayerComparison,
+    LayerFacts,
+    MetricsFacts,
+    NotRun,
+    PerformanceFacts,
+    PerformanceRow,
+    Quantity,
+    ReportFacts,
+    ResourceEstimate,
+    ResourceFacts,
+    ScalingOption,
+    TargetFacts,
+    TrainingCurve,
+    TrainingFacts,
+    TrainingRun,
+    VerificationFacts,
+    latency_estimate,
+)
+
+CREATED = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
+NAMES = ("g", "q", "t")
+
+
+def measured(value: float, unit: str, tool: str = "numpy 2.4.1") -> Quantity:
+    return Quantity(value=value, unit=unit, kind="measured", tool=tool)
+
+
+def make_metrics() -> MetricsFacts:
+    rng = np.random.default_rng(20)
+    labels = rng.integers(0, 3, 400)
+    logits = rng.normal(size=(400, 3)) + 1.5 * np.eye(3)[labels]
+    exact = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    scores = {
+        "float": exact,
+        "qat": np.abs(exact + rng.normal(scale=0.01, size=exact.shape)),
+        "firmware": np.floor(exact * 64) / 64,
+    }
+    return MetricsFacts(
+        split="test",
+        tool="scikit-learn 1.9.1",
+        models={name: classification_metrics(s, labels, NAMES) for name, s in scores.items()},
+        comparison=compare_models(scores, labels, NAMES, n_bootstrap=50),
+    )
+
+
+@pytest.fixture(scope="session")
+def full_facts() -> ReportFacts:
+    """A design that went through every stage, with all bits equal."""
+    pytest.importorskip("sklearn", reason="scikit-learn is in the extra hep")
+    nothing = NotRun(reason="no Vitis report in hls/")
+    form = "ap_fixed<16,6,TRN,WRAP>"
+    dense = {"weight_format": "ap_fixed<6,1,RND_CONV,SAT>", "weights_total": 48}
+    names = ("csim", "firmware.onnx")
+    return ReportFacts(
+        design="jets-16-3",
+        created=CREATED,
+        versions={"samebits": "0.1.0", "hls4ml": "1.3.0"},
+        commands=("samebits demo --seed 7",),
+        target=TargetFacts(
+            backend="Vitis",
+            io_type="io_parallel",
+            part="xcvu13p-flga2577-2-e",
+            clock_mhz=200,
+            strategy="Latency",
+            reuse_factor=1,
+        ),
+        data=DataFacts(
+            name="jets",
+            source="Pythia",
+            sha256="0" * 64,
+            events={"train": 1200, "test": 400},
+            class_names=NAMES,
+            feature_names=("mass", "multiplicity"),
+        ),
+        training=TrainingFacts(
+            runs=(
+                TrainingRun(
+                    model="qat",
+                    network="16-3",
+                    bits=6,
+                    epochs=3,
+                    seconds=measured(4.5, "s"),
+                    seed=7,
+                    sparsity=NotRun(reason="pruning was not asked for"),
+                    tool="qkeras 0.9.0",
+                    curve=TrainingCurve(loss=(1.0, 0.8, 0.7), validation_loss=(1.1, 0.9, 0.8)),
+                ),
+            ),
+            scaling_chosen="power of two",
+            scaling_options=(
+                ScalingOption(
+                    name="power of two",
+                    accuracy=measured(0.7027, ""),
+                    cost_points=measured(0.04, "percentage points"),
+                ),
+            ),
+            input_format=form,
+        ),
+        export=ExportFacts(
+            file="model.onnx",
+            sha256="1" * 64,
+            provably_equal="all layers before the softmax",
+            only_rounding="the softmax",
+            checks=(
+                ExportCheck(
+                    name="logits",
+                    promise="equal",
+                    values=1200,
+                    differing=measured(0, "values"),
+                    largest_difference=measured(0.0, ""),
+                ),
+            ),
+        ),
+        layers=(
+            LayerFacts(name="fc1", class_name="Dense", shape=(3,), result_format=form, **dense),
+        ),
+        verification=VerificationFacts(
+            reference="NumPy simulator",
+            engines=(
+                *(
+                    EngineFacts(
+                        engine=name,
+                        tool="tool 1.0",
+                        status="equal",
+                        events=420,
+                        bits_compared=20160,
+                    )
+                    for name in names
+                ),
+                EngineFacts(
+                    engine="RTL", tool="verilator", status="not run", reason="no verilator found"
+                ),
+            ),
+            events=(
+                EventSet(kind="test set", events=400, is_adversarial=False),
+                EventSet(kind="ties", events=20, is_adversarial=True),
+            ),
+            layers=tuple(
+                LayerComparison(
+                    layer="fc1", engine=name, format=form, bits_compared=20160, mismatching_bits=0
+                )
+                for name in names
+            ),
+        ),
+        metrics=make_metrics(),
+        performance=PerformanceFacts(
+            conditions="single thread",
+            rows=(PerformanceRow(name="NumPy simulator", result=measured(3.1e6, "events/s")),),
+        ),
+        latency=LatencyFacts(
+            estimates=(
+                latency_estimate("RTL", 13, 200, 1, "estimated", "alkaid 0.8.2"),
+                LatencyEstimate(
+                    source="Vitis HLS",
+                    cycles=nothing,
+                    initiation_interval=nothing,
+                    latency_ns=nothing,
+                    bunch_crossings=nothing,
+                ),
+            ),
+            budget_ns=Quantity(value=1000, unit="ns", kind="assumed", tool="CMS Phase 2"),
+            budget_name="correlator",
+        ),
+        resources=ResourceFacts(
+            part="xcvu13p-flga2577-2-e",
+            totals={"LUT": Quantity(value=1728000, unit="LUT", kind="assumed", tool="AMD")},
+            estimates=(
+                ResourceEstimate(
+                    source="RTL",
+                    used={
+                        "LUT": Quantity(
+                            value=1296000, unit="LUT", kind="estimated", tool="alkaid 0.8.2"
+                        )
+                    },
+                ),
+                ResourceEstimate(source="Vitis HLS", used={"LUT": nothing}),
+            ),
+        ),
+        gates=(Gate(name="accuracy", passed=True, detail="0.1 of 0.5 points lost"),),
+    )
+
+
+@pytest.fixture(scope="session")
+def bare_facts() -> ReportFacts:
+    """A user's own model: compiled, and nothing else."""
+    return ReportFacts(design="my model", created=CREATED, versions={})

@@ -1,0 +1,339 @@
+"""The HTML page: self-contained, escaped, the same bytes every time, right in a real browser."""
+
+import dataclasses
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samebits import errors
+from samebits.report import ReportFacts, render_html, write_report
+from samebits.report.facts import Gate, MetricsFacts, NotRun, VerificationFacts
+
+for module in ("jinja2", "matplotlib", "mplhep"):
+    pytest.importorskip(module, reason=f"{module} is in the extra hep")
+
+VOID = {"meta", "br", "wbr", "hr", "img", "link", "input"}
+HOSTILE = '<script>alert("1")</script>&amp;\'$x_{$ --> _\\frac'
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, the text, and a check that every tag is closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self._open or self._open[-1] != "style":
+            self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+    def attributes(self, name: str) -> Iterator[str]:
+        for _, attributes in self.elements:
+            if attributes.get(name) is not None:
+                yield str(attributes[name])
+
+
+@pytest.fixture(scope="module")
+def full_html(full_facts: ReportFacts) -> str:
+    return render_html(full_facts)
+
+
+def hostile(facts: ReportFacts) -> ReportFacts:
+    """The same facts with every name that a file can bring replaced by a hostile one."""
+    assert isinstance(facts.metrics, MetricsFacts)
+    assert isinstance(facts.verification, VerificationFacts)
+    models = {}
+    for name, metrics in facts.metrics.models.items():
+        names = (HOSTILE, *metrics.class_names[1:])
+        classes = tuple(
+            dataclasses.replace(c, name=n) for c, n in zip(metrics.classes, names, strict=True)
+        )
+        models[f"_{HOSTILE}{name}"] = dataclasses.replace(
+            metrics, class_names=names, classes=classes
+        )
+    layers = tuple(
+        layer.model_copy(update={"name": HOSTILE, "class_name": HOSTILE, "result_format": HOSTILE})
+        for layer in facts.layers
+    )
+    return facts.model_copy(
+        update={
+            "design": HOSTILE,
+            "commands": (HOSTILE,),
+            "versions": {HOSTILE: HOSTILE},
+            "layers": layers,
+            "metrics": facts.metrics.model_copy(update={"models": models}),
+            "verification": facts.verification.model_copy(update={"first_mismatch": HOSTILE}),
+            "gates": (Gate(name=HOSTILE, passed=False, detail=HOSTILE),),
+            "latency": NotRun(reason=HOSTILE),
+        }
+    )
+
+
+def test_nothing_is_loaded_from_outside(full_html: str) -> None:
+    page = Page(full_html)
+    assert {tag for tag, _ in page.elements}.isdisjoint({"script", "link", "img", "iframe"})
+    for name in ("src", "href", "xlink:href", "srcset", "action", "data"):
+        assert all(value.startswith("#") for value in page.attributes(name))
+    assert "://" not in full_html
+    assert "@import" not in full_html
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)", full_html))
+
+
+def test_ids_are_unique_and_references_resolve(full_html: str) -> None:
+    page = Page(full_html)
+    ids = list(page.attributes("id"))
+    assert len(ids) == len(set(ids))
+    wanted = {value[1:] for value in page.attributes("href")}
+    wanted |= set(re.findall(r"url\(#([^)]*)", full_html))
+    assert wanted
+    assert wanted <= set(ids)
+
+
+def test_every_picture_is_told_in_words_and_every_table_has_headers(full_html: str) -> None:
+    page = Page(full_html)
+    figures = [a for tag, a in page.elements if tag == "figure"]
+    assert len(figures) == 3 + 3 + 2 + 1  # ROC and scores per class, two differences, the loss
+    assert all(a["role"] == "img" and len(str(a["aria-label"])) > 20 for a in figures)
+    headers = [a for tag, a in page.elements if tag == "th"]
+    assert headers
+    assert all(a.get("scope") in {"col", "row"} for a in headers)
+    tags = [tag for tag, _ in page.elements]
+    assert tags.count("caption") == tags.count("table") > 10
+
+
+def test_the_numbers_stand_in_the_page(full_html: str, full_facts: ReportFacts) -> None:
+    words = Page(full_html).words
+    assert isinstance(full_facts.metrics, MetricsFacts)
+    accuracy = full_facts.metrics.models["firmware"].accuracy
+    for expected in (
+        "Same bits: yes 0 of 40,320 bits differ between NumPy simulator and csim, firmware.onnx. "
+        "Not run: RTL.",
+        "accuracy: passed 0.1 of 0.5 points lost",
+        f"{100 * accuracy:.2f} %",
+        "65 ns 13 cycles, 2.6 BX estimated, alkaid 0.8.2",
+        "LUT 75.00 %",
+        "not run: no verilator found",
+        "Vitis HLS, not run: no Vitis report in hls/",
+        "3,100,000 events/s measured, numpy 2.4.1",
+        "samebits demo --seed 7",
+        "2026-03-14 15:09 UTC",
+        "0 of 20,160",
+    ):
+        assert expected in words
+    assert 'class="fill over" style="width:75.000%"' in full_html  # above the closure limit of 70 %
+    assert 'style="left:70.0%"' in full_html
+
+
+def test_names_cannot_inject(full_facts: ReportFacts) -> None:
+    text = render_html(hostile(full_facts))
+    page = Page(text)
+    assert "script" not in {tag for tag, _ in page.elements}
+    assert "<script" not in text.lower()
+    assert page.words.count('<script>alert("1")</script>&amp;') > 10
+    assert not any(name.startswith("on") for _, attrs in page.elements for name in attrs)
+
+
+def test_what_was_not_run_says_so(bare_facts: ReportFacts) -> None:
+    text = render_html(bare_facts)
+    words = Page(text).words
+    for reason in (
+        "Bits not compared no verification in this run",
+        "Metrics Not run: no labelled data in this run",
+        "Exported model Not run: no export check in this run",
+        "Training Not run: no training in this run",
+        "Latency Not run: no latency estimate in this run",
+        "Resources Not run: no resource estimate in this run",
+    ):
+        assert reason in words
+    assert "<svg" not in text
+    assert "Same bits" not in words
+
+
+def test_a_mismatch_is_shouted(full_facts: ReportFacts) -> None:
+    v = full_facts.verification
+    assert isinstance(v, VerificationFacts)
+    bad = v.engines[0].model_copy(update={"status": "MISMATCH", "mismatching_bits": 5})
+    verification = v.model_copy(
+        update={"engines": (bad, *v.engines[1:]), "first_mismatch": "layer fc1, event 3"}
+    )
+    unplotted = NotRun(reason="not needed here")
+    changes = {"verification": verification, "metrics": unplotted, "training": unplotted}
+    words = Page(render_html(full_facts.model_copy(update=changes))).words
+    assert (
+        "Same bits: NO Different from NumPy simulator: csim in 5 of 20,160 bits. "
+        "Equal: firmware.onnx. Not run: RTL." in words
+    )
+    assert "First mismatch layer fc1, event 3" in words
+
+
+def test_one_model_without_comparison(full_facts: ReportFacts) -> None:
+    assert isinstance(full_facts.metrics, MetricsFacts)
+    only = {"firmware": full_facts.metrics.models["firmware"]}
+    metrics = MetricsFacts(split="test", tool="scikit-learn 1.9.1", models=only)
+    words = Page(render_html(full_facts.model_copy(update={"metrics": metrics}))).words
+    assert "Differences between models, not run: no comparison of several models" in words
+
+
+def test_same_facts_same_bytes(full_facts: ReportFacts, tmp_path: Path) -> None:
+    first = write_report(full_facts, tmp_path / "a")
+    # Another process with another hash seed starts from the JSON of the first.
+    code = (
+        "import sys; from samebits.report import read_facts, write_report;"
+        "write_report(read_facts(sys.argv[1]), sys.argv[2])"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, str(first.json), str(tmp_path / "b")],
+        check=True,
+        timeout=120,
+        env={**os.environ, "PYTHONHASHSEED": "4711"},
+    )
+    for path in (first.html, first.json):
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_an_interrupted_write_leaves_the_old_files(
+    bare_facts: ReportFacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = write_report(bare_facts, tmp_path)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    assert set(before) == {"report.html", "report.json"} == {files.html.name, files.json.name}
+
+    def full_disk(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full_disk)
+    with pytest.raises(errors.BuildError, match="No space left on device; give a folder"):
+        write_report(bare_facts.model_copy(update={"design": "other"}), tmp_path)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_folder_that_cannot_be_made(bare_facts: ReportFacts, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(errors.BuildError, match=r"^cannot write the report into .*Not a directory"):
+        write_report(bare_facts, tmp_path / "file" / "build")
+
+
+def test_a_missing_package_names_the_extra(
+    full_facts: ReportFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mplhep", None)
+    with pytest.raises(
+        errors.MissingToolError, match=r'need mplhep.*pip install "samebits\[hep\]"'
+    ):
+        render_html(full_facts)
+
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+
+def chromium(folder: Path, page: Path, *arguments: str) -> str:
+    assert CHROMIUM is not None
+    flags = (
+        "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
+        "--disable-component-update --disable-sync --hide-scrollbars"
+    )
+    result = subprocess.run(
+        [
+            CHROMIUM,
+            *flags.split(),
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+            f"--user-data-dir={folder / 'profile'}",
+            *arguments,
+            page.as_uri(),
+        ],
+        check=True,
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
+    return result.stdout
+
+
+# The page itself has no scripts; a copy in a frame of the width under test measures its layout.
+PROBE = """<script>
+const all = (what) => [...document.querySelectorAll(what)];
+parent.postMessage({
+  name: location.pathname.split("/").pop() + " at " + innerWidth,
+  sideways: document.documentElement.scrollWidth > innerWidth,
+  tiny: all("svg").filter((s) => s.getBoundingClientRect().width < 200).length,
+  clipped: all(".card, .verdict, h1, dd").filter((c) => c.scrollWidth > c.clientWidth + 1).length,
+}, "*");
+</script></body>"""
+COLLECT = """<!DOCTYPE html><title></title><pre></pre><script>
+const got = [];
+onmessage = (event) => {
+  got.push(event.data);
+  document.querySelector("pre").textContent = JSON.stringify(got);
+};
+</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+def test_a_browser_shows_it_without_sideways_scrolling(
+    full_facts: ReportFacts, bare_facts: ReportFacts, tmp_path: Path
+) -> None:
+    pages = {"full": full_facts, "hostile": hostile(full_facts), "bare": bare_facts}
+    widths = (1280, 390)
+    frames = ""
+    for name, facts in pages.items():
+        text = render_html(facts).replace("</body>", PROBE)
+        (tmp_path / f"{name}.html").write_text(text, encoding="utf-8")
+        for width in widths:
+            style = f"width:{width}px;height:2000px;border:0"
+            frames += f'<iframe src="{name}.html" style="{style}"></iframe>'
+    top = tmp_path / "top.html"
+    top.write_text(COLLECT + frames, encoding="utf-8")
+    dom = chromium(
+        tmp_path, top, "--window-size=1400,2000", "--virtual-time-budget=5000", "--dump-dom"
+    )
+    listed = re.search(r"<pre>(.*?)</pre>", dom)
+    assert listed is not None
+    results = {r.pop("name"): r for r in json.loads(html.unescape(listed.group(1)))}
+    fine = {"sideways": False, "tiny": 0, "clipped": 0}
+    assert results == {f"{name}.html at {width}": fine for name in pages for width in widths}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+def test_a_browser_prints_it(full_facts: ReportFacts, tmp_path: Path) -> None:
+    files = write_report(full_facts, tmp_path)
+    target = tmp_path / "report.pdf"
+    chromium(tmp_path, files.html, "--no-pdf-header-footer", f"--print-to-pdf={target}")
+    pdf = target.read_bytes()
+    assert pdf.startswith(b"%PDF-")
+    pages = len(re.findall(rb"/Type\s*/Page\b", pdf))
+    assert 2 <= pages <= 8
+    # A4 in points, as the style sheet asks.
+    boxes = set(re.findall(rb"/MediaBox\s*\[0 0 ([\d.]+) ([\d.]+)\]", pdf))
+    assert {(round(float(w)), round(float(h))) for w, h in boxes} == {(595, 842)}
