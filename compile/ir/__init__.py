@@ -4,6 +4,7 @@ from .carrier import Carrier
 from .format import Format, Overflow, Rounding
 from .graph import Attr, Graph, Layer, Node, Tensor
 from .interval import IntArray, Interval, as_python_ints
+from .serialize import graph_from_json, graph_to_json
 
 __all__ = [
     "Attr",
@@ -18,4 +19,6 @@ __all__ = [
     "Rounding",
     "Tensor",
     "as_python_ints",
+    "graph_from_json",
+    "graph_to_json",
 ]

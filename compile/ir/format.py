@@ -121,7 +121,7 @@ class Format:
         'ap_fixed<9,5,TRN,WRAP>'
         """
         signed = low < 0
-        width = max(high.bit_length(), (-low - 1).bit_length() if signed else 0) + signed
+        width = max(max(high, 0).bit_length(), (-low - 1).bit_length() if signed else 0) + signed
         return cls(signed, width, width - fraction)
 
     def __str__(self) -> str:

@@ -18,7 +18,7 @@ IntArray = NDArray[np.object_]  # Python integers: no width to overflow
 
 def as_python_ints(values: Any) -> IntArray:
     """An object array of Python integers with the values of an integer array."""
-    return np.asarray(values).astype(object)
+    return np.asarray(values, dtype=object)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,6 +27,11 @@ class Interval:
 
     low: IntArray
     high: IntArray
+
+    def __post_init__(self) -> None:
+        # NumPy makes bare Python integers of object arrays of rank 0
+        for field in ("low", "high"):
+            object.__setattr__(self, field, np.asarray(getattr(self, field), dtype=object))
 
     @classmethod
     def of_format(cls, fmt: Format, shape: tuple[int, ...]) -> Interval:
@@ -41,7 +46,7 @@ class Interval:
 
     def map(self, function: Callable[[IntArray], Any]) -> Interval:
         """Both bounds through a non-decreasing function of arrays."""
-        return Interval(as_python_ints(function(self.low)), as_python_ints(function(self.high)))
+        return Interval(function(self.low), function(self.high))
 
     @property
     def minimum(self) -> int:

@@ -1,0 +1,215 @@
+"""QONNX or plain ONNX to hls4ml's `ModelGraph`, through qonnx's clean-up and hls4ml's frontend."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import math
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from samebits import errors
+
+from ..target import Target
+
+__all__ = ["SUPPORTED_OPERATORS", "to_hls4ml"]
+
+_QONNX_DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas")
+SUPPORTED_OPERATORS = (
+    *("Add", "BatchNormalization", "BipolarQuant", "Constant", "Div", "Dropout", "Elu", "Flatten"),
+    *("Gemm", "Identity", "LeakyRelu", "MatMul", "Mul", "Quant", "Relu", "Selu", "Sigmoid"),
+    *("Softmax", "Softplus", "Softsign", "Sub", "Tanh", "ThresholdedRelu"),
+)
+_WIDE, _NARROW = "fixed<32,16>", "fixed<16,6>"
+
+
+def to_hls4ml(model: onnx.ModelProto, target: Target) -> Any:
+    """The model as a converted hls4ml `ModelGraph`.
+
+    The input takes the format of the `Quant` node on it, so that raw numbers are rounded once, as
+    the model rounds them.
+
+    Raises:
+        UnsupportedError: operators that samebits or hls4ml does not have, all of them listed.
+        ModelError: dynamic shapes; an input scale that is no power of two; hls4ml's own refusal.
+    """
+    _check_operators(model)
+    _check_shapes(model)
+    with _quiet():
+        try:
+            return _convert(model, target)
+        except errors.SamebitsError:
+            raise
+        except Exception as error:  # hls4ml and qonnx raise bare Exceptions and KeyErrors
+            raise errors.ModelError(
+                f"hls4ml cannot convert the model: {type(error).__name__}: {error}"
+            ) from error
+
+
+def _convert(model: onnx.ModelProto, target: Target) -> Any:
+    import hls4ml  # type: ignore[import-untyped]
+    from qonnx.core.modelwrapper import ModelWrapper  # type: ignore[import-untyped]
+    from qonnx.transformation.gemm_to_matmul import GemmToMatMul  # type: ignore[import-untyped]
+    from qonnx.util.cleanup import cleanup_model  # type: ignore[import-untyped]
+
+    static = onnx.ModelProto()
+    static.CopyFrom(model)
+    for value in (*static.graph.input, *static.graph.output):
+        dimensions = value.type.tensor_type.shape.dim
+        if dimensions and not dimensions[0].HasField("dim_value"):
+            dimensions[0].dim_value = 1
+    wrapper = cleanup_model(ModelWrapper(static))
+    wrapper = cleanup_model(wrapper.transform(GemmToMatMul()))
+    quantized = any(node.op_type in ("Quant", "BipolarQuant") for node in wrapper.graph.node)
+    precision = target.precision
+    given = precision if isinstance(precision, Mapping) else {}
+    default = precision if isinstance(precision, str) else given.get("default")
+    config = hls4ml.utils.config_from_onnx_model(
+        wrapper,
+        granularity="name",
+        backend=target.backend,
+        default_precision=default or (_WIDE if quantized else _NARROW),
+        default_reuse_factor=target.reuse_factor,
+    )
+    config["Model"]["Strategy"] = target.strategy
+    layers = config["LayerName"]
+    for settings in layers.values():
+        settings["Strategy"] = target.strategy
+    for name, text in _input_precisions(wrapper.model).items():
+        layers[name]["Precision"]["result"] = text
+    for name, text in given.items():
+        if name == "default":
+            continue
+        if name not in layers:
+            raise errors.UsageError(
+                f"precision: there is no layer {name!r}; layers: {', '.join(layers)}"
+            )
+        layers[name]["Precision"]["result"] = text
+    _choose_softmax_formats(wrapper.model, layers)
+    with tempfile.TemporaryDirectory(prefix="samebits-") as folder:
+        graph = hls4ml.converters.convert_from_onnx_model(
+            wrapper,
+            hls_config=config,
+            output_dir=folder,
+            backend=target.backend,
+            io_type=target.io_type,
+            part=target.part,
+            clock_period=target.clock_ns,
+        )
+    return graph
+
+
+def _check_operators(model: onnx.ModelProto) -> None:
+    unknown = [
+        f"{node.op_type} ({node.name or node.output[0]})"
+        for node in model.graph.node
+        if node.op_type not in SUPPORTED_OPERATORS
+        or node.domain not in ("", "ai.onnx", *_QONNX_DOMAINS)
+    ]
+    if unknown:
+        raise errors.UnsupportedError(
+            f"unsupported operators: {', '.join(unknown)}; supported: "
+            f"{', '.join(SUPPORTED_OPERATORS)}"
+        )
+
+
+def _check_shapes(model: onnx.ModelProto) -> None:
+    constants = {tensor.name for tensor in model.graph.initializer}
+    for value in model.graph.input:
+        if value.name in constants:
+            continue
+        dimensions = value.type.tensor_type.shape.dim
+        sizes = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in dimensions]
+        if len(sizes) < 2:
+            raise errors.ModelError(
+                f"input {value.name} has shape {sizes}; wanted a batch axis and at least one more"
+            )
+        if not all(isinstance(size, int) and size > 0 for size in sizes[1:]):
+            raise errors.ModelError(
+                f"input {value.name} has dynamic shape {sizes}; firmware needs fixed sizes: only "
+                "the first (batch) axis may be open. Export the model with static shapes"
+            )
+
+
+def _input_precisions(model: onnx.ModelProto) -> dict[str, str]:
+    """hls4ml precision by input name, for inputs that a Quant node reads first."""
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    inputs = {value.name for value in model.graph.input} - constants.keys()
+    precisions: dict[str, str] = {}
+    for node in model.graph.node:
+        if node.op_type != "Quant" or node.input[0] not in inputs:
+            continue
+        name = node.input[0]
+        if not all(operand in constants for operand in node.input[1:4]):
+            continue
+        scale, zero, bits = (constants[operand] for operand in node.input[1:4])
+        attrs = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        if scale.size != 1 or zero.any() or math.frexp(float(scale.item()))[0] != 0.5:
+            raise errors.ModelError(
+                f"input {name}: its quantizer {node.name} must have one scale, a power of two, and "
+                f"zero point 0; got scale {np.unique(scale)[:4].tolist()}"
+            )
+        signed, narrow = bool(attrs.get("signed", 1)), bool(attrs.get("narrow", 0))
+        width = int(bits.item())
+        integer = width + round(math.log2(float(scale.item())))
+        mode = attrs.get("rounding_mode", b"ROUND")
+        mode = mode.decode() if isinstance(mode, bytes) else str(mode)
+        rounding = {"ROUND": "RND_CONV", "FLOOR": "TRN"}.get(mode)
+        if rounding is None:
+            raise errors.UnsupportedError(
+                f"input {name}: rounding mode {mode} of {node.name} is not supported; supported: "
+                "ROUND, FLOOR"
+            )
+        overflow = "SAT_SYM" if narrow and signed else "SAT"
+        kind = "fixed" if signed else "ufixed"
+        precisions[name] = f"{kind}<{width},{integer},{rounding},{overflow}>"
+    return precisions
+
+
+def _choose_softmax_formats(model: onnx.ModelProto, layers: dict[str, Any]) -> None:
+    """Softmax tables addressed by what they can really meet.
+
+    hls4ml's default 18 bits with 8 integer bits give the sum of exponentials, which lies between 1
+    and the number of classes, only a handful of table entries. Here its integer part just holds the
+    number of classes, and tables of values up to 1 have one integer bit.
+    """
+    shapes = {
+        value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.value_info, *model.graph.input, *model.graph.output)
+    }
+    for node in model.graph.node:
+        if node.op_type != "Softmax" or node.name not in layers:
+            continue
+        classes = (shapes.get(node.output[0]) or shapes.get(node.input[0]) or [1])[-1]
+        bits = max(1, classes).bit_length()
+        settings = layers[node.name]
+        # hls4ml reads these three only beside "Precision", not in it
+        settings["exp_table_t"] = settings["inv_table_t"] = "ufixed<18,1,RND,SAT>"
+        settings["inv_inp_t"] = f"ufixed<18,{bits},RND,SAT>"
+        settings["Precision"]["accum"] = f"ufixed<{17 + bits},{bits},RND,SAT>"
+        if settings["Precision"]["result"] == "auto":
+            settings["Precision"]["result"] = "ufixed<16,1,RND,SAT>"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """hls4ml and qonnx print and warn while they work; errors still come through."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

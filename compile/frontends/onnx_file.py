@@ -1,0 +1,71 @@
+"""ONNX files read with suspicion: what is wrong is said before anything is converted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto
+
+from samebits import errors
+
+__all__ = ["read_onnx"]
+
+
+def read_onnx(path: str | Path) -> onnx.ModelProto:
+    """The model in a file, its external data included.
+
+    Raises:
+        ModelError: missing, empty, truncated or not ONNX; external data that is missing or stands
+            outside the model's folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise errors.ModelError(f"{path}: is a folder; give the .onnx file in it")
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise errors.ModelError(f"{path}: no such file") from None
+    except OSError as error:
+        raise errors.ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    if not data:
+        raise errors.ModelError(f"{path}: the file is empty")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError:
+        raise errors.ModelError(f"{path}: is not an ONNX file, or is truncated") from None
+    if not model.HasField("graph") or not model.graph.node or not model.opset_import:
+        raise errors.ModelError(f"{path}: is not an ONNX file, or is truncated: it has no graph")
+    _load_external_data(model, path)
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise errors.ModelError(f"{path}: is not valid ONNX: {reason}") from None
+    return model
+
+
+def _load_external_data(model: onnx.ModelProto, path: Path) -> None:
+    folder = path.parent.resolve()
+    external = [
+        tensor for tensor in model.graph.initializer if tensor.data_location == TensorProto.EXTERNAL
+    ]
+    for tensor in external:
+        location = next((item.value for item in tensor.external_data if item.key == "location"), "")
+        target = (folder / location).resolve()
+        if not location or not target.is_relative_to(folder):
+            raise errors.ModelError(
+                f"{path}: tensor {tensor.name} keeps its data in {location!r}, outside the model's "
+                "folder; this is refused. Save the model with its data inside or beside it"
+            )
+        if not target.is_file():
+            raise errors.ModelError(
+                f"{path}: the data file {location!r} of tensor {tensor.name} is missing"
+            )
+    if external:
+        try:
+            onnx.load_external_data_for_model(model, str(folder))
+        except (OSError, ValueError, onnx.checker.ValidationError) as error:
+            raise errors.ModelError(f"{path}: external data cannot be read: {error}") from None

@@ -1,0 +1,78 @@
+"""`Target`: what the firmware is built for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from samebits import errors
+
+__all__ = ["Target"]
+
+_BACKENDS = ("Vitis", "Vivado")
+_IO_TYPES = ("io_parallel", "io_stream")
+_STRATEGIES = ("Latency", "Resource")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Backend, part, clock and hls4ml's knobs.
+
+    Args:
+        backend: "Vitis" or "Vivado".
+        io_type: "io_parallel" or "io_stream".
+        part: the FPGA's full name.
+        clock_mhz: target clock in MHz.
+        strategy: "Latency" or "Resource".
+        reuse_factor: how many times one multiplier is used per inference.
+        precision: what the model does not say itself: a default such as "fixed<16,6>", or
+            {layer: precision} with "default" for the rest. None: "fixed<32,16>" for models with
+            quantizers, "fixed<16,6>" for float models.
+
+    Raises:
+        UsageError: a value that makes no sense; the message names the choices.
+
+    >>> Target(clock_mhz=320).clock_ns
+    3.125
+    """
+
+    backend: str = "Vitis"
+    io_type: str = "io_parallel"
+    part: str = "xcvu13p-flga2577-2-e"
+    clock_mhz: float = 200
+    strategy: str = "Latency"
+    reuse_factor: int = 1
+    precision: str | Mapping[str, str] | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        _choose("backend", self.backend, _BACKENDS)
+        _choose("io_type", self.io_type, _IO_TYPES)
+        _choose("strategy", self.strategy, _STRATEGIES)
+        if not self.part or not isinstance(self.part, str):
+            raise errors.UsageError(f"part must be the FPGA's name, got {self.part!r}")
+        if not (isinstance(self.clock_mhz, int | float) and 1 <= self.clock_mhz <= 2000):
+            raise errors.UsageError(
+                f"clock_mhz must be a clock between 1 and 2000 MHz, got {self.clock_mhz}"
+            )
+        if not (isinstance(self.reuse_factor, int) and self.reuse_factor >= 1):
+            raise errors.UsageError(
+                f"reuse_factor must be a whole number from 1, got {self.reuse_factor}"
+            )
+
+    @property
+    def clock_ns(self) -> float:
+        """The clock period in ns."""
+        return 1000 / self.clock_mhz
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        fields = asdict(self)
+        if isinstance(self.precision, Mapping):
+            fields["precision"] = dict(self.precision)
+        return fields
+
+
+def _choose(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise errors.UsageError(f"{name} must be one of {', '.join(choices)}, got {value!r}")

@@ -1,0 +1,129 @@
+"""Adversarial inputs: where fixed-point implementations disagree if they disagree at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samebits.compile.ir import Format, Graph, Node, Rounding
+
+from .numpy_engine import NumpyEngine
+
+__all__ = ["CastCoverage", "adversarial_inputs", "cover_casts"]
+
+Inputs = list[NDArray[np.float64]]
+_RANDOM_EVENTS = 512
+_TINY = (1.4e-45, 1e-42, 1.17e-38)  # float32: smallest subnormal, a subnormal, the largest ones
+_PER_CONDITION = 4  # events kept for every condition of every cast
+
+
+def adversarial_inputs(graph: Graph, seed: int) -> dict[str, Inputs]:
+    """Inputs by kind, each a list of arrays (N, *input shape) in the order of the graph's inputs.
+
+    zeros; extremes of the input format; saturation: beyond it, both ways; subnormals of float32;
+    ties: halfway between two input mantissas, and one float32 step beside; uniform: the whole
+    format at random; small: a few mantissas around zero. All values are exact in float32.
+    """
+    rng = np.random.default_rng(seed)
+    tensors = graph.tensors_of(graph.inputs)
+    kinds: dict[str, Inputs] = {}
+    for tensor in tensors:
+        size = int(np.prod(tensor.shape))
+        for kind, rows in _one_input(tensor.format, size, rng).items():
+            finite = np.clip(rows, -np.finfo(np.float32).max, np.finfo(np.float32).max)
+            exact = finite.astype(np.float32).astype(np.float64)
+            kinds.setdefault(kind, []).append(exact.reshape(len(rows), *tensor.shape))
+    # several inputs: every kind needs as many events of each
+    for kind, arrays in kinds.items():
+        events = max(len(array) for array in arrays)
+        kinds[kind] = [np.resize(array, (events, *array.shape[1:])) for array in arrays]
+    return kinds
+
+
+def _one_input(fmt: Format, size: int, rng: np.random.Generator) -> dict[str, NDArray[np.float64]]:
+    low, high, lsb = fmt.min_mantissa * fmt.lsb, fmt.max_mantissa * fmt.lsb, fmt.lsb
+
+    def everywhere(values: Sequence[float]) -> NDArray[np.float64]:
+        """Each value in all elements, then in one element at a time, then at random places."""
+        rows = [np.full(size, value) for value in values]
+        rows += [
+            np.where(np.arange(size) == i, value, 0.0) for value in values for i in range(size)
+        ]
+        rows += [rng.choice(np.array(values), size) for _ in range(32)]
+        return np.array(rows)
+
+    shape = (_RANDOM_EVENTS, size)
+    whole = rng.integers(fmt.min_mantissa, fmt.max_mantissa, shape, endpoint=True).astype(float)
+    near = rng.integers(-8, 8, shape, endpoint=True).astype(float)
+    ties = np.concatenate([whole[: _RANDOM_EVENTS // 2], near[: _RANDOM_EVENTS // 2]]) + 0.5
+    ties = (ties * lsb).astype(np.float32)
+    step = np.nextafter(ties, rng.choice(np.array([-np.inf, np.inf], np.float32), shape))
+    beside = np.where(rng.random(shape) < 0.5, ties, step)
+    span = max(high, -low)
+    return {
+        "zeros": np.zeros((1, size)),
+        "extremes": everywhere([low, high, high - lsb, low + lsb, lsb, -lsb]),
+        "saturation": everywhere([high + lsb, low - lsb, 2 * span, -2 * span, 3e38, -3e38]),
+        "subnormals": everywhere([sign * tiny for tiny in _TINY for sign in (1.0, -1.0)]),
+        "ties": np.concatenate([ties, beside]).astype(np.float64),
+        "uniform": whole * lsb,
+        "small": near * lsb,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class CastCoverage:
+    """How often the kept events meet the corner cases of one cast.
+
+    `reached` counts events per condition: "tie" (the dropped bits are exactly one half), "above"
+    and "below" (the overflow mode acts). Conditions that range analysis excludes are not listed.
+    """
+
+    tensor: str
+    reached: dict[str, int]
+
+
+def cover_casts(
+    graph: Graph, engine: NumpyEngine, pool: Sequence[NDArray[np.float64]]
+) -> tuple[NDArray[np.intp], list[CastCoverage]]:
+    """Events of the pool that reach ties and overflows inside the network, and the coverage.
+
+    Returns the sorted positions of at most a few events per condition, and one record per cast
+    that can round to nearest or overflow.
+    """
+    casts = [node for node in graph.nodes if node.op == "cast" and _conditions(graph, node)]
+    sources = list(dict.fromkeys(node.inputs[0] for node in casts))
+    values = dict(zip(sources, engine.run(pool, sources), strict=True))
+    keep: set[int] = set()
+    coverage = []
+    for node in casts:
+        target = graph.tensors[node.output].format
+        scaled = np.ldexp(values[node.inputs[0]], target.fraction).reshape(len(pool[0]), -1)
+        hits = {
+            "tie": scaled - np.floor(scaled) == 0.5,
+            "above": scaled > target.max_mantissa,
+            "below": scaled < target.min_saturated,
+        }
+        reached = {}
+        for condition in _conditions(graph, node):
+            events = np.flatnonzero(hits[condition].any(axis=1))
+            reached[condition] = len(events)
+            keep.update(int(event) for event in events[:_PER_CONDITION])
+        coverage.append(CastCoverage(node.output, reached))
+    return np.array(sorted(keep), dtype=np.intp), coverage
+
+
+def _conditions(graph: Graph, node: Node) -> list[str]:
+    source, target = graph.tensors[node.inputs[0]].format, graph.tensors[node.output].format
+    conditions = []
+    if source.fraction > target.fraction and target.rounding not in (
+        Rounding.TRN,
+        Rounding.TRN_ZERO,
+    ):
+        conditions.append("tie")
+    if not node.attrs["bounded"]:
+        conditions += ["above", "below"]
+    return conditions

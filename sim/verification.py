@@ -1,0 +1,140 @@
+"""Same bits: one engine's numbers against the NumPy engine's, at the output and at every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samebits import errors
+from samebits.compile.ir import Format
+
+from .stimuli import CastCoverage
+
+__all__ = ["EngineReport", "LayerRow", "Verification", "compare_bits", "describe_mismatch"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRow:
+    """One tensor compared: how many elements and bits, and how many differ."""
+
+    name: str
+    format: str
+    elements: int
+    mismatching_elements: int
+    bits: int
+    mismatching_bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReport:
+    """One engine against the NumPy engine.
+
+    `status` is "equal", "MISMATCH" or "not run"; `detail` says why it was not run, or describes the
+    first mismatch.
+    """
+
+    engine: str
+    status: str
+    detail: str = ""
+    tool: str = ""
+    rows: tuple[LayerRow, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def bits(self) -> int:
+        """Bits compared."""
+        return sum(row.bits for row in self.rows)
+
+    @property
+    def mismatching_bits(self) -> int:
+        """Bits that differ."""
+        return sum(row.mismatching_bits for row in self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The outcome of `Design.verify`.
+
+    `events` counts them by where they come from: "data" and the kinds of adversarial inputs.
+    """
+
+    engines: tuple[EngineReport, ...]
+    events: Mapping[str, int] = field(default_factory=dict)
+    coverage: tuple[CastCoverage, ...] = ()
+
+    @property
+    def mismatching_bits(self) -> int:
+        """Bits that differ in any engine."""
+        return sum(engine.mismatching_bits for engine in self.engines)
+
+    @property
+    def passed(self) -> bool:
+        """True if at least one engine ran and none of them differs."""
+        states = {engine.status for engine in self.engines}
+        return "equal" in states and "MISMATCH" not in states
+
+    def raise_on_mismatch(self) -> None:
+        """Raises MismatchError with the first mismatch of every engine that differs."""
+        found = [f"{e.engine}: {e.detail}" for e in self.engines if e.status == "MISMATCH"]
+        if found:
+            raise errors.MismatchError("\n".join(found))
+
+    def __str__(self) -> str:
+        lines = [f"{sum(self.events.values())} events, {self.mismatching_bits} mismatching bits"]
+        for engine in self.engines:
+            detail = f": {engine.detail}" if engine.detail else ""
+            lines.append(f"  {engine.engine}: {engine.status}{detail}")
+        return "\n".join(lines)
+
+
+def _mantissas(values: Array, fmt: Format) -> NDArray[np.object_]:
+    """Integers; a value off the grid becomes None."""
+    out = np.empty(values.shape, dtype=object)
+    for index in np.ndindex(values.shape):
+        scaled = np.ldexp(values[index], fmt.fraction)
+        out[index] = int(scaled) if np.isfinite(scaled) and scaled == np.floor(scaled) else None
+    return out
+
+
+def _differing_bits(left: int | None, right: int | None, width: int) -> int:
+    if left is None or right is None:
+        return width
+    return max(1, ((left ^ right) & ((1 << width) - 1)).bit_count())
+
+
+def compare_bits(name: str, fmt: Format, expected: Array, got: Array) -> LayerRow:
+    """How many elements and bits of a tensor differ; no tolerance."""
+    unequal = expected != got
+    count = int(np.count_nonzero(unequal))
+    bits = 0
+    if count:
+        left = _mantissas(expected[unequal], fmt)
+        right = _mantissas(got[unequal], fmt)
+        bits = sum(_differing_bits(a, b, fmt.width) for a, b in zip(left, right, strict=True))
+    return LayerRow(name, str(fmt), expected.size, count, expected.size * fmt.width, bits)
+
+
+def describe_mismatch(
+    name: str, fmt: Format, expected: Array, got: Array, engine: str, first_event: int = 0
+) -> str:
+    """The first differing element: where it is, both mantissas in binary, and the format."""
+    index = tuple(int(i) for i in np.argwhere(expected != got)[0])
+    pair = [_mantissas(np.array([a[index]]), fmt)[0] for a in (expected, got)]
+
+    def binary(mantissa: int | None, value: float) -> str:
+        if mantissa is None:
+            return f"{value!r} (not on the grid of {fmt})"
+        bits = format(mantissa & ((1 << fmt.width) - 1), f"0{fmt.width}b")
+        return f"{bits} ({mantissa}, {value!r})"
+
+    return (
+        f"first difference in layer {name}, event {first_event + index[0]}, element "
+        f"{list(index[1:])}, {fmt}\n"
+        f"  numpy  {binary(pair[0], float(expected[index]))}\n"
+        f"  {engine:<6} {binary(pair[1], float(got[index]))}"
+    )
