@@ -31,7 +31,7 @@ __all__ = [
     "to_common",
 ]
 
-_INT64_SHIFT_LIMIT = 63  # shifting an int64 by more is undefined; by 63 leaves the sign
+_INT64_SHIFT_LIMIT = 62  # 1 << 63 is no int64 any more
 _FLOAT_SHIFT_LIMIT = 60  # any float carrier's integer is far below half of 2**60: the rest is zero
 
 
@@ -53,6 +53,8 @@ def scale_up(values: Array, bits: int) -> Array:
     """values x 2**bits, bits >= 0."""
     if bits == 0:
         return values
+    if values.dtype != object:
+        bits = min(bits, _INT64_SHIFT_LIMIT)  # what fits the carrier after more than that is zero
     if is_float(values):
         return values * values.dtype.type(2.0**bits)
     return values * (1 << bits)
@@ -62,7 +64,7 @@ def round_shift(values: Array, bits: int, rounding: Rounding) -> Array:
     """values / 2**bits rounded to an integer, bits > 0."""
     if is_float(values):
         return _round_float(values, bits, rounding)
-    if values.dtype != object and bits > _INT64_SHIFT_LIMIT - 1:
+    if values.dtype != object and bits > _INT64_SHIFT_LIMIT:
         values = values.astype(object)
         return _round_integer(values, bits, rounding).astype(np.int64)
     return _round_integer(values, bits, rounding)
@@ -98,7 +100,7 @@ def _round_integer(values: Array, bits: int, rounding: Rounding) -> Array:
         case Rounding.TRN:
             return values >> bits
         case Rounding.TRN_ZERO:
-            return (values + negative * ((1 << bits) - 1)) >> bits
+            return np.where(negative, values + ((1 << bits) - 1), values) >> bits
         case Rounding.RND:
             return (values + half) >> bits
         case Rounding.RND_MIN_INF:
