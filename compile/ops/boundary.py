@@ -24,10 +24,11 @@ def to_mantissas(values: Array, fmt: Format, carrier: Carrier) -> Array:
     Source: ap_fixed_base.h, `ap_fixed_base::ap_fixed_base(double)`.
     """
     if 0 <= fmt.fraction < 64 and values.dtype in (np.float32, np.float64):
-        fast = _round(values * values.dtype.type(2.0**fmt.fraction), fmt.rounding)
+        with np.errstate(over="ignore"):
+            fast = _round(values * values.dtype.type(2.0**fmt.fraction), fmt.rounding)
         bound = 2.0**20 if fast.dtype == np.float32 else 2.0**50
         if not fast.size or (-bound <= fast.min() and fast.max() <= bound):
-            return as_carrier(_in_range(fast, fmt), carrier)
+            return _in_range(fast, fmt, carrier)
     wide = values.astype(np.float64)
     with np.errstate(over="ignore", under="ignore"):
         scaled = np.ldexp(wide, fmt.fraction)
@@ -39,16 +40,16 @@ def to_mantissas(values: Array, fmt: Format, carrier: Carrier) -> Array:
     else:
         limit = 2.0 ** (fmt.width + 2)
         rounded = np.clip(rounded, -limit, limit)
-    if fmt.width > 50:
-        return as_carrier(overflow(as_carrier(rounded, Carrier.PYTHON), fmt), carrier)
-    return as_carrier(overflow(rounded, fmt), carrier)
+    return _in_range(rounded, fmt, carrier)
 
 
-def _in_range(rounded: Array, fmt: Format) -> Array:
+def _in_range(rounded: Array, fmt: Format, carrier: Carrier) -> Array:
     low, high = fmt.min_saturated, fmt.max_mantissa
     if not rounded.size or (rounded.min() >= low and rounded.max() <= high):
-        return rounded
-    return overflow(rounded.astype(np.float64, copy=False), fmt)
+        return as_carrier(rounded, carrier)
+    if fmt.width > 50:  # a wrapped number may need more bits than a double has
+        return as_carrier(overflow(as_carrier(rounded, Carrier.PYTHON), fmt), carrier)
+    return as_carrier(overflow(rounded.astype(np.float64, copy=False), fmt), carrier)
 
 
 def _round(scaled: Array, rounding: Rounding) -> Array:
