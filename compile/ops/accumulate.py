@@ -12,9 +12,9 @@ from ..ir import Format, Interval, Tensor
 from .arith import overflow, overflow_peak
 from .base import Array, Attrs, Operation, Site
 
-__all__ = ["OPERATION", "TREE", "partial_sums", "tree_split"]
+__all__ = ["CHAIN", "OPERATION", "TREE", "partial_sums", "tree_split"]
 
-TREE = "tree"
+CHAIN, TREE = "chain", "tree"
 
 
 def tree_split(count: int) -> int:
@@ -29,7 +29,22 @@ def tree_split(count: int) -> int:
 
 
 def _shape(inputs: Sequence[Tensor], attrs: Attrs) -> tuple[int, ...]:
-    return inputs[0].shape[1:]
+    terms, kind, order = inputs[0], attrs["kind"], attrs["order"]
+    if not terms.shape or not terms.shape[0]:
+        raise errors.FormatError(f"accumulate: {terms.name} {terms.shape} has no terms to add")
+    count, shape = terms.shape[0], terms.shape[1:]
+    assert isinstance(order, tuple)
+    if kind == TREE and (order or len(inputs) == 2):
+        raise errors.FormatError("accumulate: a tree has its own order and no start")
+    if kind == CHAIN and sorted(order) != list(range(count)):
+        raise errors.FormatError(f"accumulate: {order} does not order {count} terms")
+    if kind not in (CHAIN, TREE):
+        raise errors.FormatError(f"accumulate: kind {kind!r} is not one of {CHAIN!r}, {TREE!r}")
+    if len(inputs) == 2 and inputs[1].shape != shape:
+        raise errors.FormatError(
+            f"accumulate: start {inputs[1].name} {inputs[1].shape} is not of shape {shape}"
+        )
+    return shape
 
 
 def _format(inputs: Sequence[Tensor], attrs: Attrs) -> Format:
@@ -58,7 +73,8 @@ def partial_sums(site: Site, intervals: Sequence[Interval]) -> list[Interval]:
             sums.append(Interval(left.low + right.low, left.high + right.high))
             return sums[-1]
 
-        return [*sums, branch(0, len(terms.low))]
+        total = branch(0, len(terms.low))
+        return sums or [total]
     order = list(site.integers("order"))
     low, high = np.cumsum(terms.low[order], axis=0), np.cumsum(terms.high[order], axis=0)
     if len(intervals) == 2:
@@ -69,7 +85,7 @@ def partial_sums(site: Site, intervals: Sequence[Interval]) -> list[Interval]:
 def _range(site: Site, intervals: Sequence[Interval]) -> Interval:
     target = site.output.format
     sums = partial_sums(site, intervals)
-    if all(part.within(target.min_mantissa, target.max_mantissa) for part in sums):
+    if all(part.within(target.min_saturated, target.max_mantissa) for part in sums):
         last = sums[-1]
         if site.text("kind") == TREE:
             return last
