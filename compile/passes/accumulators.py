@@ -63,6 +63,8 @@ def _dot_operands(
     vector, matrix = graph.tensors[column.inputs[0]], graph.tensors[product.inputs[1]]
     if len(vector.shape) != 1 or matrix.shape[:1] != vector.shape or len(matrix.shape) != 2:
         return None
+    if graph.tensors[column.output].shape != (*vector.shape, 1):
+        return None
     exact, target = graph.tensors[product.output].format, graph.tensors[cast.output].format
     if target.fraction < exact.fraction:
         return None
