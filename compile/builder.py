@@ -54,14 +54,17 @@ class GraphBuilder:
         Raises:
             FormatError: a mantissa that the format cannot hold.
         """
-        exact = np.asarray(mantissas)
-        if exact.dtype != object or all(-(1 << 63) <= int(value) < 1 << 63 for value in exact.flat):
-            exact = exact.astype(np.int64)
-        low, high = fmt.min_mantissa, fmt.max_mantissa
-        if exact.size and not (low <= int(exact.min()) and int(exact.max()) <= high):
+        exact = np.asarray(mantissas, dtype=object)  # NumPy would make float64 of [2**63, -1]
+        odd = [value for value in exact.flat if not isinstance(value, int | np.integer)]
+        if odd:
+            raise errors.FormatError(f"constant {name}: mantissa {odd[0]!r} is not an integer")
+        smallest, largest = int(exact.min(initial=0)), int(exact.max(initial=0))
+        if exact.size and not (fmt.min_mantissa <= smallest and largest <= fmt.max_mantissa):
             raise errors.FormatError(
                 f"constant {name}: mantissas {exact.min()} .. {exact.max()} do not fit {fmt}"
             )
+        if -(1 << 63) <= smallest and largest < 1 << 63:
+            exact = exact.astype(np.int64)
         tensor = Tensor(self._name(name), exact.shape, fmt)
         self._tensors[tensor.name] = tensor
         self._constants[tensor.name] = exact
