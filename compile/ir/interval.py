@@ -18,7 +18,7 @@ IntArray = NDArray[np.object_]  # Python integers: no width to overflow
 
 def as_python_ints(values: Any) -> IntArray:
     """An object array of Python integers with the values of an integer array."""
-    return np.asarray(values, dtype=object)
+    return np.asarray(values).astype(object)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

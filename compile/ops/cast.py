@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..ir import Format, Interval, Overflow, Tensor
 from .arith import cast_mantissas, overflow, overflow_peak, rescale, rescale_peak
 from .base import Array, Attrs, Operation, Site
@@ -32,11 +34,8 @@ def cast_interval(interval: Interval, source: Format, target: Format) -> Interva
     low, high = target.min_mantissa, target.max_mantissa
     if target.overflow in (Overflow.SAT, Overflow.SAT_SYM) or rounded.within(low, high):
         return rounded.map(lambda bound: overflow(bound, target))
-    everything = Interval.of_format(target, rounded.low.shape)
     fits = (rounded.low >= low) & (rounded.high <= high)
-    for index in zip(*fits.nonzero(), strict=True):
-        everything.low[index], everything.high[index] = rounded.low[index], rounded.high[index]
-    return everything
+    return Interval(np.where(fits, rounded.low, low), np.where(fits, rounded.high, high))
 
 
 def _range(site: Site, intervals: Sequence[Interval]) -> Interval:

@@ -32,7 +32,8 @@ def _format(inputs: Sequence[Tensor], attrs: Attrs) -> Format:
 def product_interval(a: Interval, b: Interval) -> Interval:
     """Bounds of the element-wise product."""
     corners = (a.low * b.low, a.low * b.high, a.high * b.low, a.high * b.high)
-    return Interval(np.minimum.reduce(corners), np.maximum.reduce(corners))
+    exact = np.array(corners, dtype=object)
+    return Interval(exact.min(axis=0), exact.max(axis=0))
 
 
 def _range(site: Site, intervals: Sequence[Interval]) -> Interval:
