@@ -44,7 +44,11 @@ def _peak(site: Site, intervals: Sequence[Interval]) -> int:
 
 
 def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
-    return np.asarray(arrays[1][0].take(arrays[0].astype(np.intp)))
+    index, table = arrays[0].astype(np.intp), arrays[1]
+    if len(table) == 1:
+        return np.asarray(table[0].take(index))
+    events = np.arange(len(table)).reshape(-1, *(1,) * (index.ndim - 1))
+    return np.asarray(table[events, index])
 
 
 OPERATION = Operation(

@@ -39,7 +39,7 @@ def _range(site: Site, intervals: Sequence[Interval]) -> Interval:
 
 def _peak(site: Site, intervals: Sequence[Interval]) -> int:
     chosen = Site(site.inputs[1:], site.attrs, site.output)
-    return max(1, result_peak(chosen, intervals[1:]))
+    return max(intervals[0].magnitude, result_peak(chosen, intervals[1:]))
 
 
 def _kernel(site: Site, arrays: Sequence[Array]) -> Array:

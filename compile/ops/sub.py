@@ -18,7 +18,7 @@ def _shape(inputs: Sequence[Tensor], attrs: Attrs) -> tuple[int, ...]:
 
 def _format(inputs: Sequence[Tensor], attrs: Attrs) -> Format:
     grown = sum_format(inputs[0].format, inputs[1].format)
-    return Format(True, grown.width + (not grown.signed), grown.integer + (not grown.signed))
+    return Format(True, grown.width, grown.integer)
 
 
 def _range(site: Site, intervals: Sequence[Interval]) -> Interval:
