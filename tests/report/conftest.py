@@ -66,7 +66,6 @@ def full_facts() -> ReportFacts:
     pytest.importorskip("sklearn", reason="scikit-learn is in the extra hep")
     nothing = NotRun(reason="no Vitis report in hls/")
     form = "ap_fixed<16,6,TRN,WRAP>"
-    dense = {"weight_format": "ap_fixed<6,1,RND_CONV,SAT>", "weights_total": 48}
     names = ("csim", "firmware.onnx")
     return ReportFacts(
         design="jets-16-3",
@@ -129,7 +128,15 @@ def full_facts() -> ReportFacts:
             ),
         ),
         layers=(
-            LayerFacts(name="fc1", class_name="Dense", shape=(3,), result_format=form, **dense),
+            LayerFacts(
+                name="fc1",
+                class_name="Dense",
+                shape=(3,),
+                result_format=form,
+                weight_format="ap_fixed<6,1,RND_CONV,SAT>",
+                weights_nonzero=40,
+                weights_total=48,
+            ),
         ),
         verification=VerificationFacts(
             reference="NumPy simulator",

@@ -57,7 +57,7 @@ def working_point_by_counting(
 
 @pytest.mark.parametrize("bits", [None, 10, 3])
 def test_standard_metrics_equal_scikit_learn(bits: int | None) -> None:
-    from sklearn import metrics as reference
+    from sklearn import metrics as reference  # type: ignore[import-untyped]
 
     scores, labels = make_scores(900, 3, seed=3, bits=bits)
     got = classification_metrics(scores, labels, NAMES)
@@ -150,7 +150,7 @@ def test_a_background_efficiency_that_cannot_be_reached_is_said() -> None:
 
 
 def test_binomial_interval_of_the_signal_efficiency() -> None:
-    from scipy.stats import binom
+    from scipy.stats import binom  # type: ignore[import-untyped]
 
     scores, labels = make_scores(800, 2, seed=5)
     point = classification_metrics(scores, labels, ["b", "s"], [0.1]).classes[1].working_points[0]
@@ -281,7 +281,7 @@ def test_batches_of_replicates_join(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("bits", [None, 4])
 def test_weighted_auc_equals_scikit_learn(bits: int | None) -> None:
-    from sklearn.metrics import roc_auc_score
+    from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
     scores, labels = make_scores(300, 2, seed=8, bits=bits)
     (weights,) = replicate_weights(labels, 20, seed=1)
