@@ -1,15 +1,15 @@
 """Every error samebits raises on purpose.
 
-    SamebitsError                 exit code 2: the user can mend it; one message, no traceback
-    |-- UsageError                a wrong option, path or combination of them
-    |-- DataError                 physics data: file, shape, NaN, labels
-    |-- ModelError                a model file or graph that cannot be read or compiled
-    |   `-- UnsupportedError      a layer, operator, option or backend that samebits does not have
-    |-- FormatError               a fixed-point format, shape or attribute that makes no sense
-    |-- BuildError                a build directory: missing, damaged, or holding something else
-    |-- ToolError                 an outside program or package failed
-    |   `-- MissingToolError      ... or is not there; names what to install
-    `-- MismatchError             exit code 1: two engines disagree by at least one bit
+SamebitsError                 exit code 2: the user can mend it; one message, no traceback
+|-- UsageError                a wrong option, path or combination of them
+|-- DataError                 physics data: file, shape, NaN, labels
+|-- ModelError                a model file or graph that cannot be read or compiled
+|   `-- UnsupportedError      a layer, operator, option or backend that samebits does not have
+|-- FormatError               a fixed-point format, shape or attribute that makes no sense
+|-- BuildError                a build directory: missing, damaged, or holding something else
+|-- ToolError                 an outside program or package failed
+|   `-- MissingToolError      ... or is not there; names what to install
+`-- MismatchError             exit code 1: two engines disagree by at least one bit
 """
 
 __all__ = [
@@ -27,7 +27,10 @@ __all__ = [
 
 
 class SamebitsError(Exception):
-    """Base of all errors that samebits raises on purpose; its text says what, where and what to do."""
+    """Base of all errors that samebits raises on purpose.
+
+    The text says what is wrong, where, and what to do.
+    """
 
     exit_code = 2
 

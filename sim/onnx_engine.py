@@ -54,6 +54,7 @@ class OnnxEngine:
             )
         except Exception as error:  # ONNX Runtime's exceptions share no other base
             raise errors.ToolError(f"ONNX Runtime refuses the model: {error}") from error
+        self.tool = f"onnxruntime {onnxruntime.__version__}"
         self.outputs = [value.name for value in self._session.get_outputs()]
         self._inputs = [
             (value.name, np.float64 if value.type == "tensor(double)" else np.float32)

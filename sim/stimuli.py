@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samebits.compile.ir import Format, Graph, Node, Rounding
+from samebits.compile.ir import Format, Graph, Interval, Node, Rounding
+from samebits.compile.ops.cast import rounded_interval
+from samebits.compile.passes import propagate_ranges
 
 from .numpy_engine import NumpyEngine
 
@@ -94,7 +96,11 @@ def cover_casts(
     Returns the sorted positions of at most a few events per condition, and one record per cast
     that can round to nearest or overflow.
     """
-    casts = [node for node in graph.nodes if node.op == "cast" and _conditions(graph, node)]
+    ranges = propagate_ranges(graph)
+    conditions = {
+        node.output: _conditions(graph, node, ranges) for node in graph.nodes if node.op == "cast"
+    }
+    casts = [node for node in graph.nodes if conditions.get(node.output)]
     sources = list(dict.fromkeys(node.inputs[0] for node in casts))
     values = dict(zip(sources, engine.run(pool, sources), strict=True))
     keep: set[int] = set()
@@ -108,7 +114,7 @@ def cover_casts(
             "below": scaled < target.min_saturated,
         }
         reached = {}
-        for condition in _conditions(graph, node):
+        for condition in conditions[node.output]:
             events = np.flatnonzero(hits[condition].any(axis=1))
             reached[condition] = len(events)
             keep.update(int(event) for event in events[:_PER_CONDITION])
@@ -116,14 +122,16 @@ def cover_casts(
     return np.array(sorted(keep), dtype=np.intp), coverage
 
 
-def _conditions(graph: Graph, node: Node) -> list[str]:
+def _conditions(graph: Graph, node: Node, ranges: Mapping[str, Interval]) -> list[str]:
+    """The corner cases of a cast that range analysis does not exclude."""
     source, target = graph.tensors[node.inputs[0]].format, graph.tensors[node.output].format
     conditions = []
-    if source.fraction > target.fraction and target.rounding not in (
-        Rounding.TRN,
-        Rounding.TRN_ZERO,
-    ):
+    to_nearest = target.rounding not in (Rounding.TRN, Rounding.TRN_ZERO)
+    if source.fraction > target.fraction and to_nearest:
         conditions.append("tie")
-    if not node.attrs["bounded"]:
-        conditions += ["above", "below"]
+    rounded = rounded_interval(ranges[node.inputs[0]], source, target)
+    if rounded.maximum > target.max_mantissa:
+        conditions.append("above")
+    if rounded.minimum < target.min_saturated:
+        conditions.append("below")
     return conditions

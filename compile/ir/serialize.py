@@ -15,7 +15,7 @@ __all__ = ["graph_from_json", "graph_to_json"]
 
 
 def graph_to_json(graph: Graph) -> tuple[dict[str, Any], dict[str, NDArray[np.int64]]]:
-    """(JSON values, int64 arrays). Constants beyond 63 bits stand in the JSON as decimal strings."""
+    """(JSON values, int64 arrays). Constants beyond 63 bits are decimal strings in the JSON."""
     arrays: dict[str, NDArray[np.int64]] = {}
     constants: dict[str, Any] = {}
     for number, (name, data) in enumerate(graph.constants.items()):

@@ -1,0 +1,315 @@
+"""`Design`: one network on its way to firmware."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samebits import __version__, errors, storage
+from samebits.compile.ir import Graph
+from samebits.compile.target import Target
+from samebits.inputs import check_inputs
+from samebits.sim.numpy_engine import NumpyEngine
+
+if TYPE_CHECKING:
+    import onnx
+
+    from samebits.ranges import TensorRange
+    from samebits.sim.verification import Verification
+
+__all__ = ["Design"]
+
+Progress = Callable[[str, int, int], None]
+Values = NDArray[np.float64]
+
+
+class Design:
+    """A compiled network: the fixed-point graph and everything made from it.
+
+    Make one with `from_onnx`, `from_keras`, `from_hls4ml` or `load`.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        target: Target,
+        *,
+        model: bytes | None = None,
+        model_graph: Any = None,
+        folder: Path | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.graph = graph
+        self.target = target
+        self.folder = folder
+        self._model = model
+        self._model_graph = model_graph
+        self._facts = dict(facts or {})
+
+    def __repr__(self) -> str:
+        return f"Design({self.graph!r}, {self.target!r})"
+
+    @classmethod
+    def from_onnx(
+        cls, source: str | Path | onnx.ModelProto, target: Target | None = None
+    ) -> Design:
+        """A design from QONNX or plain ONNX: a path or a ModelProto.
+
+        Raises:
+            ModelError: the file or the model cannot be used; UnsupportedError lists the operators
+                or layers that samebits does not have.
+        """
+        from samebits.compile.frontends.onnx import to_hls4ml
+        from samebits.compile.frontends.onnx_file import read_onnx
+
+        model = read_onnx(source) if isinstance(source, str | Path) else source
+        target = target or Target()
+        name = Path(source).name if isinstance(source, str | Path) else model.graph.name
+        design = cls.from_hls4ml(to_hls4ml(model, target), target=target)
+        design._model = model.SerializeToString()
+        design._facts["source"] = name
+        return design
+
+    @classmethod
+    def from_keras(cls, model: Any, target: Target | None = None) -> Design:
+        """A design from a QKeras or Keras 2 (tf_keras) model.
+
+        Raises:
+            UnsupportedError: layers or quantizers that the exporter does not have, all listed.
+        """
+        from samebits.compile.frontends.keras import export_keras
+
+        return cls.from_onnx(export_keras(model), target)
+
+    @classmethod
+    def from_hls4ml(
+        cls,
+        model_graph: Any,
+        weights: Mapping[str, NDArray[Any]] | None = None,
+        *,
+        target: Target | None = None,
+    ) -> Design:
+        """A design from any converted hls4ml `ModelGraph`.
+
+        Args:
+            weights: {"layer/weight": array} where hls4ml removed the weights from the graph.
+
+        Raises:
+            UnsupportedError: backend, io_type or layers that samebits does not have.
+        """
+        from samebits.compile.lowering import lower
+        from samebits.compile.passes import simplify
+
+        graph = simplify(lower(model_graph, weights))
+        versions = {"hls4ml": importlib.metadata.version("hls4ml")}
+        return cls(
+            graph,
+            target or _target_of(model_graph),
+            model_graph=model_graph,
+            facts={"versions": versions, "source": "hls4ml ModelGraph"},
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Design:
+        """A design from a build directory, without hls4ml.
+
+        Raises:
+            BuildError: no design there, or a damaged one.
+        """
+        folder = Path(folder)
+        graph, target, facts = storage.read_design(folder)
+        return cls(graph, target, folder=folder, facts=facts)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the fixed-point graph and the target."""
+        return storage.fingerprint(self.graph, self.target)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Where the design comes from: source, versions."""
+        return self._facts
+
+    @cached_property
+    def model_bytes(self) -> bytes | None:
+        """The content of model.onnx, None for a design that came from an hls4ml graph."""
+        if self._model is None and self.folder is not None:
+            path = self.folder / storage.MODEL
+            return path.read_bytes() if path.is_file() else None
+        return self._model
+
+    @cached_property
+    def engine(self) -> NumpyEngine:
+        """The NumPy engine of the graph."""
+        return NumpyEngine(self.graph)
+
+    def simulate(
+        self, x: Any, progress: Callable[[int], None] | None = None
+    ) -> Values | list[Values]:
+        """What the firmware answers to real inputs: float64 of shape (N, *output shape).
+
+        Args:
+            x: array (N, features), a list of arrays, or a dict by input name; raw numbers, which
+                are first cast to the input format.
+            progress: called with the number of events done.
+
+        Returns:
+            One array, or a list for several outputs. Exact for formats of up to 53 bits.
+
+        Raises:
+            DataError: wrong shape, NaN or infinity.
+        """
+        outputs = self.engine.run(check_inputs(self.graph, x), self.graph.outputs, progress)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def trace(self, x: Any) -> dict[str, Values]:
+        """Every layer's output by layer name, as float64 of shape (N, *layer shape)."""
+        layers = self.graph.layer_tensors
+        arrays = self.engine.run(check_inputs(self.graph, x), list(layers.values()))
+        return dict(zip(layers, arrays, strict=True))
+
+    def ranges(self) -> dict[str, TensorRange]:
+        """For every layer and cast, the proven range, spare bits, and whether it can overflow."""
+        from samebits.ranges import tensor_ranges
+
+        return tensor_ranges(self.graph)
+
+    def verify(
+        self,
+        x: Any = None,
+        against: Sequence[str] = ("csim", "onnxruntime"),
+        *,
+        adversarial: bool = True,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Verification:
+        """The other engines' bits against the NumPy engine's, at the output and every layer.
+
+        Args:
+            x: events as for `simulate`, rounded to float32 where the input format fits in it, for
+                every engine alike. None: adversarial inputs only.
+            against: "csim", "onnxruntime" (all optimisations on and off).
+            adversarial: add ties, saturation, extremes, zeros, subnormals, and random inputs chosen
+                to reach ties and overflows inside the network.
+            progress: called with (engine, events done, events).
+
+        Raises:
+            UsageError: an engine that does not exist.
+            DataError: wrong shape, NaN or infinity in x.
+        """
+        from samebits.verify import verify
+
+        return verify(self, x, against, adversarial=adversarial, seed=seed, progress=progress)
+
+    def firmware_onnx(self, layers: Sequence[str] = ()) -> onnx.ModelProto:
+        """The fixed-point graph as plain ONNX, bit for bit; `layers` become outputs as well."""
+        from samebits.compile.emitters.onnx import to_onnx
+
+        tensors = self.graph.tensors
+        metadata = {
+            "samebits.version": __version__,
+            "samebits.fingerprint": self.fingerprint,
+            "samebits.target": str(self.target.to_json()),
+            **{f"samebits.input.{n}": str(tensors[n].format) for n in self.graph.inputs},
+            **{f"samebits.output.{n}": str(tensors[n].format) for n in self.graph.outputs},
+        }
+        if self.model_bytes is not None:
+            metadata["samebits.model.sha256"] = hashlib.sha256(self.model_bytes).hexdigest()
+        return to_onnx(self.graph, metadata, layers=layers)
+
+    def export_onnx(self, path: str | Path) -> None:
+        """Writes the firmware as an ONNX file that any ONNX Runtime runs.
+
+        Raises:
+            UnsupportedError: formats beyond 63 bits.
+            BuildError: the file cannot be written.
+        """
+        data = self.firmware_onnx().SerializeToString()
+        with storage.replace_file(Path(path)) as temporary:
+            temporary.write_bytes(data)
+
+    def hls_project(self) -> AbstractContextManager[Path]:
+        """The folder of the HLS project while the context lasts; a temporary one if not saved.
+
+        Raises:
+            BuildError: the design was loaded from a folder that holds no HLS project.
+        """
+        if self.folder is not None and (self.folder / storage.HLS).is_dir():
+            return nullcontext(self.folder / storage.HLS)
+        if self._model_graph is None:
+            raise errors.BuildError(f"{self.folder}: holds no HLS project; compile the model again")
+        return _TemporaryProject(self._model_graph)
+
+    def save(self, folder: str | Path, *, force: bool = False) -> None:
+        """Writes the build directory: model.onnx, firmware.onnx, design.json (+ arrays), hls/.
+
+        Raises:
+            BuildError: the folder holds another design and `force` is not set, or cannot be
+                written; nothing is left half-written.
+        """
+        folder = Path(folder)
+        try:
+            firmware: bytes | None = self.firmware_onnx().SerializeToString()
+        except errors.UnsupportedError as error:
+            firmware = None
+            self._facts["firmware_onnx"] = f"not written: {error}"
+
+        def write_hls(target: Path) -> None:
+            from samebits.firmware.hls_project import write_project
+
+            write_project(self._model_graph, target)
+
+        facts = {"samebits": __version__, **self._facts}
+        for key in ("schema", "fingerprint", "target", "files"):
+            facts.pop(key, None)
+        storage.write_design(
+            folder,
+            self.graph,
+            self.target,
+            facts,
+            self.model_bytes,
+            firmware,
+            write_hls if self._model_graph is not None else None,
+            force=force,
+        )
+        self.folder = folder
+
+
+class _TemporaryProject(AbstractContextManager[Path]):
+    """An HLS project in a temporary folder."""
+
+    def __init__(self, model_graph: Any) -> None:
+        self._model_graph = model_graph
+        self._folder = tempfile.TemporaryDirectory(prefix="samebits-")
+
+    def __enter__(self) -> Path:
+        from samebits.firmware.hls_project import write_project
+
+        path = Path(self._folder.name) / storage.HLS
+        write_project(self._model_graph, path)
+        return path
+
+    def __exit__(self, *exception: object) -> None:
+        self._folder.cleanup()
+
+
+def _target_of(model_graph: Any) -> Target:
+    """What a converted hls4ml model says about its target; samebits' defaults for the rest."""
+    config = model_graph.config
+    default = Target()
+    period = config.get_config_value("ClockPeriod")
+    return Target(
+        backend=str(config.get_config_value("Backend")),
+        io_type=str(config.get_config_value("IOType")),
+        part=str(config.get_config_value("Part") or default.part),
+        clock_mhz=1000 / float(period) if period else default.clock_mhz,
+    )

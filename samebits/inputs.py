@@ -1,0 +1,75 @@
+"""A user's arrays checked and shaped for a graph's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samebits import errors
+from samebits.compile.ir import Graph
+
+__all__ = ["check_inputs"]
+
+
+def check_inputs(graph: Graph, x: Any) -> list[NDArray[Any]]:
+    """Float arrays (N, *input shape) in the order of the graph's inputs.
+
+    Args:
+        x: an array for one input; a list in the graph's order, or {input name: array}. An array may
+            be flat behind the batch axis.
+
+    Raises:
+        DataError: wrong names, number of inputs, features or events; NaN or infinity; not numbers.
+    """
+    names = list(graph.inputs)
+    if isinstance(x, Mapping):
+        if set(x) != set(names):
+            raise errors.DataError(f"inputs: got {sorted(x)}, wanted {sorted(names)}")
+        arrays = [x[name] for name in names]
+    elif len(names) == 1:
+        arrays = [x[0]] if isinstance(x, list) and len(x) == 1 and np.ndim(x[0]) > 1 else [x]
+    else:
+        if not isinstance(x, Sequence) or len(x) != len(names):
+            raise errors.DataError(
+                f"inputs: the network has {len(names)} ({', '.join(names)}); give a list of as "
+                "many arrays, or a dict by name"
+            )
+        arrays = list(x)
+    shaped = [
+        _check_one(name, graph.tensors[name].shape, array)
+        for name, array in zip(names, arrays, strict=True)
+    ]
+    events = {len(array) for array in shaped}
+    if len(events) > 1:
+        raise errors.DataError(f"inputs have different numbers of events: {sorted(events)}")
+    return shaped
+
+
+def _check_one(name: str, shape: tuple[int, ...], values: Any) -> NDArray[Any]:
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise errors.DataError(f"input {name}: holds {array.dtype}, wanted numbers")
+    size = int(np.prod(shape))
+    if array.shape[1:] != shape and not (array.ndim == 2 and array.shape[1] == size):
+        per_event = array.shape[1:] if array.ndim else ()
+        raise errors.DataError(
+            f"input {name}: got events of shape {per_event}, wanted {shape} "
+            f"({size} features), with the batch axis first"
+        )
+    if array.dtype not in (np.float32, np.float64):
+        array = array.astype(np.float64)
+    flat = array.reshape(len(array), size)
+    # a sum is NaN or infinite if any element is: one pass in the usual case
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspicious = not np.isfinite(flat.sum(dtype=np.float64))
+    bad = ~np.isfinite(flat) if suspicious else np.zeros((0, size), dtype=bool)
+    if bad.any():
+        event, feature = (int(i) for i in np.argwhere(bad)[0])
+        raise errors.DataError(
+            f"input {name}: {int(bad.sum())} values are NaN or infinite, the first in event "
+            f"{event}, feature {feature}"
+        )
+    return flat.reshape(len(flat), *shape)

@@ -1,0 +1,194 @@
+"""Build directories: written whole or not at all, and read without hls4ml."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samebits import errors
+from samebits.compile.ir import Graph, graph_from_json, graph_to_json
+from samebits.compile.target import Target
+
+__all__ = ["ARTEFACTS", "SCHEMA", "fingerprint", "read_design", "replace_file", "write_design"]
+
+SCHEMA = 1
+DESIGN, ARRAYS, MODEL, FIRMWARE, HLS = (
+    "design.json",
+    "design.npz",
+    "model.onnx",
+    "firmware.onnx",
+    "hls",
+)
+ARTEFACTS = (MODEL, FIRMWARE, ARRAYS, HLS, DESIGN)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def fingerprint(graph: Graph, target: Target) -> str:
+    """A hash that two designs share only if they give the same firmware."""
+    values, arrays = graph_to_json(graph)
+    text = json.dumps([values, target.to_json()], sort_keys=True)
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        digest.update(arrays[name].tobytes())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`; it takes the place of `path` if the block ends well.
+
+    Raises:
+        BuildError: the folder cannot be written, or the disk is full.
+    """
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        yield Path(temporary)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise errors.BuildError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def write_design(
+    folder: Path,
+    graph: Graph,
+    target: Target,
+    facts: dict[str, Any],
+    model: bytes | None,
+    firmware: bytes | None,
+    write_hls: Callable[[Path], None] | None,
+    *,
+    force: bool,
+) -> None:
+    """Writes design.json, its arrays, model.onnx, firmware.onnx and hls/ into a folder.
+
+    Everything is made in a temporary folder first and moved when complete, design.json last.
+
+    Raises:
+        BuildError: the folder holds another design and `force` is not set, or cannot be written.
+    """
+    mark = fingerprint(graph, target)
+    _check_replaceable(folder, mark, model, force)
+    created = not folder.exists()
+    stage: Path | None = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+        values, arrays = graph_to_json(graph)
+        np.savez_compressed(stage / ARRAYS, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        for name, data in ((MODEL, model), (FIRMWARE, firmware)):
+            if data is not None:
+                (stage / name).write_bytes(data)
+        if write_hls is not None:
+            write_hls(stage / HLS)
+        files = {p.name: _sha256(p) for p in sorted(stage.iterdir()) if p.is_file()}
+        design = {
+            "schema": SCHEMA,
+            "fingerprint": mark,
+            "target": target.to_json(),
+            **facts,
+            "files": files,
+            "graph": values,
+        }
+        (stage / DESIGN).write_text(json.dumps(design, separators=(",", ":")) + "\n")
+        for name in ARTEFACTS:
+            _move(stage / name, folder / name)
+    except OSError as error:
+        raise errors.BuildError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    finally:
+        if stage is not None:
+            shutil.rmtree(stage, ignore_errors=True)
+        if created and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _move(source: Path, destination: Path) -> None:
+    if destination.is_dir() and not destination.is_symlink():
+        old = source.with_name(f"old-{destination.name}")
+        destination.rename(old)
+    elif destination.exists() and not source.exists():
+        destination.unlink()
+    if source.exists():
+        source.replace(destination)
+
+
+def _check_replaceable(folder: Path, mark: str, model: bytes | None, force: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise errors.BuildError(f"{folder}: is a file; give a folder")
+    if force or not folder.is_dir():
+        return
+    try:
+        present = json.loads((folder / DESIGN).read_bytes())["fingerprint"]
+    except FileNotFoundError:
+        present = None
+    except (OSError, ValueError, KeyError, TypeError):
+        present = "?"
+    if present == mark:
+        return
+    held = [name for name in ARTEFACTS if (folder / name).exists()]
+    if held == [MODEL] and model is not None and (folder / MODEL).read_bytes() == model:
+        return
+    if held:
+        raise errors.BuildError(
+            f"{folder}: already holds another design ({', '.join(held)}); choose another folder, "
+            "or replace it with --force"
+        )
+
+
+def read_design(folder: Path) -> tuple[Graph, Target, dict[str, Any]]:
+    """(graph, target, facts) of a build directory.
+
+    Raises:
+        BuildError: no design there, or a damaged one.
+    """
+    path = folder / DESIGN
+    try:
+        facts = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise errors.BuildError(
+            f"{folder}: holds no design (no {DESIGN}); make one with `samebits compile`"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise errors.BuildError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
+        found = facts.get("schema") if isinstance(facts, dict) else None
+        raise errors.BuildError(
+            f"{path}: has schema {found}, this samebits reads {SCHEMA}; compile the model again"
+        )
+    try:
+        arrays_path = folder / ARRAYS
+        if _sha256(arrays_path) != facts["files"][ARRAYS]:
+            raise errors.BuildError(
+                f"{arrays_path}: does not belong to {DESIGN}; compile the model again"
+            )
+        with np.load(arrays_path, allow_pickle=False) as arrays:
+            graph = graph_from_json(facts.pop("graph"), arrays)
+        target = Target(**facts["target"])
+        if fingerprint(graph, target) != facts["fingerprint"]:
+            raise errors.BuildError(f"{path}: was changed by hand; compile the model again")
+    except errors.BuildError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, errors.SamebitsError) as error:
+        raise errors.BuildError(
+            f"{path}: is damaged ({type(error).__name__}: {error}); compile the model again"
+        ) from None
+    return graph, target, facts

@@ -1,0 +1,231 @@
+"""`Design.verify`: every engine on the same events, its bits against the NumPy engine's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samebits import errors
+from samebits.compile.emitters.onnx import input_dtype, output_names
+from samebits.inputs import check_inputs
+from samebits.sim.stimuli import CastCoverage, adversarial_inputs, cover_casts
+from samebits.sim.verification import (
+    EngineReport,
+    LayerRow,
+    Verification,
+    compare_bits,
+    describe_mismatch,
+)
+
+if TYPE_CHECKING:
+    from samebits.design import Design
+
+__all__ = ["ENGINES", "verify"]
+
+Array = NDArray[Any]
+Progress = Callable[[str, int, int], None]
+Run = Callable[[list[Array]], dict[str, Array]]
+_CHUNK_EVENTS = 8192
+_POOL_EVENTS = 20_000
+_LATER = {"native": "the native emulator", "rtl": "the RTL"}
+
+
+def verify(
+    design: Design,
+    x: Any,
+    against: Sequence[str],
+    *,
+    adversarial: bool,
+    seed: int,
+    progress: Progress | None,
+) -> Verification:
+    """See `Design.verify`."""
+    unknown = [name for name in against if name not in (*ENGINES, *_LATER)]
+    if unknown or not against:
+        raise errors.UsageError(
+            f"verify: no engine {', '.join(map(repr, unknown)) or 'given'}; engines: "
+            f"{', '.join(ENGINES)}"
+        )
+    if x is None and not adversarial:
+        raise errors.UsageError("verify: give events, or leave the adversarial inputs on")
+    inputs, events, coverage = _events(design, x, adversarial, seed)
+    reports: list[EngineReport] = []
+    for name in against:
+        if name in _LATER:
+            reason = f"{_LATER[name]} is not part of this version of samebits"
+            reports.append(EngineReport(name, "not run", reason))
+        else:
+            reports += ENGINES[name](design, inputs, progress)
+    return Verification(tuple(reports), events, tuple(coverage))
+
+
+def _events(
+    design: Design, x: Any, adversarial: bool, seed: int
+) -> tuple[list[Array], dict[str, int], list[CastCoverage]]:
+    """All events in the element type that every engine takes, their counts by kind, coverage."""
+    graph = design.graph
+    dtypes = [input_dtype(tensor.format) for tensor in graph.tensors_of(graph.inputs)]
+
+    def rounded(arrays: Sequence[Array]) -> list[Array]:
+        with np.errstate(over="ignore"):
+            return [a.astype(dtype) for a, dtype in zip(arrays, dtypes, strict=True)]
+
+    parts: dict[str, list[Array]] = {}
+    if x is not None:
+        # a float64 beyond float32 would become infinite: checked again after rounding
+        parts["data"] = check_inputs(graph, rounded(check_inputs(graph, x)))
+    coverage: list[CastCoverage] = []
+    if adversarial:
+        for kind, arrays in adversarial_inputs(graph, seed).items():
+            parts[kind] = rounded(arrays)
+        pool = rounded(_pool(design, parts, seed))
+        keep, coverage = cover_casts(graph, design.engine, pool)
+        parts["inner ties and overflows"] = [array[keep] for array in pool]
+    inputs = [np.concatenate(arrays) for arrays in zip(*parts.values(), strict=True)]
+    return inputs, {kind: len(arrays[0]) for kind, arrays in parts.items()}, coverage
+
+
+def _pool(design: Design, parts: dict[str, list[Array]], seed: int) -> list[Array]:
+    """Random events on many scales: data stretched, and uniform on fractions of the range."""
+    rng = np.random.default_rng([seed, 1])
+    pool = []
+    for position, tensor in enumerate(design.graph.tensors_of(design.graph.inputs)):
+        fmt, shape = tensor.format, (_POOL_EVENTS // 2, *tensor.shape)
+        scale = 2.0 ** rng.uniform(-fmt.width, 0, (shape[0], *(1,) * len(tensor.shape)))
+        span = max(fmt.max_mantissa, -fmt.min_mantissa) * fmt.lsb
+        low = -1.0 if fmt.signed else 0.0
+        arrays = [rng.uniform(low, 1.0, shape) * span * scale]
+        source = parts.get("data", parts["uniform"])[position]
+        if len(source):
+            picked = source[rng.integers(0, len(source), shape[0])].astype(np.float64)
+            arrays.append(picked * rng.uniform(0.0, 2.0, shape))
+        pool.append(np.concatenate(arrays))
+    return pool
+
+
+def _chunks(inputs: list[Array]) -> Iterator[tuple[int, list[Array]]]:
+    for start in range(0, len(inputs[0]), _CHUNK_EVENTS):
+        yield start, [array[start : start + _CHUNK_EVENTS] for array in inputs]
+
+
+class _Comparison:
+    """One engine compared chunk by chunk."""
+
+    def __init__(self, design: Design, engine: str, names: dict[str, str]) -> None:
+        self._design, self._engine, self._names = design, engine, names
+        self._rows: dict[str, LayerRow] = {}
+        self.first = ""
+        self._first_order: tuple[int, int] | None = None
+
+    def add(self, start: int, inputs: list[Array], got: dict[str, Array]) -> None:
+        """Compares one chunk; `got` holds the engine's arrays under the names of `names`."""
+        graph = self._design.graph
+        tensors = list(self._names.values())
+        expected = self._design.engine.run(inputs, tensors)
+        for order, (name, tensor) in enumerate(self._names.items()):
+            fmt, wanted = graph.tensors[tensor].format, expected[order]
+            found = got[name].reshape(wanted.shape)
+            row = compare_bits(name, fmt, wanted, found)
+            old = self._rows.get(name)
+            self._rows[name] = row if old is None else _sum(old, row)
+            if row.mismatching_elements and (
+                self._first_order is None or order < self._first_order[0]
+            ):
+                self._first_order = (order, start)
+                self.first = describe_mismatch(name, fmt, wanted, found, self._engine, start)
+
+    def report(self, tool: str, seconds: float) -> EngineReport:
+        """The engine's report."""
+        status = "MISMATCH" if self.first else "equal"
+        rows = tuple(self._rows.values())
+        return EngineReport(self._engine, status, self.first, tool, rows, seconds)
+
+
+def _sum(a: LayerRow, b: LayerRow) -> LayerRow:
+    return LayerRow(
+        a.name,
+        a.format,
+        a.elements + b.elements,
+        a.mismatching_elements + b.mismatching_elements,
+        a.bits + b.bits,
+        a.mismatching_bits + b.mismatching_bits,
+    )
+
+
+def _names(design: Design, layers: Sequence[str]) -> dict[str, str]:
+    """What is compared, in the order of the data flow: name -> tensor."""
+    tensors = design.graph.layer_tensors
+    names = {f"layer:{layer}": tensors[layer] for layer in layers}
+    outputs = zip(output_names(design.graph), design.graph.outputs, strict=True)
+    return names | dict(outputs)
+
+
+def _compare(
+    design: Design,
+    engine: str,
+    tool: str,
+    layers: Sequence[str],
+    inputs: list[Array],
+    run: Run,
+    progress: Progress | None,
+) -> EngineReport:
+    started = time.perf_counter()
+    comparison = _Comparison(design, engine, _names(design, layers))
+    for start, chunk in _chunks(inputs):
+        comparison.add(start, chunk, run(chunk))
+        if progress:
+            progress(engine, min(start + _CHUNK_EVENTS, len(inputs[0])), len(inputs[0]))
+    return comparison.report(tool, time.perf_counter() - started)
+
+
+def _csim(design: Design, inputs: list[Array], progress: Progress | None) -> list[EngineReport]:
+    from samebits.firmware.csim import CSimulation
+
+    try:
+        with ExitStack() as stack:
+            simulation = CSimulation(stack.enter_context(design.hls_project()))
+            if progress:
+                progress("csim (compiling)", 0, len(inputs[0]))
+            simulation.build()
+            layers = [layer.name for layer in simulation.project.layers]
+            outputs = output_names(design.graph)
+
+            def run(chunk: list[Array]) -> dict[str, Array]:
+                result = simulation.run(chunk, trace=True)
+                found = {f"layer:{name}": values for name, values in result.layers.items()}
+                return found | dict(zip(outputs, result.outputs, strict=True))
+
+            compiler = simulation.compiler
+            tool = f"hls4ml {simulation.project.hls4ml_version}, {compiler.name}"
+            return [_compare(design, "csim", tool, layers, inputs, run, progress)]
+    except (errors.MissingToolError, errors.BuildError) as error:
+        return [EngineReport("csim", "not run", str(error))]
+
+
+def _onnxruntime(
+    design: Design, inputs: list[Array], progress: Progress | None
+) -> list[EngineReport]:
+    from samebits.sim.onnx_engine import OnnxEngine
+
+    layers = [layer.name for layer in design.graph.layers]
+    reports = []
+    for level in ("disabled", "all"):
+        name = f"firmware.onnx, optimisations {'off' if level == 'disabled' else 'on'}"
+        try:
+            engine = OnnxEngine(design.firmware_onnx(layers), level)
+        except (errors.MissingToolError, errors.UnsupportedError) as error:
+            reports.append(EngineReport(name, "not run", str(error)))
+            continue
+        reports.append(_compare(design, name, engine.tool, layers, inputs, engine.run, progress))
+    return reports
+
+
+ENGINES: dict[str, Callable[[Design, list[Array], Progress | None], list[EngineReport]]] = {
+    "csim": _csim,
+    "onnxruntime": _onnxruntime,
+}
