@@ -220,8 +220,11 @@ class CSimulation:
     def _inputs(self, x: npt.ArrayLike | Sequence[npt.ArrayLike]) -> list[Array]:
         """One contiguous (N, size) array per input. Raises DataError if `x` does not fit."""
         signals = self.project.inputs
-        several = isinstance(x, list | tuple) and (len(signals) > 1 or len(x) == 1)
-        given: list[Any] = list(x) if several else [x]  # type: ignore[arg-type]
+        given: list[Any] = [x]
+        if isinstance(x, list | tuple):
+            # With one input, [array] is a list of inputs and [[1.0, 2.0]] an array of one event.
+            first_is_whole = len(x) == 1 and isinstance(x[0], np.ndarray) and x[0].ndim > 1
+            given = list(x) if len(signals) > 1 or first_is_whole else [np.asarray(x)]
         if len(given) != len(signals):
             raise errors.DataError(
                 f"the model has {len(signals)} inputs "

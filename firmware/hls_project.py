@@ -45,13 +45,16 @@ class Signal:
 
 @dataclass(frozen=True)
 class HlsProject:
-    """The facts of a written HLS project; `layers` are the traced ones, in graph order."""
+    """The facts of a written HLS project; `layers` are the traced ones, in graph order.
+
+    `part` and `clock_period_ns` are None where the model graph's configuration names none.
+    """
 
     project_name: str
     backend: str
     io_type: str
-    part: str
-    clock_period_ns: float
+    part: str | None
+    clock_period_ns: float | None
     hls4ml_version: str
     inputs: tuple[Signal, ...]
     outputs: tuple[Signal, ...]
@@ -124,7 +127,7 @@ def read_project(folder: str | os.PathLike[str]) -> HlsProject:
             backend=facts["backend"],
             io_type=facts["io_type"],
             part=facts["part"],
-            clock_period_ns=float(facts["clock_period_ns"]),
+            clock_period_ns=facts["clock_period_ns"],
             hls4ml_version=facts["hls4ml_version"],
             inputs=_signals(facts["inputs"]),
             outputs=_signals(facts["outputs"]),
@@ -246,6 +249,7 @@ def _facts(model_graph: Any, backend: str, traced: list[Any]) -> HlsProject:
     import importlib.metadata
 
     config = model_graph.config
+    part, period = config.get_config_value("Part"), config.get_config_value("ClockPeriod")
 
     def signal(name: str, variable: Any) -> Signal:
         shape = tuple(int(n) for n in variable.shape)
@@ -255,8 +259,8 @@ def _facts(model_graph: Any, backend: str, traced: list[Any]) -> HlsProject:
         project_name=str(config.get_project_name()),
         backend=backend,
         io_type=str(config.get_config_value("IOType")),
-        part=str(config.get_config_value("Part")),
-        clock_period_ns=float(config.get_config_value("ClockPeriod")),
+        part=None if part is None else str(part),
+        clock_period_ns=None if period is None else float(period),
         hls4ml_version=importlib.metadata.version("hls4ml"),
         inputs=tuple(signal(v.name, v) for v in model_graph.get_input_variables()),
         outputs=tuple(signal(v.name, v) for v in model_graph.get_output_variables()),

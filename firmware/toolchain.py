@@ -166,23 +166,23 @@ def run_compiler(
     Raises ToolError with the compiler's first error lines, or where it takes more than `timeout_s`.
     The whole process group dies on a timeout and on Ctrl-C.
     """
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command,
         cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-    )
-    try:
-        output, _ = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        raise errors.ToolError(
-            f"compiling {what} took more than {timeout_s:g} s and was stopped; "
-            f"command: {shlex.join(command)}"
-        ) from None
-    finally:
-        kill_group(process)
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            raise errors.ToolError(
+                f"compiling {what} took more than {timeout_s:g} s and was stopped; "
+                f"command: {shlex.join(command)}"
+            ) from None
+        finally:
+            kill_group(process)
     if process.returncode:
         raise errors.ToolError(
             f"compiling {what} failed with exit code {process.returncode}:\n"

@@ -1,0 +1,103 @@
+"""Small converted hls4ml ModelGraphs, made from layer lists; and C simulations written by hand."""
+
+import contextlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def convert(
+    layers: list[dict[str, Any]],
+    inputs: list[str],
+    outputs: list[str],
+    backend: str = "Vitis",
+    io_type: str = "io_parallel",
+    precision: str = "fixed<16,6>",
+) -> Any:
+    """The converted ModelGraph of a layer list."""
+    from hls4ml.model.graph import ModelGraph
+    from hls4ml.utils.config import create_config
+
+    config = create_config(
+        output_dir="never_written",
+        project_name="net",
+        backend=backend,
+        part="xcvu13p-flga2577-2-e",
+        clock_period=4,
+        io_type=io_type,
+    )
+    config["HLSConfig"] = {"Model": {"Precision": precision, "ReuseFactor": 1}}
+    with contextlib.redirect_stdout(io.StringIO()):
+        return ModelGraph.from_layer_list(config, layers, inputs, outputs)
+
+
+def classifier(backend: str = "Vitis", io_type: str = "io_parallel") -> Any:
+    """4 inputs, Dense 6, ReLU, Dense 3, softmax; weights on a grid of 1/16."""
+    rng = np.random.default_rng(20)
+
+    def grid(*shape: int) -> Any:
+        return np.round(16 * rng.normal(size=shape)) / 16
+
+    return convert(
+        [
+            {"name": "x", "class_name": "InputLayer", "input_shape": [4]},
+            _dense("fc1", "x", grid(4, 6), grid(6)),
+            {"name": "relu1", "class_name": "Activation", "activation": "relu", "n_in": 6},
+            _dense("fc2", "relu1", grid(6, 3), grid(3)),
+            {"name": "softmax", "class_name": "Softmax", "activation": "softmax", "n_in": 3}
+            | {"axis": -1},
+        ],
+        ["x"],
+        ["softmax"],
+        backend,
+        io_type,
+    )
+
+
+def sum_and_difference(io_type: str = "io_parallel") -> Any:
+    """Inputs a, b (3 each); outputs a - b, a + b in this order; in streams each input is cloned."""
+    layers: list[dict[str, Any]] = [
+        {"name": name, "class_name": "InputLayer", "input_shape": [3]} for name in ("a", "b")
+    ]
+    for name, op in (("plus", "add"), ("minus", "subtract")):
+        layers.append(
+            {"name": name, "class_name": "Merge", "op": op, "inputs": ["a", "b"]}
+            | {"outputs": [name]}
+        )
+    return convert(layers, ["a", "b"], ["minus", "plus"], io_type=io_type)
+
+
+def _dense(name: str, source: str, weight: Any, bias: Any) -> dict[str, Any]:
+    n_in, n_out = weight.shape
+    shapes = {"n_in": n_in, "n_out": n_out}
+    data = {"weight_data": weight, "bias_data": bias}
+    return {"name": name, "class_name": "Dense", "inputs": [source], **shapes, **data}
+
+
+def hand_written(folder: Path, body: str = "y[0] = x[0] + x[1];") -> Path:
+    """A project with two inputs elements x and one output y, whose C++ code is `body`."""
+    (folder / "firmware").mkdir(parents=True)
+    (folder / "firmware" / "defines.h").write_text("// no types\n")
+    (folder / "firmware" / "net.cpp").write_text(
+        f"#include <cstdlib>\n#include <iostream>\nvoid net(double *x, double *y) {{ {body} }}\n"
+    )
+    (folder / "net_bridge.cpp").write_text(
+        'extern "C" void net_double(double *x, double *y) { net(x, y); }\n'
+    )
+    facts = {
+        "version": 1,
+        "project_name": "net",
+        "backend": "Vitis",
+        "io_type": "io_parallel",
+        "part": None,
+        "clock_period_ns": None,
+        "hls4ml_version": "1.3.0",
+        "inputs": [{"name": "x", "shape": [2], "ctype": "double"}],
+        "outputs": [{"name": "y", "shape": [1], "ctype": "double"}],
+        "layers": [],
+    }
+    (folder / "samebits.json").write_text(json.dumps(facts))
+    return folder
