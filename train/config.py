@@ -19,13 +19,13 @@ class TrainingConfig(pydantic.BaseModel):
     )
     weight_bits: int = pydantic.Field(6, ge=2, le=16, description="bits of weights and biases")
     activation_bits: int = pydantic.Field(6, ge=2, le=16, description="bits of hidden activations")
-    epochs: int = pydantic.Field(60, ge=1, le=10_000, description="passes over the training part")
+    epochs: int = pydantic.Field(40, ge=1, le=10_000, description="passes over the training part")
     batch_size: int = pydantic.Field(256, ge=1, le=1_000_000)
     learning_rate: float = pydantic.Field(
-        3e-3, gt=0, le=1, description="of Adam, at the start; falls to zero as a cosine"
+        2e-3, gt=0, le=1, description="of Adam, at the start; falls to zero as a cosine"
     )
     pruning: float = pydantic.Field(
-        0.0, ge=0, le=0.99, description="share of the weights of every layer set to zero; 0 prunes none"
+        0.0, ge=0, le=0.99, description="share of every layer's weights set to zero; 0 prunes none"
     )
     scaling: Literal["po2", "fold"] = pydantic.Field(
         "po2", description="how features are standardised in hardware: by shifts, or by multipliers"

@@ -12,18 +12,31 @@ from samebits import errors
 
 from .config import TrainingConfig
 from .data import Dataset
-from .models import SCALED_EXTRA_BITS, build_float_mlp, build_mlp
+from .models import SCALED_EXTRA_BITS, build_float_mlp, build_mlp, copy_weights
 from .pruning import full_from, pruning_callback, sparsity
 from .scaling import (
     InputFormat,
     InputScaling,
+    Kind,
     choose_input_format,
     choose_scaling,
     exact_standardisation,
+    hardware_view,
 )
 from .tensorflow import load, quiet
 
-__all__ = ["Epoch", "FitResult", "Prepared", "fit", "fit_float", "fit_quantized", "predict", "prepare"]
+__all__ = [
+    "Epoch",
+    "FitResult",
+    "Prepared",
+    "ScalingCost",
+    "fit",
+    "fit_float",
+    "fit_quantized",
+    "predict",
+    "prepare",
+    "scaling_costs",
+]
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -41,8 +54,8 @@ class Epoch:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a training did. Accuracies and sparsity belong to the kept weights, those of `best_epoch`
-    (lowest validation loss); `history` numbers epochs from 1."""
+    """What a training did. Accuracies and sparsity belong to the kept weights, those of
+    `best_epoch`, which has the lowest validation loss; `history` numbers epochs from 1."""
 
     history: tuple[Epoch, ...]
     best_epoch: int
@@ -60,6 +73,20 @@ class Prepared:
     input_format: InputFormat
     scaling: InputScaling
     exact: InputScaling
+    choices: dict[Kind, InputScaling]
+    scaled_bits: int
+
+
+@dataclass(frozen=True)
+class ScalingCost:
+    """Accuracy of the float network behind a hardware standardisation; `difference` is that minus
+    the
+    accuracy behind exact float standardisation, `changed` the share of events decided otherwise."""
+
+    kind: Kind
+    accuracy: float
+    difference: float
+    changed: float
 
 
 def prepare(train: Dataset, config: TrainingConfig) -> Prepared:
@@ -68,10 +95,17 @@ def prepare(train: Dataset, config: TrainingConfig) -> Prepared:
     Raises:
         DataError: no input format of at most 23 bits serves all features.
     """
+    bits = config.activation_bits + SCALED_EXTRA_BITS
+    kinds: tuple[Kind, ...] = ("po2", "fold")
+    choices = {kind: choose_scaling(train.features, kind, bits) for kind in kinds}
     return Prepared(
-        choose_input_format(train.features, train.feature_names, width=config.input_bits),
-        choose_scaling(train.features, config.scaling, config.activation_bits + SCALED_EXTRA_BITS),
-        exact_standardisation(train.features),
+        input_format=choose_input_format(
+            train.features, train.feature_names, width=config.input_bits
+        ),
+        scaling=choices[config.scaling],
+        exact=exact_standardisation(train.features),
+        choices=choices,
+        scaled_bits=bits,
     )
 
 
@@ -80,9 +114,16 @@ def fit_quantized(
     validation: Dataset,
     prepared: Prepared,
     config: TrainingConfig,
+    *,
+    start: Any = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> tuple[Any, FitResult]:
-    """A quantized network trained on raw features, and its record."""
+    """A quantized network trained on raw features, and its record.
+
+    `start` is the float network of `fit_float`: the quantized one then begins with its weights,
+    which brings it closer to the float accuracy than random weights do; None begins with random
+    ones.
+    """
     model = build_mlp(
         prepared.input_format,
         prepared.scaling,
@@ -92,6 +133,8 @@ def fit_quantized(
         activation_bits=config.activation_bits,
         seed=config.seed,
     )
+    if start is not None:
+        copy_weights(start, model, prepared.exact, prepared.scaling)
     return model, fit(model, train, validation, config, pruning=config.pruning, on_epoch=on_epoch)
 
 
@@ -100,6 +143,7 @@ def fit_float(
     validation: Dataset,
     prepared: Prepared,
     config: TrainingConfig,
+    *,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> tuple[Any, FitResult]:
     """The float network of the same shape, behind exact standardisation, and its record."""
@@ -134,30 +178,32 @@ def fit(
     history: list[Epoch] = []
     best = _Best(first=full_from(config.epochs) if pruning else 0)
 
-    class Record(keras.callbacks.Callback):  # type: ignore[misc]
-        def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-            record = Epoch(
-                epoch + 1,
-                float(logs["loss"]),
-                float(logs["accuracy"]),
-                float(logs["val_loss"]),
-                float(logs["val_accuracy"]),
+    def record(epoch: int, logs: dict[str, float]) -> None:
+        entry = Epoch(
+            epoch + 1,
+            float(logs["loss"]),
+            float(logs["accuracy"]),
+            float(logs["val_loss"]),
+            float(logs["val_accuracy"]),
+        )
+        if not np.isfinite(entry.loss) or not np.isfinite(entry.validation_loss):
+            raise errors.DataError(
+                f"training of {model.name!r}: the loss is {entry.loss} in epoch {entry.number}; "
+                f"lower the learning rate (it is {config.learning_rate:g})"
             )
-            if not np.isfinite(record.loss) or not np.isfinite(record.validation_loss):
-                raise errors.DataError(
-                    f"training of {model.name!r}: the loss is {record.loss} in epoch {record.number}; "
-                    f"lower the learning rate (it is {config.learning_rate:g})"
-                )
-            history.append(record)
-            best.offer(epoch, record, self.model)
-            if on_epoch is not None:
-                on_epoch(record)
+        history.append(entry)
+        best.offer(epoch, entry, model)
+        if on_epoch is not None:
+            on_epoch(entry)
 
-    callbacks = [pruning_callback(config.epochs, pruning)] if pruning else []
+    callbacks = [pruning_callback(model, config.epochs, pruning)] if pruning else []
+    callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=record))
     start = time.perf_counter()
     with quiet():
         model.compile(
-            keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)),
+            keras.optimizers.Adam(
+                keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
+            ),
             "sparse_categorical_crossentropy",
             metrics=["accuracy"],
         )
@@ -168,7 +214,7 @@ def fit(
             validation_batch_size=4096,
             epochs=config.epochs,
             batch_size=config.batch_size,
-            callbacks=[*callbacks, Record()],
+            callbacks=callbacks,
             verbose=0,
         )
         model.set_weights(best.weights)
@@ -183,6 +229,24 @@ def fit(
     )
 
 
+def scaling_costs(float_model: Any, part: Dataset, prepared: Prepared) -> tuple[ScalingCost, ...]:
+    """What rounding the input and each kind of standardisation cost the trained float network.
+
+    The same network sees the features exactly, and as the hardware has them after standardisation;
+    nothing is trained again, so the differences carry no training noise. Use the validation part.
+    """
+    exact = predict(float_model, part.features).argmax(axis=1)
+    reference = float(np.mean(exact == part.labels))
+    costs = []
+    for kind, scaling in prepared.choices.items():
+        seen = hardware_view(part.features, prepared.input_format, scaling, prepared.scaled_bits)
+        decisions = predict(float_model, seen).argmax(axis=1)
+        accuracy = float(np.mean(decisions == part.labels))
+        changed = float(np.mean(decisions != exact))
+        costs.append(ScalingCost(kind, accuracy, accuracy - reference, changed))
+    return tuple(costs)
+
+
 def predict(model: Any, features: npt.ArrayLike, batch_size: int = 4096) -> FloatArray:
     """The network's output (N, C) for raw features (N, F), in batches and without a word."""
     load()
@@ -193,7 +257,7 @@ def predict(model: Any, features: npt.ArrayLike, batch_size: int = 4096) -> Floa
 
 
 class _Best:
-    """Weights of the epoch with the lowest validation loss, from epoch `first` (counted from 0) on."""
+    """Weights of the epoch with the lowest validation loss, from epoch `first` (from 0) on."""
 
     def __init__(self, first: int) -> None:
         self.first = first
@@ -220,5 +284,7 @@ def _check(model: Any, train: Dataset) -> None:
     outputs, classes = int(model.output_shape[-1]), len(train.class_names)
     if outputs != classes:
         raise errors.DataError(
-            f"training of {model.name!r}: the network has {outputs} outputs, the data {classes} classes"
+            f"training of {model.name!r}: the network has {outputs} outputs, the data have "
+            f"{classes} "
+            "classes"
         )

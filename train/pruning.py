@@ -1,7 +1,7 @@
-"""Magnitude pruning: the smallest weights of every dense layer are held at zero, more with every epoch.
+"""Magnitude pruning: the smallest weights of every dense layer are held at zero, more every epoch.
 
-The share of zeros rises as final * (1 - (1 - t)^3), t running from 0 to 1 between 20 % and 60 % of the
-epochs; the rest of the training mends the network at full sparsity.
+The share of zeros rises as final * (1 - (1 - t)^3), t running from 0 to 1 between 20 % and 60 % of
+the epochs; the rest of the training mends the network at full sparsity.
 
 Source: M. Zhu, S. Gupta, "To prune, or not to prune", arXiv:1710.01878, equation 1.
 """
@@ -24,33 +24,32 @@ def sparsity_at(epoch: int, epochs: int, final: float) -> float:
 
 
 def full_from(epochs: int) -> int:
-    """The first epoch (from 0) with the final sparsity; weights of earlier ones are not pruned enough."""
+    """The first epoch (from 0) with the final sparsity; earlier weights are not pruned enough."""
     return next(epoch for epoch in range(epochs) if sparsity_at(epoch, epochs, 1.0) == 1.0)
 
 
-def pruning_callback(epochs: int, final: float) -> Any:
-    """A Keras callback that sets new masks at the start of every epoch and applies them per batch."""
-    keras = load().keras
+def pruning_callback(model: Any, epochs: int, final: float) -> Any:
+    """A Keras callback that makes masks at the start of every epoch and applies them per batch."""
+    masks: list[tuple[Any, Any]] = []
 
-    class Prune(keras.callbacks.Callback):  # type: ignore[misc]
-        masks: list[tuple[Any, Any]]
+    def make_masks(epoch: int, logs: object) -> None:
+        share = sparsity_at(epoch, epochs, final)
+        masks.clear()
+        for layer in kernel_layers(model):
+            kernel = layer.kernel.numpy()
+            mask = np.ones(kernel.size, np.float32)
+            smallest = np.argsort(np.abs(kernel), axis=None, kind="stable")
+            mask[smallest[: round(share * kernel.size)]] = 0
+            masks.append((layer.kernel, mask.reshape(kernel.shape)))
+        apply_masks(0, None)
 
-        def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
-            share = sparsity_at(epoch, epochs, final)
-            self.masks = []
-            for layer in kernel_layers(self.model):
-                kernel = layer.kernel.numpy()
-                count = round(share * kernel.size)
-                mask = np.ones(kernel.size, np.float32)
-                mask[np.argsort(np.abs(kernel), axis=None, kind="stable")[:count]] = 0
-                self.masks.append((layer.kernel, mask.reshape(kernel.shape)))
-            self.on_train_batch_end(0)
+    def apply_masks(batch: int, logs: object) -> None:
+        for kernel, mask in masks:
+            kernel.assign(kernel * mask)
 
-        def on_train_batch_end(self, batch: int, logs: object = None) -> None:
-            for kernel, mask in self.masks:
-                kernel.assign(kernel * mask)
-
-    return Prune()
+    return load().keras.callbacks.LambdaCallback(
+        on_epoch_begin=make_masks, on_train_batch_end=apply_masks
+    )
 
 
 def kernel_layers(model: Any) -> list[Any]:
@@ -59,7 +58,7 @@ def kernel_layers(model: Any) -> list[Any]:
 
 
 def sparsity(model: Any) -> float:
-    """Share of zeros among the kernels' weights as the layers use them, that is after quantization."""
+    """Share of zeros among the kernels' weights as the layers use them: after quantization."""
     zeros = total = 0
     for layer in kernel_layers(model):
         quantizer = getattr(layer, "kernel_quantizer_internal", None)

@@ -1,19 +1,21 @@
 """The fixed-point format of the raw features, and their standardisation in hardware.
 
-The firmware receives raw features x in one fixed-point format (hls4ml has one type per tensor). Before
-the first dense layer every feature is centred and scaled to about unit width:
+The firmware receives raw features x in one fixed-point format (hls4ml has one type per tensor).
+Before the first dense layer every feature is centred and scaled to about unit width:
 
     z = x * scale + shift,    exact standardisation: scale = 1/sigma, shift = -mean/sigma
 
-* `po2`: scale is the nearest power of two (a shift of the bits, no logic), shift stands on the grid of
-  the rounded z. The arithmetic is exact in float32, so Keras, ONNX Runtime and firmware give equal bits.
-* `fold`: scale keeps 8 significant bits (one constant multiplier per feature), shift as above. The
-  product of a 22-bit feature and an 8-bit scale is wider than float32's 24 bits: Keras and ONNX Runtime
-  round it, and can differ from the firmware by one step of z at a tie.
+* `po2`: scale is the nearest power of two (a shift of the bits, no logic), shift stands on the grid
+  of the rounded z. The arithmetic is exact in float32, so Keras, ONNX Runtime and firmware give
+  equal bits.
+* `fold`: the multiplication is folded into the network as a first layer of its own: scale keeps 8
+  significant bits (one constant multiplier per feature), shift as above. The product of a 22-bit
+  feature and an 8-bit scale is wider than float32's 24 bits: Keras and ONNX Runtime round it, and
+  can differ from the firmware by one step of z at a tie.
 
-Dividing the weights of the first dense layer by sigma instead would need no layer of its own, but then
-every product of that layer multiplies a raw feature (22 bits) by a weight of as many bits as sigma's
-spread between features adds (14 more for jets), F x units times instead of F times.
+Folding 1/sigma into the weights of the first dense layer itself would break their 6-bit grid: every
+one of its F x units products would multiply a raw feature (22 bits) by a weight as many bits wider
+as sigma's spread between features takes (12 for the jets), instead of 8 bits by 6.
 """
 
 import math
@@ -32,6 +34,7 @@ __all__ = [
     "choose_input_format",
     "choose_scaling",
     "exact_standardisation",
+    "hardware_view",
 ]
 
 Kind = Literal["po2", "fold"]
@@ -45,9 +48,9 @@ WideArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class InputFormat:
-    """The fixed-point type of a raw feature: `width` bits, `integer` of them (with sign) before the point.
+    """The fixed-point type of a raw feature: `width` bits, `integer` of them before the point.
 
-    Rounds half to even and saturates, as ap_fixed<width, integer, AP_RND_CONV, AP_SAT>.
+    `integer` counts the sign. Rounds half to even and saturates, as AP_RND_CONV and AP_SAT do.
     """
 
     width: int
@@ -91,7 +94,7 @@ class InputFormat:
 
 @dataclass(frozen=True, eq=False)
 class InputScaling:
-    """z = x * scale + shift per feature; `scale`, `shift` (F,) float32. `kind` says how they were rounded."""
+    """z = x * scale + shift per feature; `scale`, `shift` (F,) float32, rounded as `kind` says."""
 
     kind: str
     scale: FloatArray
@@ -107,8 +110,9 @@ def choose_input_format(
 ) -> InputFormat:
     """The narrowest format that holds every feature of the training part (N, F) and resolves each.
 
-    The integer bits cover the largest absolute value; values beyond it saturate later. The step is at
-    most `resolution` times the smallest standard deviation. With `width` given, the step follows from it.
+    The integer bits cover the largest absolute value; values beyond it saturate later. The step is
+    at most `resolution` times the smallest standard deviation; with `width` given, it follows from
+    it.
 
     Raises:
         DataError: the features differ so much in size that no format of 23 bits serves.
@@ -123,15 +127,18 @@ def choose_input_format(
             name = feature_names[int(largest.argmax())]
             raise errors.DataError(
                 f"input_bits is {width}, but feature {name!r} reaches {largest.max():g} and needs "
-                f"{integer} bits before the point alone; give at least {integer + 1}, or none to choose"
+                f"{integer} bits before the point alone; give at least {integer + 1}, or none at "
+                "all"
             )
         return InputFormat(width, integer, signed)
     if integer + fraction > MAX_INPUT_BITS:
         large, fine = feature_names[int(largest.argmax())], feature_names[int(sigma.argmin())]
         raise errors.DataError(
-            f"no single input format of at most {MAX_INPUT_BITS} bits serves all features: {large!r} reaches "
-            f"{largest.max():g} ({integer} integer bits) and {fine!r} varies by only {sigma.min():g} "
-            f"({fraction} fraction bits). Change the unit of one of them, or set input_bits "
+            f"no single input format of at most {MAX_INPUT_BITS} bits serves all features: "
+            f"{large!r} "
+            f"reaches {largest.max():g} ({integer} integer bits) and {fine!r} varies by only "
+            f"{sigma.min():g} ({fraction} fraction bits). Change the unit of one of them, or set "
+            "input_bits "
             f"(at most {MAX_INPUT_BITS}) and accept a coarser step"
         )
     return InputFormat(integer + fraction, integer, signed)
@@ -157,6 +164,19 @@ def choose_scaling(features: FloatArray, kind: Kind, scaled_bits: int) -> InputS
         scale = np.rint(exact / unit) * unit
     step = 2.0 ** (SCALED_INTEGER_BITS - scaled_bits)
     return _scaling(kind, scale, np.rint(-_mean(features) * scale / step) * step)
+
+
+def hardware_view(
+    features: npt.ArrayLike, input_format: InputFormat, scaling: InputScaling, scaled_bits: int
+) -> FloatArray:
+    """Raw features (N, F) as the first dense layer sees them: rounded at the input, standardised,
+    rounded to `scaled_bits` bits, and turned back into the units of the raw features."""
+    step = 2.0 ** (SCALED_INTEGER_BITS - scaled_bits)
+    limit = 2.0 ** (SCALED_INTEGER_BITS - 1)
+    scale, shift = scaling.scale.astype(np.float64), scaling.shift.astype(np.float64)
+    z = input_format.quantize(features).astype(np.float64) * scale + shift
+    rounded = np.clip(np.rint(z / step) * step, -limit, limit - step)
+    return np.asarray((rounded - shift) / scale, np.float32)
 
 
 def _scaling(kind: str, scale: WideArray, shift: WideArray) -> InputScaling:

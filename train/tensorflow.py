@@ -35,13 +35,17 @@ class Toolkit:
 def load() -> Toolkit:
     """Import TensorFlow, tf_keras and QKeras quietly; the environment variables are put back.
 
+    `tensorflow.keras` is Keras 2 in this process from then on, because QKeras looks it up there.
+
     Raises:
         MissingToolError: one of the packages is not installed, or `qkeras` is the copy inside hgq2.
+        ToolError: QKeras was imported before on top of Keras 3.
     """
     _refuse_foreign_qkeras()
     try:
         with _environment(_QUIET), _silent_stderr(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            _route_to_keras_2()
             tf = importlib.import_module("tensorflow")
             keras = importlib.import_module("tf_keras")
             qkeras = importlib.import_module("qkeras")
@@ -51,6 +55,12 @@ def load() -> Toolkit:
             f"training and Keras models need TensorFlow, tf_keras and QKeras, and the import of "
             f"{error.name or 'one of them'!r} failed ({error}). Install them with: {_INSTALL}"
         ) from error
+    if not issubclass(qkeras.QDense, keras.layers.Layer):
+        raise errors.ToolError(
+            "QKeras was imported earlier in this process on top of Keras 3, where it does not "
+            "work; "
+            "start a new process and import samebits.train, or set TF_USE_LEGACY_KERAS=1, first"
+        )
     tf.get_logger().setLevel("ERROR")
     tf.autograph.set_verbosity(0)
     importlib.import_module("absl.logging").set_verbosity("error")
@@ -59,10 +69,25 @@ def load() -> Toolkit:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence TensorFlow's Python warnings inside the block (deprecations that no user can mend)."""
+    """Silence TensorFlow's Python warnings inside the block: deprecations that no user can mend."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def _route_to_keras_2() -> None:
+    """Make `tensorflow.keras` Keras 2 even where TensorFlow came first, as hls4ml imports it.
+
+    Source: tensorflow/python/util/lazy_loader.py, `KerasLazyLoader`; it decides once.
+    """
+    tf = sys.modules.get("tensorflow")
+    if tf is None or "qkeras" in sys.modules:
+        return
+    keras = importlib.import_module("tf_keras.api._v2.keras")
+    for name in [name for name in sys.modules if name.startswith("tensorflow.keras")]:
+        del sys.modules[name]
+    sys.modules["tensorflow.keras"] = keras
+    tf.__dict__["keras"] = keras
 
 
 def _refuse_foreign_qkeras() -> None:
@@ -92,7 +117,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Point file descriptor 2 at the null device: TensorFlow's C++ writes there before it has loggers."""
+    """Point file descriptor 2 at the null device: TensorFlow writes there before it has loggers."""
     sys.stderr.flush()
     saved = os.dup(2)
     null = os.open(os.devnull, os.O_WRONLY)

@@ -4,6 +4,7 @@ One function per layer class, in the table `LAYERS`. The tensor that a layer put
 layer's name, so that any engine's tensors can be compared with the Keras layers.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -69,13 +70,19 @@ def export_keras(
     )
 
 
+def _config(model: Any) -> dict[str, Any]:
+    with warnings.catch_warnings():  # tf_keras warns of QKeras quantizers used as constraints
+        warnings.simplefilter("ignore", UserWarning)
+        return dict(model.get_config())
+
+
 def _layers(model: Any) -> list[tuple[Any, list[list[tuple[str, int]]]]]:
     """Layers in an order in which inputs come first, each with its calls' inputs (layer, call)."""
-    config = model.get_config()
     if not getattr(model, "built", False):
         raise errors.ModelError(
             f"Keras model {model.name!r} is not built: give its first layer an input shape"
         )
+    config = _config(model)
     if "input_layers" not in config:  # Sequential
         layers = [*_sequential_input(model), *model.layers]
         before: list[list[list[tuple[str, int]]]] = [
@@ -109,7 +116,7 @@ def _sequential_input(model: Any) -> list[Any]:
 def _outputs(
     model: Any, tensors: dict[tuple[str, int], str], inputs: Sequence[tuple[str, tuple[int, ...]]]
 ) -> list[tuple[str, tuple[int, ...]]]:
-    config = model.get_config()
+    config = _config(model)
     ends = config.get("output_layers") or [[model.layers[-1].name, 0, 0]]
     if ends and isinstance(ends[0], str):  # a single output, not in a list
         ends = [ends]
@@ -117,7 +124,8 @@ def _outputs(
     for (name, index, _), tensor in zip(ends, model.outputs, strict=True):
         if any(tensors[name, index] == one for one, _ in inputs):
             raise errors.ModelError(
-                f"Keras model {model.name!r}: output {name!r} is an input; there is nothing to compile"
+                f"Keras model {model.name!r}: output {name!r} is an input; "
+                "there is nothing to compile"
             )
         outputs.append((tensors[name, index], _shape(tuple(tensor.shape), name)))
     return outputs
@@ -127,8 +135,9 @@ def _shape(shape: Any, name: str) -> tuple[int, ...]:
     sizes = shape[0] if isinstance(shape, list) else shape
     if any(size is None for size in sizes[1:]):
         raise errors.UnsupportedError(
-            f"layer {name!r} has the dynamic shape {tuple(sizes)}; firmware needs fixed sizes: give the "
-            "input layer a full shape"
+            f"layer {name!r} has the dynamic shape {tuple(sizes)}; firmware needs fixed sizes: "
+            "give "
+            "the input layer a full shape"
         )
     return tuple(int(size) for size in sizes[1:])
 
@@ -212,7 +221,7 @@ def _softmax_layer(graph: GraphBuilder, layer: Any, x: str, name: str) -> str:
 
 
 def _batch_normalization(graph: GraphBuilder, layer: Any, x: str, name: str) -> str:
-    """y = x * scale + shift with scale = gamma / sqrt(variance + epsilon), in the order TensorFlow uses.
+    """y = x * scale + shift, scale = gamma / sqrt(variance + epsilon), in TensorFlow's order.
 
     Source: tensorflow/python/ops/nn_impl.py, `batch_normalization`.
     """

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -64,8 +65,8 @@ class GraphBuilder:
     def _claim(self, name: str) -> str:
         if name in self._names:
             raise errors.ModelError(
-                f"two tensors of the exported graph would be called {name!r}; rename the Keras layer "
-                f"that begins or equals this name"
+                f"two tensors of the exported graph would be called {name!r}; rename the Keras "
+                "layer of that name, or the one whose name it begins with"
             )
         self._names.add(name)
         return name
@@ -79,13 +80,13 @@ class GraphBuilder:
         array = np.asarray(value, np.float32)
         if not np.all(np.isfinite(array)):
             raise errors.ModelError(
-                f"constant {name!r}: {np.count_nonzero(~np.isfinite(array))} of {array.size} values "
-                "are NaN or infinite; train the model again"
+                f"constant {name!r}: {np.count_nonzero(~np.isfinite(array))} of {array.size} "
+                "values are NaN or infinite; train the model again"
             )
         self.initializers[self._claim(name)] = numpy_helper.from_array(array, name)
         return name
 
-    def node(self, operator: str, name: str, inputs: Sequence[str], **attributes: object) -> str:
+    def node(self, operator: str, name: str, inputs: Sequence[str], **attributes: Any) -> str:
         """Add a standard node; its output tensor carries the node's name."""
         node = helper.make_node(
             operator, list(inputs), [name], name=f"{name}_{operator}", **attributes
@@ -120,8 +121,9 @@ class GraphBuilder:
         if wrong.any():
             index = tuple(int(i) for i in np.argwhere(wrong)[0])
             raise errors.ModelError(
-                f"constant {name!r}: {np.count_nonzero(wrong)} of {wrong.size} values are not multiples "
-                f"of {grid.lsb:g} in {grid.bits} bits (first: {value[index]!r} at {index}); "
+                f"constant {name!r}: {np.count_nonzero(wrong)} of {wrong.size} values are not "
+                f"multiples of {grid.lsb:g} in {grid.bits} bits (first: {value[index]!r} at "
+                f"{index}); "
                 "the weight quantizer and its scale do not agree"
             )
         return self.quant(name, self.constant(f"{name}_value", value), grid)

@@ -61,8 +61,8 @@ def quantized_weight(quantizer: Any, weight: Any) -> tuple[NDArray[np.float32], 
     mantissa, exponent = np.frexp(scale)
     if np.any(mantissa != 0.5):
         raise errors.UnsupportedError(
-            f"{quantizer}: its scale is {scale.ravel()[0]:g}, not a power of two, so the weights are "
-            "no fixed-point numbers; use alpha=1 or alpha='auto_po2'"
+            f"{quantizer}: its scale is {scale.ravel()[0]:g}, not a power of two, so the weights "
+            "are no fixed-point numbers; use alpha=1 or alpha='auto_po2'"
         )
     shift = exponent - 1
     spread = int(shift.max() - shift.min())
@@ -75,12 +75,13 @@ def quantized_weight(quantizer: Any, weight: Any) -> tuple[NDArray[np.float32], 
 
 
 def _bits_grid(quantizer: Any) -> Grid:
-    """quantized_bits(b, i): u = b - signed, L = 2^(i-u), L * clip(rint(x/L), signed*(-2^u + sym), 2^u-1)."""
+    """quantized_bits(b, i): u = b - signed, L = 2^(i-u), s = signed,
+    L * clip(rint(x/L), s*(-2^u + symmetric), 2^u - 1)."""
     bits, signed = _integer(quantizer.bits), bool(quantizer.keep_negative)
     if bits - signed < 1:
         raise errors.UnsupportedError(
-            f"{quantizer}: one signed bit means -1 or +1 (binary), which hls4ml encodes differently; "
-            "use at least 2 bits"
+            f"{quantizer}: one signed bit means -1 or +1, which hls4ml encodes differently; use at "
+            "least 2 bits"
         )
     exponent = _integer(quantizer.integer) - (bits - signed)
     return Grid(bits, exponent, signed, narrow=signed and bool(quantizer.symmetric))
@@ -98,14 +99,14 @@ def _apply_bits(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> str:
 
 
 def _apply_relu(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> str:
-    """quantized_relu(b, i): L = 2^(i-b), L * clip(rint(x/L), 0, 2^b-1); with a negative slope s = 2^-p
-    the positive part has b-1 bits, and L * clip(rint(s*x/L), -2^(b-1-p), 0) is added to it."""
+    """quantized_relu(b, i): L = 2^(i-b), L * clip(rint(x/L), 0, 2^b-1); with a negative slope
+    s = 2^-p the positive part has b-1 bits, and L * clip(rint(s*x/L), -2^(b-1-p), 0) is added."""
     if quantizer.use_sigmoid:
         raise errors.UnsupportedError(f"{quantizer}: use_sigmoid=1 is not supported; use 0")
     if quantizer.relu_upper_bound is not None and not quantizer.is_quantized_clip:
         raise errors.UnsupportedError(
-            f"{quantizer}: relu_upper_bound with is_quantized_clip=False is lost when QKeras saves the "
-            "model; let the number of integer bits set the bound"
+            f"{quantizer}: relu_upper_bound with is_quantized_clip=False is lost when QKeras saves "
+            "the model; let the number of integer bits set the bound"
         )
     bits, slope = _integer(quantizer.bits), float(quantizer.negative_slope)
     positive_bits = bits - (slope != 0)
@@ -174,7 +175,8 @@ def _refuse_noise(quantizer: Any) -> None:
     noise = float(np.asarray(getattr(quantizer, "qnoise_factor", 1.0)))
     if noise != 1.0:
         raise errors.UnsupportedError(
-            f"{quantizer}: qnoise_factor is {noise:g}, so its values are only partly quantized; set it to 1"
+            f"{quantizer}: qnoise_factor is {noise:g}, so its values are only partly quantized; "
+            "set it to 1"
         )
 
 

@@ -2,10 +2,11 @@
 
 A Quant node belongs to the domain `qonnx.custom_op.general`. The model file carries, for every
 combination of attributes in use, one model-local function of the same domain and name whose body is
-standard ONNX; a node picks it by `NodeProto.overload`. qonnx and hls4ml know the operator and ignore
-the function; any other runtime inlines it.
+standard ONNX; a node picks it by `NodeProto.overload`. qonnx and hls4ml know the operator and
+ignore the function; any other runtime inlines it.
 
-    Quant(x, scale, zeropt, bitwidth) = (round(clip(x / scale + zeropt, low, high)) - zeropt) * scale
+    Quant(x, scale, zeropt, bitwidth) =
+        (round(clip(x / scale + zeropt, low, high)) - zeropt) * scale
 
 `low` and `high` follow from `bitwidth`, `signed` and `narrow`.
 

@@ -1,0 +1,121 @@
+"""Trained networks on disk: written at once or not at all, read without running foreign code."""
+
+import contextlib
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from samebits import errors
+
+from .tensorflow import load, quiet
+
+__all__ = ["load_model", "save_model"]
+
+SUFFIXES = (".keras", ".h5")
+_TRUSTED = ("keras", "tf_keras", "qkeras", "builtins")
+
+
+def save_model(model: Any, path: str | Path) -> Path:
+    """Write the network to a .keras or .h5 file; an old file stays until the new one is complete.
+
+    Raises:
+        UsageError: another suffix, or the folder cannot be written to.
+    """
+    target = _checked_suffix(Path(path))
+    load()
+    temporary = target.with_name(f".{os.getpid()}.{target.name}")
+    try:
+        with quiet():
+            model.save(temporary)
+        temporary.replace(target)
+    except OSError as error:
+        raise errors.UsageError(
+            f"cannot write the model to {target}: {error}; choose a folder you may write to"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def load_model(path: str | Path) -> Any:
+    """Read a network of Keras 2 and QKeras layers.
+
+    Lambda layers and classes from other modules are refused before anything is built, because a
+    file could make them run any code.
+
+    Raises:
+        ModelError: the file is missing, damaged, unsafe, or not from Keras 2 (tf_keras).
+    """
+    source = _checked_suffix(Path(path))
+    if not source.is_file():
+        raise errors.ModelError(f"model file {source} does not exist")
+    kit = load()
+    config = _read_config(source)
+    for name, reason in _unsafe(config):
+        raise errors.ModelError(
+            f"model file {source}: {name!r} {reason} and could run any code on loading; build the "
+            "network from Keras and QKeras layers only"
+        )
+    custom: dict[str, Any] = {}
+    kit.qkeras.utils._add_supported_quantized_objects(custom)
+    try:
+        with quiet():
+            return kit.keras.models.load_model(
+                source, custom_objects=custom, compile=False, safe_mode=True
+            )
+    except (ValueError, TypeError, KeyError, AttributeError, ImportError, OSError) as error:
+        lines = str(error).strip().splitlines() or [repr(error)]
+        advice = "files of Keras 3 are not read here, save the network with tf_keras"
+        if "QActivation" in lines[0] and source.suffix == ".keras":
+            advice = (
+                "a .keras file cannot hold a QActivation made from a quantizer object: make it "
+                "from "
+                "text, as QActivation('quantized_relu(6,2)'), or save the network as .h5"
+            )
+        raise errors.ModelError(
+            f"model file {source} cannot be loaded as a Keras 2 model ({lines[0][:200]}); {advice}"
+        ) from error
+
+
+def _checked_suffix(path: Path) -> Path:
+    if path.suffix not in SUFFIXES:
+        raise errors.UsageError(
+            f"model file {path}: the suffix is {path.suffix!r}; wanted {' or '.join(SUFFIXES)}"
+        )
+    return path
+
+
+def _read_config(path: Path) -> Any:
+    try:
+        if path.suffix == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                return json.loads(archive.read("config.json"))
+        import h5py  # type: ignore[import-untyped]
+
+        with h5py.File(path) as file:
+            return json.loads(file.attrs["model_config"])
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise errors.ModelError(
+            f"model file {path} is damaged or not a Keras model: {error}"
+        ) from error
+
+
+def _unsafe(node: Any) -> Iterator[tuple[str, str]]:
+    """Name and reason of every part that could run foreign code."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _unsafe(item)
+    if not isinstance(node, dict):
+        return
+    kind = node.get("class_name")
+    if kind in ("Lambda", "__lambda__"):
+        with contextlib.suppress(AttributeError):
+            yield str(node.get("config", {}).get("name", kind)), "is a Lambda layer"
+    module = node.get("module")
+    if isinstance(module, str) and module.split(".")[0] not in _TRUSTED:
+        yield str(kind), f"comes from the module {module!r}"
+    for value in node.values():
+        yield from _unsafe(value)
