@@ -8,7 +8,7 @@ nothing is claimed.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +74,8 @@ def check_export(model: Any, onnx_model: onnx.ModelProto, x: npt.ArrayLike) -> E
             "are "
             "NaN or infinite"
         )
-    proofs = prove(onnx_model, float(np.abs(features).max(initial=0.0)))
+    largest = float(np.abs(features).max(initial=0.0))
+    proofs = prove(onnx_model, largest, _hard_tanhs(model))
     names = _comparable(model, onnx_model)
     keras_values = _run_keras(model, names, features)
     onnx_values = _run_onnx(onnx_model, names, features)
@@ -110,6 +111,19 @@ def _compare(
 def _comparable(model: Any, onnx_model: onnx.ModelProto) -> list[str]:
     layers = {layer.name for layer in model.layers}
     return [tensor for node in onnx_model.graph.node for tensor in node.output if tensor in layers]
+
+
+def _hard_tanhs(model: Any) -> set[str]:
+    """Layers whose activation is QKeras's quantized_tanh in its default form."""
+    functions = {
+        layer.name: getattr(layer, "quantizer", getattr(layer, "activation", None))
+        for layer in model.layers
+    }
+    return {
+        name
+        for name, function in functions.items()
+        if type(function).__name__ == "quantized_tanh" and not getattr(function, "use_real_tanh", 0)
+    }
 
 
 def _run_keras(model: Any, names: Sequence[str], x: npt.NDArray[np.float32]) -> list[Any]:
@@ -175,8 +189,13 @@ class Proof:
 Rule = Callable[[onnx.NodeProto, list[Proof]], Proof]
 
 
-def prove(onnx_model: onnx.ModelProto, largest_input: float) -> dict[str, Proof]:
-    """What is provable of every tensor for inputs of at most `largest_input` in magnitude."""
+def prove(
+    onnx_model: onnx.ModelProto, largest_input: float, hard_tanhs: Collection[str] = ()
+) -> dict[str, Proof]:
+    """What is provable of every tensor for inputs of at most `largest_input` in magnitude.
+
+    `hard_tanhs` names the tensors that Keras computes through x/2 + 1/2 before it rounds.
+    """
     constants = {item.name: numpy_helper.to_array(item) for item in onnx_model.graph.initializer}
     known = {name: Proof.of(value) for name, value in constants.items()}
     for graph_input in onnx_model.graph.input:
@@ -187,6 +206,10 @@ def prove(onnx_model: onnx.ModelProto, largest_input: float) -> dict[str, Proof]
         operands = [known[name] for name in node.input]
         if node.op_type == quant.OPERATOR:
             proof = _quant(node, operands, constants)
+            if node.output[0] in hard_tanhs and operands[0].exponent.min() < 1 - FLOAT32_BITS:
+                proof = Proof.lost(
+                    "quantized_tanh computes with x/2 + 1/2, which rounds inputs finer than 2^-23"
+                )
         else:
             stop = next((one for one in operands if not one.exact), None)
             rule = RULES.get(node.op_type)

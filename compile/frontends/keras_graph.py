@@ -1,5 +1,6 @@
 """The ONNX graph that the Keras exporter fills: nodes, constants and Quant function bodies."""
 
+import importlib.metadata
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,6 @@ import onnx
 from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-import samebits
 from samebits import errors
 
 from . import quant
@@ -159,7 +159,7 @@ class GraphBuilder:
             ],
             ir_version=quant.IR_VERSION,
             producer_name="samebits",
-            producer_version=samebits.__version__,
+            producer_version=importlib.metadata.version("samebits"),
         )
         helper.set_model_props(
             model, {f"samebits.{key}": json.dumps(list(value)) for key, value in metadata.items()}
