@@ -42,7 +42,7 @@ class Finding:
     where nothing needs doing. Without a `required` part samebits does not work at all.
     """
 
-    part: str
+    name: str
     state: State
     version: str | None
     origin: str | None
@@ -55,7 +55,7 @@ class Finding:
 class _Package:
     """A Python package; the first of `distributions` that is installed counts."""
 
-    part: str
+    name: str
     distributions: tuple[str, ...]
     extra: str | None
     enables: str
@@ -136,9 +136,9 @@ def _package(package: _Package, tested: Mapping[str, SpecifierSet]) -> Finding:
     def finding(
         state: State, version: str | None, origin: str | None, advice: str | None
     ) -> Finding:
-        return Finding(package.part, state, version, origin, package.enables, advice, required)
+        return Finding(package.name, state, version, origin, package.enables, advice, required)
 
-    if package.part == "QKeras" and (owner := _foreign_qkeras()) is not None:
+    if package.name == "QKeras" and (owner := _foreign_qkeras()) is not None:
         advice = (
             f"{owner} brings a package qkeras of its own, and the two cannot share an environment: "
             f"make a new one without {owner} and there {install}"
@@ -148,7 +148,7 @@ def _package(package: _Package, tested: Mapping[str, SpecifierSet]) -> Finding:
         return finding("missing", None, None, install)
     name, version = installed[0]
     origin = f"package {name}"
-    if package.part == "tf-keras":
+    if package.name == "tf-keras":
         other = _version("tensorflow-cpu") or _version("tensorflow")
         if other is not None and _minor(other) != _minor(version):
             advice = f"TensorFlow {other} is of another minor version: {install}"

@@ -57,7 +57,7 @@ def examine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Examine:
         monkeypatch.setattr(doctor, "_version", installed.get)
         monkeypatch.setattr(doctor.toolchain, "find_cxx", find_cxx)
         findings = doctor.examine({"PATH": str(path)})
-        by_part = {finding.part: finding for finding in findings}
+        by_part = {finding.name: finding for finding in findings}
         assert len(by_part) == len(findings), "a part stands twice"
         return by_part
 
@@ -244,7 +244,7 @@ def test_no_finding_shows_a_path() -> None:
 
 def test_this_environment_has_what_samebits_requires() -> None:
     """A failure means that the tests run on versions outside pyproject.toml's bounds."""
-    assert {f.part: f.state for f in doctor.examine() if f.required and f.state != "found"} == {}
+    assert {f.name: f.state for f in doctor.examine() if f.required and f.state != "found"} == {}
 
 
 def test_examination_is_quick_and_imports_nothing_heavy() -> None:
