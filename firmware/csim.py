@@ -257,17 +257,22 @@ class _Worker(contextlib.AbstractContextManager["_Worker"]):
             "reply_fd": reply_of_worker,
         }
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        with open(folder / "said.txt", "wb") as said:
-            self.process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.PIPE,
-                stdout=said,
-                stderr=subprocess.STDOUT,
-                pass_fds=(reply_of_worker,),
-                start_new_session=True,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            )
-        os.close(reply_of_worker)
+        try:
+            with open(folder / "said.txt", "wb") as said:
+                self.process = subprocess.Popen(
+                    self.command,
+                    stdin=subprocess.PIPE,
+                    stdout=said,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(reply_of_worker,),
+                    start_new_session=True,
+                    env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                )
+        except OSError:
+            os.close(self.reply)
+            raise
+        finally:
+            os.close(reply_of_worker)
 
     def __exit__(self, *_: object) -> None:
         os.close(self.reply)

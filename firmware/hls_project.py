@@ -72,7 +72,7 @@ def write_project(model_graph: Any, folder: str | os.PathLike[str]) -> HlsProjec
     holds something else or cannot be written, ToolError if hls4ml's writer fails.
     """
     target = Path(folder)
-    backend = str(model_graph.config.get_config_value("Backend"))
+    backend = str(model_graph.config.backend.name)
     if backend not in _BACKENDS:
         raise errors.UnsupportedError(
             f"HLS project: unsupported backend {backend!r}; supported: {', '.join(_BACKENDS)}"

@@ -6,6 +6,7 @@ namespace and give way to `#include <complex>` (`headers_for`).
 """
 
 import contextlib
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -219,6 +220,8 @@ def _tried(command: tuple[str, ...], name: str, env: Mapping[str, str]) -> Compi
     kind: Kind = "gcc"
     if "ziglang" in command or Path(command[0]).name == "zig":
         kind = "zig"
+        if name == "ziglang":
+            first_line = f"ziglang {importlib.metadata.version('ziglang')}, {first_line}"
     elif "clang" in version:
         kind = "clang"
     with tempfile.TemporaryDirectory(prefix="samebits_cxx_") as folder:

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -110,7 +111,7 @@ def test_a_failing_writer_leaves_nothing_behind(
 
 def test_other_backends_are_refused(tmp_path: Path) -> None:
     model = classifier()
-    model.config.config["Backend"] = "Quartus"
+    model.config.backend = SimpleNamespace(name="Quartus")
     with pytest.raises(errors.UnsupportedError) as caught:
         write_project(model, tmp_path / "hls")
     assert str(caught.value) == (
