@@ -57,7 +57,7 @@ def scale_up(values: Array, bits: int) -> Array:
         bits = min(bits, _INT64_SHIFT_LIMIT)  # what fits the carrier after more than that is zero
     if is_float(values):
         return values * values.dtype.type(2.0**bits)
-    return values * (1 << bits)
+    return np.asarray(values * (1 << bits), dtype=values.dtype)  # rank 0 gives a bare integer
 
 
 def round_shift(values: Array, bits: int, rounding: Rounding) -> Array:
@@ -114,8 +114,11 @@ def _round_integer(values: Array, bits: int, rounding: Rounding) -> Array:
             return (values + (half - 1) + (floor & 1)) >> bits
 
 
-def overflow(values: Array, fmt: Format) -> Array:
-    """Integers brought into the format's range by its overflow mode."""
+def overflow(values: Array, fmt: Format, *, in_place: bool = False) -> Array:
+    """Integers brought into the format's range by its overflow mode.
+
+    `in_place`: the caller owns `values` and allows them to be overwritten.
+    """
     low, high = fmt.min_mantissa, fmt.max_mantissa
     kind = values.dtype.type if values.dtype != object else int
     match fmt.overflow:
@@ -128,11 +131,12 @@ def overflow(values: Array, fmt: Format) -> Array:
                 turns *= kind(2.0**fmt.width)
                 return np.subtract(values, turns, out=turns)
             return ((values - low) & ((1 << fmt.width) - 1)) + low
-        case Overflow.SAT:
-            return np.minimum(np.maximum(values, kind(low)), kind(high))
-        case Overflow.SAT_SYM:
+        case Overflow.SAT | Overflow.SAT_SYM:
             low = fmt.min_saturated
-            return np.minimum(np.maximum(values, kind(low)), kind(high))
+            if is_float(values):
+                return np.clip(values, kind(low), kind(high), out=values if in_place else None)
+            above = np.maximum(values, kind(low), dtype=values.dtype)
+            return np.asarray(np.minimum(above, kind(high), dtype=values.dtype))
         case Overflow.SAT_ZERO:
             return np.where((values < low) | (values > high), kind(0), values)
 
@@ -142,7 +146,8 @@ def cast_mantissas(values: Array, source: Format, target: Format) -> Array:
 
     Source: ap_fixed_base.h, `ap_fixed_base::operator=(const ap_fixed_base&)`.
     """
-    return overflow(rescale(values, source, target), target)
+    rounded = rescale(values, source, target)
+    return overflow(rounded, target, in_place=rounded is not values)
 
 
 def rescale(values: Array, source: Format, target: Format) -> Array:

@@ -26,8 +26,11 @@ def to_mantissas(values: Array, fmt: Format, carrier: Carrier) -> Array:
     if 0 <= fmt.fraction < 64 and values.dtype in (np.float32, np.float64):
         with np.errstate(over="ignore"):
             fast = _round(values * values.dtype.type(2.0**fmt.fraction), fmt.rounding)
-        bound = 2.0**20 if fast.dtype == np.float32 else 2.0**50
-        if not fast.size or (-bound <= fast.min() and fast.max() <= bound):
+        bound = 2.0**23 if fast.dtype == np.float32 else 2.0**52
+        low, high = _extremes(fast)
+        if fmt.min_saturated <= low and high <= fmt.max_mantissa:
+            return as_carrier(fast, carrier)
+        if -bound <= low and high <= bound:
             return _in_range(fast, fmt, carrier)
     wide = values.astype(np.float64)
     with np.errstate(over="ignore", under="ignore"):
@@ -44,12 +47,17 @@ def to_mantissas(values: Array, fmt: Format, carrier: Carrier) -> Array:
 
 
 def _in_range(rounded: Array, fmt: Format, carrier: Carrier) -> Array:
-    low, high = fmt.min_saturated, fmt.max_mantissa
-    if not rounded.size or (rounded.min() >= low and rounded.max() <= high):
+    low, high = _extremes(rounded)
+    if fmt.min_saturated <= low and high <= fmt.max_mantissa:
         return as_carrier(rounded, carrier)
     if fmt.width > 50:  # a wrapped number may need more bits than a double has
         return as_carrier(overflow(as_carrier(rounded, Carrier.PYTHON), fmt), carrier)
     return as_carrier(overflow(rounded.astype(np.float64, copy=False), fmt), carrier)
+
+
+def _extremes(values: Array) -> tuple[float, float]:
+    """Smallest and largest value as Python floats, which compare exactly with Python integers."""
+    return (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
 
 
 def _round(scaled: Array, rounding: Rounding) -> Array:
