@@ -26,8 +26,8 @@ def formats(draw: Any, min_width: int = 0, max_width: int = 8, plain: bool = Fal
 
 
 def mantissas(fmt: Format) -> st.SearchStrategy[int]:
-    """The format's mantissas, its extremes often."""
-    low, high = fmt.min_mantissa, fmt.max_mantissa
+    """The mantissas that a cast to the format can leave, its extremes often."""
+    low, high = fmt.min_saturated, fmt.max_mantissa
     edges = [low, high, *(x for x in (low + 1, -1, 0, 1, high - 1) if low <= x <= high)]
     return st.one_of(st.sampled_from(edges), st.integers(low, high))
 
