@@ -15,8 +15,8 @@ class TensorRange:
     """The proven range of one tensor.
 
     `low` and `high` are real values that no input whatever can exceed; `spare_bits` is how many
-    bits narrower the format could be; `can_overflow` is False where the cast that makes the tensor is
-    proven never to wrap or saturate.
+    bits narrower the format could be; `can_overflow` is False where the cast that makes the
+    tensor is proven never to wrap or saturate.
     """
 
     format: Format

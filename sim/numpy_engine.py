@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from samebits.compile.ir import Carrier, Format, Graph
+
+from samebits.compile.ir import Carrier, Graph
 from samebits.compile.ops import Operation, Site, operation, site_of
 from samebits.compile.ops.arith import as_carrier
 from samebits.compile.ops.boundary import to_mantissas, to_values
@@ -27,7 +29,8 @@ class _Step:
     rules: Operation
     site: Site
     carrier: Carrier
-    constants: tuple[Array | None, ...]  # by position of the input; None: take the tensor
+    dtype: np.dtype[Any]
+    operands: tuple[tuple[str, Array | None], ...]  # tensor name, and its mantissas if constant
 
 
 class NumpyEngine:
@@ -44,13 +47,16 @@ class NumpyEngine:
         for node in graph.nodes:
             site, rules = site_of(graph, node), operation(node.op)
             carrier = self._carriers[node.output]
-            constants = tuple(
-                as_carrier(graph.constants[x], carrier)[None] if x in graph.constants else None
-                for x in node.inputs
+            operands = tuple(
+                (name, as_carrier(graph.constants[name], carrier)[None])
+                if name in graph.constants
+                else (name, None)
+                for name in node.inputs
             )
-            self._steps.append(_Step(rules, site, carrier, constants))
-        largest = max((int(np.prod(t.shape)) for t in graph.tensors.values()), default=1)
-        self._chunk = max(1, _CHUNK_ELEMENTS // max(1, largest))
+            dtype = np.dtype(carrier.dtype)
+            self._steps.append(_Step(rules, site, carrier, dtype, operands))
+        sizes = [math.prod(step.site.output.shape) for step in self._steps]
+        self._chunk = max(1, _CHUNK_ELEMENTS // max(1, *sizes, 1))
 
     @property
     def carriers(self) -> Mapping[str, Carrier]:
@@ -78,15 +84,12 @@ class NumpyEngine:
             stop = min(start + self._chunk, events)
             live = self._run_chunk([x[start:stop] for x in inputs], dead)
             for array, name in zip(out, names, strict=True):
-                array[start:stop] = self._values(live, name, tensors[name].format)
+                constant = self.graph.constants.get(name)
+                mantissas = live[name] if constant is None else constant[None]
+                to_values(mantissas, tensors[name].format, out=array[start:stop])
             if progress:
                 progress(stop)
         return out
-
-    def _values(self, live: Mapping[str, Array], name: str, fmt: Format) -> NDArray[np.float64]:
-        if name in self.graph.constants:
-            return to_values(self.graph.constants[name][None], fmt)
-        return to_values(live[name], fmt)
 
     def _dead(self, wanted: Sequence[str]) -> list[tuple[str, ...]]:
         """For every step, the tensors that nothing needs after it."""
@@ -108,10 +111,12 @@ class NumpyEngine:
         for name, values in zip(self.graph.inputs, inputs, strict=True):
             live[name] = to_mantissas(values, self.graph.tensors[name].format, self._carriers[name])
         for step, done in zip(self._steps, dead, strict=True):
-            arrays = [
-                constant if constant is not None else as_carrier(live[tensor.name], step.carrier)
-                for tensor, constant in zip(step.site.inputs, step.constants, strict=True)
-            ]
+            arrays = []
+            for name, constant in step.operands:
+                array = live[name] if constant is None else constant
+                if array.dtype != step.dtype:
+                    array = as_carrier(array, step.carrier)
+                arrays.append(array)
             live[step.site.output.name] = step.rules.kernel(step.site, arrays)
             for name in done:
                 del live[name]

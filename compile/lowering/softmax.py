@@ -35,11 +35,18 @@ def lower_softmax(context: Context, layer: Any) -> Tensor:
     if context.io_type == "io_stream":  # one softmax per packet, which is the last axis
         outer, inner = int(np.prod(x.shape[:-1])), 1
     count = int(np.prod(x.shape)) // outer // inner
-    blocks = build.reshape(x, (outer, count, inner))
-    first = build.apply("transpose", blocks, perm=(1, 0, 2))
-    y = IMPLEMENTATIONS[name](context, layer, first, result)
-    back = build.apply("transpose", y, perm=(1, 0, 2))
-    return build.cast(build.reshape(back, x.shape), result)
+    rest = tuple(size for size in (outer, inner) if size > 1)
+    if outer == 1:
+        first = build.reshape(x, (count, *rest))
+        y = IMPLEMENTATIONS[name](context, layer, first, result)
+    else:
+        blocks = build.reshape(x, (outer, count, *rest[1:]))
+        perm = (1, 0, *range(2, 1 + len(rest)))
+        first = build.apply("transpose", blocks, perm=perm)
+        y = build.apply(
+            "transpose", IMPLEMENTATIONS[name](context, layer, first, result), perm=perm
+        )
+    return build.cast(build.reshape(y, x.shape), result)
 
 
 def _address(context: Context, layer: Any, x: Tensor, size: int) -> Tensor:

@@ -75,16 +75,20 @@ def _round(scaled: Array, rounding: Rounding) -> Array:
     return whole + up - down
 
 
-def to_values(mantissas: Array, fmt: Format) -> NDArray[np.float64]:
+def to_values(
+    mantissas: Array, fmt: Format, out: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
     """The real numbers of mantissas as float64; beyond 53 bits they are rounded half to even."""
+    if out is None:
+        out = np.empty(mantissas.shape, dtype=np.float64)
     if mantissas.dtype == object:
-        return np.array([_to_double(int(value), fmt.fraction) for value in mantissas.flat]).reshape(
-            mantissas.shape
-        )
-    if mantissas.dtype == np.int64:
-        return np.ldexp(mantissas.astype(np.float64), -fmt.fraction)
-    # adding zero turns the -0.0 that float rounding may leave into 0.0
-    return np.multiply(mantissas, 2.0**-fmt.fraction, dtype=np.float64) + 0.0
+        out.flat = [_to_double(int(value), fmt.fraction) for value in mantissas.flat]
+    elif mantissas.dtype == np.int64:
+        np.ldexp(mantissas.astype(np.float64), -fmt.fraction, out=out)
+    else:
+        np.multiply(mantissas, 2.0**-fmt.fraction, out=out, dtype=np.float64)
+        out += 0.0  # turns the -0.0 that float rounding may leave into 0.0
+    return out
 
 
 def _to_double(mantissa: int, fraction: int) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..ir import Format, Interval, Tensor
+from .arith import fold_first_axis
 from .base import Array, Attrs, Operation, Site
 
 __all__ = ["OPERATION"]
@@ -33,7 +34,7 @@ def _peak(site: Site, intervals: Sequence[Interval]) -> int:
 
 
 def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
-    return np.asarray(arrays[0].sum(axis=1))
+    return fold_first_axis(np.add, arrays[0])
 
 
 OPERATION = Operation(

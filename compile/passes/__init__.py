@@ -6,6 +6,7 @@ from ..ir import Graph
 from .accumulators import open_accumulators
 from .bounds import bound_casts
 from .carriers import choose_carriers
+from .clamps import drop_clamps
 from .ranges import propagate_ranges
 from .rewrite import Rewriter
 
@@ -13,6 +14,7 @@ __all__ = [
     "Rewriter",
     "bound_casts",
     "choose_carriers",
+    "drop_clamps",
     "open_accumulators",
     "propagate_ranges",
     "simplify",
@@ -22,4 +24,5 @@ __all__ = [
 def simplify(graph: Graph) -> Graph:
     """The same function with as few and as cheap operations as the proofs allow."""
     graph = open_accumulators(graph, propagate_ranges(graph))
-    return bound_casts(graph, propagate_ranges(graph))
+    ranges = propagate_ranges(graph)
+    return drop_clamps(bound_casts(graph, ranges), ranges)

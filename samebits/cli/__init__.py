@@ -1,0 +1,81 @@
+"""The command line: one file per command, registered here."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from samebits import __version__, errors
+
+from . import compile as compile_command
+from . import demo, doctor, export, report, simulate, train, verify
+from .console import err
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="samebits",
+    help="Compile quantized networks to FPGA trigger firmware and prove that the bits are the "
+    "same: hls4ml's C simulation, the NumPy simulator and firmware.onnx under ONNX Runtime.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for module in (demo, train, export, compile_command, simulate, verify, report, doctor):
+    app.command(name=module.NAME)(module.command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"samebits {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Exit codes: 0 good, 1 the bits or a gate failed, 2 wrong usage or bad input."""
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Entry point: errors of samebits end in one message and their exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app(standalone_mode=False)
+    except typer.Abort:
+        _end("interrupted; finished files were kept, nothing half-written is left", 2)
+    except KeyboardInterrupt:
+        _end("interrupted; finished files were kept, nothing half-written is left", 2)
+    except errors.SamebitsError as error:
+        _end(str(error), error.exit_code)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except Exception as error:
+        # click's usage errors carry their own exit code and text; anything else is a fault of ours
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        sys.exit(getattr(error, "exit_code", 2))
+
+
+def _end(message: str, code: int) -> NoReturn:
+    err.print(f"[bold red]error:[/] {_escape(message)}", highlight=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,104 @@
+"""samebits compile: an ONNX model into a build directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from samebits.design import Design
+
+from .console import bar, out, print_json
+from .options import (
+    Backend,
+    Clock,
+    Force,
+    IoType,
+    Json,
+    Output,
+    Part,
+    Precision,
+    Reuse,
+    Strategy,
+    target_of,
+)
+
+NAME = "compile"
+
+
+def command(
+    model: Annotated[Path, typer.Argument(help="QONNX or plain ONNX file.")],
+    output: Output = Path("build"),
+    backend: Backend = "Vitis",
+    io_type: IoType = "io_parallel",
+    part: Part = "xcvu13p-flga2577-2-e",
+    clock_mhz: Clock = 200.0,
+    strategy: Strategy = "Latency",
+    reuse_factor: Reuse = 1,
+    precision: Precision = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Compile an ONNX model: fixed-point graph, firmware.onnx and the HLS project."""
+    from samebits.stages import compile_model
+
+    target = target_of(backend, io_type, part, clock_mhz, strategy, reuse_factor, precision)
+    with bar(f"compiling {model.name}", 1) as advance:
+        design = compile_model(
+            model, output, target, force=force, command=f"samebits compile {model} -o {output}"
+        )
+        advance(1)
+    if json:
+        print_json(_summary(design, output))
+    else:
+        out.print(_table(design))
+        for name, text in design.facts.items():
+            if name == "firmware_onnx":
+                out.print(f"firmware.onnx: {text}", highlight=False)
+        out.print(f"written to {output}: next, samebits verify {output}", highlight=False)
+
+
+def _summary(design: Design, output: Path) -> dict[str, object]:
+    return {
+        "output": str(output),
+        "fingerprint": design.fingerprint,
+        "target": design.target.to_json(),
+        "layers": [
+            {
+                "name": layer.name,
+                "kind": layer.kind,
+                "shape": list(design.graph.tensors[layer.tensor].shape),
+                "format": str(design.graph.tensors[layer.tensor].format),
+            }
+            for layer in design.graph.layers
+        ],
+    }
+
+
+def _table(design: Design) -> Table:
+    table = Table(title="Fixed-point graph", title_justify="left")
+    for column in ("layer", "hls4ml class", "shape", "format", "proven range", "overflow"):
+        table.add_column(column)
+    ranges = design.ranges()
+    for name in design.graph.inputs:
+        tensor = design.graph.tensors[name]
+        table.add_row(name, "Input", str(tensor.shape), str(tensor.format), "any", "")
+    for layer in design.graph.layers:
+        tensor, proven = design.graph.tensors[layer.tensor], ranges[layer.name]
+        table.add_row(
+            layer.name,
+            layer.kind,
+            str(tensor.shape),
+            str(tensor.format),
+            f"{proven.low:g} .. {proven.high:g}",
+            _overflow_word(design, proven.can_overflow, layer.tensor),
+        )
+    return table
+
+
+def _overflow_word(design: Design, can_overflow: bool, tensor: str) -> str:
+    if not can_overflow:
+        return "cannot"
+    return f"may {design.graph.tensors[tensor].format.overflow.value}"

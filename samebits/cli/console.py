@@ -1,0 +1,70 @@
+"""Results to stdout, progress and messages to stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+__all__ = ["bar", "engine_bars", "err", "out", "print_json", "say"]
+
+out = Console()
+err = Console(stderr=True)
+
+
+def _columns() -> tuple[Any, ...]:
+    return (
+        TextColumn("  {task.description:<34}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+
+
+@contextlib.contextmanager
+def bar(title: str, total: int) -> Iterator[Callable[..., None]]:
+    """A progress bar on stderr; call what it yields with the number of steps done."""
+    with Progress(*_columns(), console=err) as progress:
+        task = progress.add_task(title, total=total)
+
+        def advance(done: int) -> None:
+            progress.update(task, completed=done)
+
+        yield advance
+
+
+@contextlib.contextmanager
+def engine_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """One bar per engine, for `Design.verify`; shown from the first call to the last event."""
+    progress: Progress | None = None
+    tasks: dict[str, Any] = {}
+
+    def show(engine: str, done: int, total: int) -> None:
+        nonlocal progress
+        if progress is None:
+            progress = Progress(*_columns(), console=err)
+            progress.start()
+        if engine not in tasks:
+            tasks[engine] = progress.add_task(engine, total=total)
+        progress.update(tasks[engine], completed=done)
+
+    try:
+        yield show
+    finally:
+        if progress is not None:
+            progress.stop()
+
+
+def say(text: str) -> None:
+    """A line on stderr: what happens now."""
+    err.print(text, style="bold", highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """A JSON document on stdout."""
+    sys.stdout.write(json.dumps(value, indent=1) + "\n")

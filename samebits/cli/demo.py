@@ -1,0 +1,33 @@
+"""samebits demo: the whole job on the shipped jets."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import bar, engine_bars, out, say
+from .options import Json, Output, Seed
+
+NAME = "demo"
+
+
+def command(
+    output: Output = Path("build/demo"),
+    fast: Annotated[bool, typer.Option("--fast", help="A smaller run, under two minutes.")] = False,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Train, export, compile, verify and report on the shipped jets, in one command."""
+    from samebits.report import render_terminal
+    from samebits.stages import demo
+
+    facts = demo(output, fast=fast, seed=seed, bar=bar, engine_bars=engine_bars, say=say)
+    if json:
+        sys.stdout.write(facts.model_dump_json(indent=1) + "\n")
+    else:
+        out.print(render_terminal(facts))
+        out.print(f"{output / 'report.html'}", highlight=False)
+    raise typer.Exit(0 if facts.passed else 1)

@@ -1,0 +1,50 @@
+"""samebits export: a Keras model as QONNX."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from .console import bar, out, print_json
+from .options import Json
+
+NAME = "export"
+
+
+def command(
+    model: Annotated[Path, typer.Argument(help="Keras 2 or QKeras model, .keras or .h5.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Default: model.onnx beside the model.")
+    ] = None,
+    check: Annotated[bool, typer.Option(help="Compare with Keras, event by event.")] = True,
+    json: Json = False,
+) -> None:
+    """Export to model.onnx: runs under a stock ONNX Runtime and compiles with hls4ml."""
+    from samebits.stages import export_model
+
+    path = output or model.with_name("model.onnx")
+    with bar("exporting", 1) as advance:
+        result = export_model(
+            model, path, check=check, command=f"samebits export {model} -o {path}"
+        )
+        advance(1)
+    if json:
+        print_json({"output": str(path), "check": dataclasses.asdict(result) if result else None})
+        return
+    if result:
+        table = Table(title=f"Keras against ONNX Runtime, {result.events} events")
+        for column in ("tensor", "promise", "differing values", "largest difference"):
+            table.add_column(column)
+        for tensor in result.tensors:
+            table.add_row(
+                tensor.name,
+                "equal (proven)" if tensor.provable else "float rounding",
+                f"{tensor.different} of {tensor.values}",
+                f"{tensor.largest_difference:.2g}",
+            )
+        out.print(table)
+    out.print(f"written to {path}: next, samebits compile {path} -o build", highlight=False)

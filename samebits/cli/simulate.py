@@ -1,0 +1,89 @@
+"""samebits simulate: what the firmware answers to a file of events."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from samebits import errors, storage
+from samebits.design import Design
+
+from .console import bar, out, print_json
+from .options import Build, Json
+
+NAME = "simulate"
+_SUFFIXES = (".npz", ".npy", ".csv")
+
+
+def command(
+    build: Build,
+    events: Annotated[Path, typer.Argument(help="Events: .npz, .h5, .parquet or .root.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Scores: .npz, .npy or .csv.")
+    ] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="Every layer too (.npz only).")] = False,
+    json: Json = False,
+) -> None:
+    """Run the NumPy simulator: bit-exact with the firmware, no compiler needed."""
+    from samebits.train.data import load_features
+
+    if output is not None and output.suffix not in (_SUFFIXES[:1] if trace else _SUFFIXES):
+        raise errors.UsageError(
+            f"{output}: unknown suffix; wanted {'.npz' if trace else ', '.join(_SUFFIXES)}"
+        )
+    design = Design.load(build)
+    features = load_features(events).features
+    started = time.perf_counter()
+    with bar("simulating", len(features)) as advance:
+        answer = design.simulate(features, progress=advance)
+    seconds = time.perf_counter() - started
+    arrays = dict(
+        zip(_names(design), answer if isinstance(answer, list) else [answer], strict=True)
+    )
+    if trace:
+        arrays |= {f"layer:{name}": values for name, values in design.trace(features).items()}
+    if output is not None:
+        _write(output, arrays)
+    summary = {
+        "events": len(features),
+        "seconds": seconds,
+        "events_per_second": len(features) / max(seconds, 1e-9),
+        "output": str(output) if output else None,
+    }
+    if json:
+        print_json(summary)
+        return
+    out.print(
+        f"{len(features)} events in {seconds:.3f} s "
+        f"({summary['events_per_second']:,.0f} events/s, NumPy engine)",
+        highlight=False,
+    )
+    if output is not None:
+        out.print(f"written to {output}", highlight=False)
+    else:
+        for name, values in arrays.items():
+            out.print(f"{name}, first events:\n{values[:5]}", highlight=False)
+
+
+def _names(design: Design) -> list[str]:
+    from samebits.compile.emitters.onnx import output_names
+
+    return output_names(design.graph)
+
+
+def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    first = next(iter(arrays.values()))
+    if path.suffix != ".npz" and len(arrays) > 1:
+        raise errors.UsageError(f"{path}: several outputs need a .npz file")
+    with storage.replace_file(path) as temporary, temporary.open("wb") as stream:
+        if path.suffix == ".npz":
+            np.savez_compressed(stream, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        elif path.suffix == ".npy":
+            np.save(stream, first, allow_pickle=False)
+        else:
+            np.savetxt(stream, first.reshape(len(first), -1), delimiter=",", fmt="%.17g")

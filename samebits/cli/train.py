@@ -1,0 +1,84 @@
+"""samebits train: a float baseline and a quantized network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from samebits import errors
+
+from .console import bar, out, print_json
+from .options import Json, Output, Seed
+
+NAME = "train"
+
+
+def command(
+    output: Output = Path("build"),
+    data: Annotated[
+        str, typer.Option("--data", help="'jets' for the shipped sample, or a file of events.")
+    ] = "jets",
+    hidden: Annotated[str, typer.Option("--hidden", help="Units of the hidden layers.")] = (
+        "64,32,32"
+    ),
+    weight_bits: Annotated[int, typer.Option("--weight-bits")] = 6,
+    activation_bits: Annotated[int, typer.Option("--activation-bits")] = 6,
+    epochs: Annotated[int, typer.Option("--epochs")] = 40,
+    pruning: Annotated[
+        float, typer.Option("--pruning", help="Share of weights to set to zero, 0 to 0.99.")
+    ] = 0.0,
+    scaling: Annotated[
+        str, typer.Option("--scaling", help="Input standardisation in hardware: po2 or fold.")
+    ] = "po2",
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Train with quantization in the loop, beside a float network of the same shape."""
+    from samebits.stages import train_models
+    from samebits.train.config import training_config
+
+    try:
+        units = tuple(int(text) for text in hidden.split(","))
+    except ValueError:
+        raise errors.UsageError(f"--hidden: got {hidden!r}, wanted for example 64,32,32") from None
+    config = training_config(
+        hidden=units,
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+        epochs=epochs,
+        pruning=pruning,
+        scaling=scaling,
+        seed=seed,
+    )
+    facts = train_models(
+        output, data, config, command=f"samebits train -o {output} --data {data}", bar=bar
+    )
+    training = facts.training
+    if json:
+        print_json(training.model_dump(mode="json"))
+        return
+    table = Table(title="Training", title_justify="left")
+    for column in ("model", "network", "bits", "validation accuracy", "sparsity", "seconds"):
+        table.add_column(column)
+    for run in getattr(training, "runs", ()):
+        best = min(range(len(run.curve.validation_loss)), key=run.curve.validation_loss.__getitem__)
+        table.add_row(
+            run.model,
+            run.network,
+            "float" if run.bits is None else str(run.bits),
+            f"{100 * run.curve.validation_accuracy[best]:.2f} %",
+            f"{run.sparsity.value:.1f} %",
+            f"{run.seconds.value:.1f}",
+        )
+    out.print(table)
+    for option in getattr(training, "scaling_options", ()):
+        chosen = " (chosen)" if option.name == training.scaling_chosen else ""
+        out.print(
+            f"input scaling {option.name}{chosen}: costs the float network "
+            f"{option.cost_points.value:+.2f} percentage points of accuracy",
+            highlight=False,
+        )
+    out.print(f"written to {output}: next, samebits export {output}/model.keras", highlight=False)

@@ -1,0 +1,250 @@
+"""report.json kept up to date: every stage replaces its own section and what depended on it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+from pathlib import Path
+from typing import Any
+
+from samebits import __version__, errors, storage
+from samebits.compile.ir import Graph
+from samebits.compile.target import Target
+from samebits.report.facts import (
+    DataFacts,
+    EngineFacts,
+    EventSet,
+    ExportCheck,
+    ExportFacts,
+    LayerComparison,
+    LayerFacts,
+    Quantity,
+    ReportFacts,
+    ScalingOption,
+    TargetFacts,
+    TrainingCurve,
+    TrainingFacts,
+    TrainingRun,
+    VerificationFacts,
+    utc_now,
+)
+from samebits.report.files import read_facts
+from samebits.sim.verification import Verification
+
+__all__ = [
+    "data_facts",
+    "export_facts",
+    "layer_facts",
+    "load_record",
+    "record",
+    "target_facts",
+    "training_facts",
+    "training_run",
+    "verification_facts",
+]
+
+# What is out of date as soon as a section changes, in the order of the stages.
+_STAGES = ("training", "export", "target", "verification", "metrics", "latency", "resources")
+_PACKAGES = (
+    *("numpy", "onnx", "onnxruntime", "qonnx", "hls4ml", "alkaid"),
+    *("tensorflow", "tf-keras", "qkeras", "scikit-learn"),
+)
+
+
+def versions() -> dict[str, str]:
+    """Versions of samebits, Python and the packages it is built on, as far as installed."""
+    found = {"samebits": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def load_record(folder: Path) -> ReportFacts:
+    """The facts recorded in a folder so far; new ones if there are none or they are unreadable."""
+    try:
+        return read_facts(folder)
+    except errors.BuildError:
+        return ReportFacts(design=folder.name or "design", created=utc_now(), versions=versions())
+
+
+def record(folder: Path, command: str, **sections: Any) -> ReportFacts:
+    """Writes report.json with these sections; later stages' sections are dropped.
+
+    Args:
+        command: how to do this stage again, for the report's provenance.
+
+    Raises:
+        BuildError: the folder cannot be written.
+    """
+    old = load_record(folder)
+    fields = {name: getattr(old, name) for name in ReportFacts.model_fields}
+    first = min((_STAGES.index(name) for name in sections if name in _STAGES), default=len(_STAGES))
+    for name in _STAGES[first + 1 :]:
+        # the target's estimates do not depend on the verification, nor the metrics
+        if name not in sections and not (first >= _STAGES.index("verification")):
+            fields.pop(name, None)
+    if first <= _STAGES.index("target"):
+        fields.pop("performance", None)
+        fields["gates"] = ()
+        if "layers" not in sections:
+            fields["layers"] = ()
+    fields |= sections
+    fields |= {"created": utc_now(), "versions": versions()}
+    if command and command not in old.commands:
+        fields["commands"] = (*old.commands, command)
+    facts = ReportFacts(**fields)
+    with storage.replace_file(folder / "report.json") as temporary:
+        temporary.write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return facts
+
+
+def target_facts(target: Target) -> TargetFacts:
+    """The target as the report shows it."""
+    values = target.to_json()
+    values.pop("precision")
+    return TargetFacts(**values)
+
+
+def layer_facts(graph: Graph) -> tuple[LayerFacts, ...]:
+    """Every layer with its format and how many weights are not zero."""
+    rows = []
+    for layer in graph.layers:
+        tensor, (nonzero, total) = graph.tensors[layer.tensor], layer.weights
+        rows.append(
+            LayerFacts(
+                name=layer.name,
+                class_name=layer.kind,
+                shape=tensor.shape,
+                result_format=str(tensor.format),
+                weights_nonzero=nonzero if total else None,
+                weights_total=total or None,
+            )
+        )
+    return tuple(rows)
+
+
+def verification_facts(verification: Verification) -> VerificationFacts:
+    """The outcome of `Design.verify` as the report shows it."""
+    total = sum(verification.events.values())
+    engines, layers = [], []
+    for engine in verification.engines:
+        ran = engine.status != "not run"
+        engines.append(
+            EngineFacts(
+                engine=engine.engine,
+                tool=engine.tool or engine.engine,
+                status=engine.status,
+                reason="" if ran else engine.detail,
+                events=total if ran else 0,
+                bits_compared=engine.bits,
+                mismatching_bits=engine.mismatching_bits,
+            )
+        )
+        layers += [
+            LayerComparison(
+                layer=row.name.removeprefix("layer:"),
+                engine=engine.engine,
+                format=row.format,
+                bits_compared=row.bits,
+                mismatching_bits=row.mismatching_bits,
+            )
+            for row in engine.rows
+        ]
+    first = [e.detail for e in verification.engines if e.status == "MISMATCH"]
+    return VerificationFacts(
+        reference="NumPy engine",
+        engines=tuple(engines),
+        events=tuple(
+            EventSet(kind=kind, events=count, is_adversarial=kind != "data")
+            for kind, count in verification.events.items()
+        ),
+        layers=tuple(layers),
+        first_mismatch=first[0] if first else None,
+    )
+
+
+def data_facts(dataset: Any, split: Any) -> DataFacts:
+    """A `samebits.train.data.Dataset` and its split as the report shows them."""
+    return DataFacts(
+        name=Path(dataset.source).name,
+        source=dataset.source,
+        sha256=dataset.sha256,
+        events={
+            "train": len(split.train),
+            "validation": len(split.validation),
+            "test": len(split.test),
+        },
+        class_names=tuple(dataset.class_names),
+        feature_names=tuple(dataset.feature_names),
+    )
+
+
+def training_run(name: str, network: str, bits: int | None, fit: Any) -> TrainingRun:
+    """A `samebits.train.fit.FitResult` as the report shows it."""
+    tool = f"tensorflow {importlib.metadata.version('tensorflow')}"
+    history = fit.history
+    return TrainingRun(
+        model=name,
+        network=network,
+        bits=bits,
+        epochs=len(history),
+        seconds=_measured(fit.seconds, "s", tool),
+        seed=fit.seed,
+        sparsity=_measured(100 * fit.sparsity, "%", "samebits"),
+        tool=tool,
+        curve=TrainingCurve(
+            loss=tuple(epoch.loss for epoch in history),
+            validation_loss=tuple(epoch.validation_loss for epoch in history),
+            accuracy=tuple(epoch.accuracy for epoch in history),
+            validation_accuracy=tuple(epoch.validation_accuracy for epoch in history),
+        ),
+    )
+
+
+def training_facts(runs: tuple[TrainingRun, ...], prepared: Any, costs: Any) -> TrainingFacts:
+    """How the models were fitted, and what each kind of input scaling costs."""
+    return TrainingFacts(
+        runs=runs,
+        scaling_chosen=prepared.scaling.kind,
+        scaling_options=tuple(
+            ScalingOption(
+                name=cost.kind,
+                accuracy=_measured(100 * cost.accuracy, "%", "samebits"),
+                cost_points=_measured(-100 * cost.difference, "percentage points", "samebits"),
+            )
+            for cost in costs
+        ),
+        input_format=str(prepared.input_format),
+    )
+
+
+def export_facts(path: Path, check: Any) -> ExportFacts:
+    """A `samebits.compile.frontends.keras_check.ExportCheck` as the report shows it."""
+    provable = [t.name for t in check.tensors if t.provable]
+    rest = [f"{t.name} ({t.reason})" for t in check.tensors if not t.provable]
+    return ExportFacts(
+        file=path.name,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        provably_equal=", ".join(provable) or "nothing",
+        only_rounding="; ".join(rest) or "nothing",
+        checks=tuple(
+            ExportCheck(
+                name=tensor.name,
+                promise="equal" if tensor.provable else "rounding",
+                values=tensor.values,
+                differing=_measured(tensor.different, "values", "onnxruntime"),
+                largest_difference=_measured(tensor.largest_difference, "", "onnxruntime"),
+            )
+            for tensor in check.tensors
+        ),
+    )
+
+
+def _measured(value: float, unit: str, tool: str) -> Quantity:
+    if " " not in tool:
+        tool = f"{tool} {importlib.metadata.version(tool)}"
+    return Quantity(value=value, unit=unit, kind="measured", tool=tool)
