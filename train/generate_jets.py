@@ -47,12 +47,14 @@ def settings() -> dict[str, Any]:
         "common": list(jet_events.COMMON),
         "processes": {name: list(lines) for name, lines in jet_events.PROCESSES.items()},
         "undecayed_first": list(jet_events.UNDECAYED_FIRST),
+        "undecayed_settings": list(jet_events.UNDECAYED),
         "decays": list(jet_events.TO_QUARKS),
         "batch_events": BATCH_EVENTS,
         "max_abs_eta": jet_detector.MAX_ABS_ETA,
         "photon_cell": jet_detector.PHOTON_CELL,
         "hadron_cell": jet_detector.HADRON_CELL,
         "max_track_pt_gev": jet_detector.MAX_TRACK_PT_GEV,
+        "track_mass_gev": jet_detector.TRACK_MASS_GEV,
         "min_energy_gev": jet_detector.MIN_ENERGY_GEV,
         "jet_radius": jet_clustering.JET_RADIUS,
         "jet_pt_gev": [jet_clustering.MIN_JET_PT_GEV, jet_clustering.MAX_JET_PT_GEV],
@@ -131,12 +133,14 @@ def generate(
     executor = ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=_quiet_worker
     )
-    finish_chunks(chunks, folder, chosen, make_chunk, executor, lambda chunk: progress(chunk.jets))
+    finish_chunks(
+        chunks, folder, chosen, make_chunk, executor, workers, lambda chunk: progress(chunk.jets)
+    )
     assemble(chunks, folder, chosen, jets, output)
 
 
 def _quiet_worker() -> None:
-    """Leaves Ctrl-C to the main process, and sends the C++ libraries' banners to stderr's void."""
+    """Leaves Ctrl-C to the main process, and silences the C++ libraries' banners."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 

@@ -4,11 +4,13 @@ A chunk holds the jets of one class made from one seed, so the result depends ne
 of workers nor on interruptions.
 """
 
+import itertools
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -73,12 +75,13 @@ def finish_chunks(
     settings: Mapping[str, Any],
     make: Maker,
     executor: Executor,
+    workers: int,
     progress: Callable[[Chunk], None],
 ) -> None:
     """Makes the chunks that are not in the folder yet; `progress` is called for each one there.
 
-    An interruption lets the chunks under way finish and keeps them. Raises `DataError` for a chunk
-    made with other settings.
+    The executor never has more than `workers` chunks: an interruption lets these finish, keeps
+    them and ends. Raises `DataError` for a chunk made with other settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
     missing = []
@@ -88,19 +91,24 @@ def finish_chunks(
             progress(chunk)
         else:
             missing.append(chunk)
-    futures = {
-        executor.submit(_make_and_write, make, folder, chunk, settings): chunk for chunk in missing
-    }
+    waiting = iter(missing)
+    running: set[Future[Chunk]] = set()
     try:
-        for future in as_completed(futures):
-            future.result()
-            progress(futures[future])
+        while True:
+            for chunk in itertools.islice(waiting, workers - len(running)):
+                running.add(executor.submit(_make_and_write, make, folder, chunk, settings))
+            if not running:
+                return
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                progress(future.result())
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _make_and_write(make: Maker, folder: Path, chunk: Chunk, settings: Mapping[str, Any]) -> None:
+def _make_and_write(make: Maker, folder: Path, chunk: Chunk, settings: Mapping[str, Any]) -> Chunk:
     write_chunk(folder, chunk, settings, make(chunk))
+    return chunk
 
 
 def write_chunk(
@@ -117,9 +125,10 @@ def read_chunk(folder: Path, chunk: Chunk, settings: Mapping[str, Any]) -> Float
     """The features (jets, F) of a finished chunk, made with exactly these settings."""
     path = folder / chunk.file_name
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
             features, found = archive["features"], json.loads(str(archive["settings"]))
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, LookupError, EOFError, OSError) as error:
         raise errors.DataError(
             f"{path}: cannot be read as a chunk of jets; delete it and run again"
         ) from error

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from .jet_detector import Objects
 from .jet_events import physics_package
 
-__all__ = ["Constituents", "Jet", "find_jets"]
+__all__ = ["Constituents", "Jet", "find_jets", "four_vectors"]
 
 JET_RADIUS = 0.8
 MIN_JET_PT_GEV = 800.0
@@ -23,11 +23,12 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Constituents:
-    """The massless objects of a jet."""
+    """The objects of a jet; `rapidity` is y = ln((E + p_z) / (E - p_z)) / 2."""
 
     pt_gev: FloatArray
-    eta: FloatArray
+    rapidity: FloatArray
     phi: FloatArray
+    mass_gev: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +45,14 @@ def find_jets(objects: Objects) -> list[Jet]:
 
     Jets: anti-kT with R = 0.8 (M. Cacciari, G. Salam, G. Soyez, arXiv:0802.1189). Grooming: the
     modified mass drop tagger (M. Dasgupta et al., arXiv:1307.0007), which is soft drop with
-    beta = 0 (A. Larkoski et al., arXiv:1402.2657): the jet is clustered again with Cambridge/Aachen and
-    unclustered along the harder branch until the softer one carries at least a tenth of the pT.
+    beta = 0 (A. Larkoski et al., arXiv:1402.2657). The jet is clustered again with
+    Cambridge/Aachen and unclustered along the harder branch until the softer one carries more
+    than a tenth of the pT.
     """
     fastjet = physics_package("fastjet")
     awkward = physics_package("awkward")
     _, counts = np.unique(objects.event, return_counts=True)
-    events = awkward.unflatten(_four_vectors(objects.pt_gev, objects.eta, objects.phi), counts)
+    events = awkward.unflatten(_measured_vectors(objects), counts)
     clusters = fastjet.ClusterSequence(
         events, fastjet.JetDefinition(fastjet.antikt_algorithm, JET_RADIUS)
     )
@@ -72,20 +74,31 @@ def find_jets(objects: Objects) -> list[Jet]:
     ]
 
 
-def _four_vectors(pt: FloatArray, eta: FloatArray, phi: FloatArray) -> Any:
-    """Massless four-vectors in FastJet's Cartesian form."""
+def _measured_vectors(objects: Objects) -> Any:
+    """The objects' four-vectors in FastJet's Cartesian form."""
+    return _cartesian(
+        objects.pt_gev, objects.pt_gev * np.sinh(objects.eta), objects.phi, objects.mass_gev
+    )
+
+
+def four_vectors(constituents: Constituents) -> Any:
+    """The constituents' four-vectors in FastJet's Cartesian form."""
+    transverse_mass = np.hypot(constituents.pt_gev, constituents.mass_gev)
+    pz = transverse_mass * np.sinh(constituents.rapidity)
+    return _cartesian(constituents.pt_gev, pz, constituents.phi, constituents.mass_gev)
+
+
+def _cartesian(pt: FloatArray, pz: FloatArray, phi: FloatArray, mass: FloatArray) -> Any:
+    energy = np.sqrt(pt**2 + pz**2 + mass**2)
     return physics_package("awkward").zip(
-        {
-            "px": pt * np.cos(phi),
-            "py": pt * np.sin(phi),
-            "pz": pt * np.sinh(eta),
-            "E": pt * np.cosh(eta),
-        }
+        {"px": pt * np.cos(phi), "py": pt * np.sin(phi), "pz": pz, "E": energy}
     )
 
 
 def _constituents(vectors: Any) -> Constituents:
-    """The massless constituents from four-vectors."""
-    px, py, pz = (np.asarray(vectors[name], dtype=np.float64) for name in ("px", "py", "pz"))
-    pt = np.hypot(px, py)
-    return Constituents(pt, np.arcsinh(pz / pt), np.arctan2(py, px))
+    """The constituents from four-vectors."""
+    px, py, pz, energy = (
+        np.asarray(vectors[name], dtype=np.float64) for name in ("px", "py", "pz", "E")
+    )
+    mass = np.sqrt(np.maximum(energy**2 - px**2 - py**2 - pz**2, 0))
+    return Constituents(np.hypot(px, py), np.arctanh(pz / energy), np.arctan2(py, px), mass)

@@ -8,8 +8,8 @@ h022_e0175_t220), as read from its description:
 * a charged particle is a track with its own direction; a charged hadron above 220 GeV of pT is not
   measured as a track but deposits its energy in the hadron calorimeter;
 * photons deposit their energy in cells of 0.0175 x 0.0175 in eta and phi, hadrons without a track
-  in cells of 0.022 x 0.022; a cell is one object in the direction of its centre;
-* all objects are massless.
+  in cells of 0.022 x 0.022; a cell is one massless object in the direction of its centre;
+* every track is taken for a charged pion.
 """
 
 from dataclasses import dataclass
@@ -32,6 +32,7 @@ MAX_ABS_ETA = 3.0
 PHOTON_CELL = 0.0175
 HADRON_CELL = 0.022
 MAX_TRACK_PT_GEV = 220.0
+TRACK_MASS_GEV = 0.13957  # the charged pion's (Particle Data Group)
 MIN_ENERGY_GEV = 0.001  # after smearing; an object without energy has no direction
 
 FloatArray = npt.NDArray[np.float64]
@@ -40,12 +41,13 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Objects:
-    """Massless detector objects, sorted by `event`."""
+    """What the detector has measured, sorted by `event`; `eta` is the pseudorapidity."""
 
     event: IntArray
     pt_gev: FloatArray
     eta: FloatArray
     phi: FloatArray
+    mass_gev: FloatArray
 
 
 def track_resolution(pt_gev: FloatArray) -> FloatArray:
@@ -78,11 +80,10 @@ def measure(particles: Particles, rng: np.random.Generator) -> Objects:
     in_photon_cells = seen & photon
     in_hadron_cells = seen & ~track & ~photon
 
-    tracks = Objects(particles.event[track], pt[track], eta[track], phi[track])
-    smeared_pt = tracks.pt_gev * (
-        1 + track_resolution(tracks.pt_gev) * rng.standard_normal(len(tracks.pt_gev))
-    )
-    parts = [Objects(tracks.event, smeared_pt, tracks.eta, tracks.phi)]
+    true_pt = pt[track]
+    track_pt = true_pt * (1 + track_resolution(true_pt) * rng.standard_normal(len(true_pt)))
+    track_mass = np.full(len(true_pt), TRACK_MASS_GEV)
+    parts = [Objects(particles.event[track], track_pt, eta[track], phi[track], track_mass)]
     for chosen, cell, resolution in (
         (in_photon_cells, PHOTON_CELL, photon_resolution),
         (in_hadron_cells, HADRON_CELL, hadron_resolution),
@@ -92,7 +93,8 @@ def measure(particles: Particles, rng: np.random.Generator) -> Objects:
             particles.event[chosen], energy, eta[chosen], phi[chosen], cell
         )
         energy = energy * (1 + resolution(energy) * rng.standard_normal(len(energy)))
-        parts.append(Objects(event, energy / np.cosh(cell_eta), cell_eta, cell_phi))
+        massless = np.zeros(len(energy))
+        parts.append(Objects(event, energy / np.cosh(cell_eta), cell_eta, cell_phi, massless))
     return _sorted_and_visible(parts)
 
 
@@ -106,17 +108,19 @@ def sum_in_cells(
     row = np.floor(eta / cell).astype(np.int64)
     column = np.floor(np.mod(phi, 2 * np.pi) / cell).astype(np.int64)
     keys, position = np.unique(np.stack([event, row, column]), axis=1, return_inverse=True)
-    total: FloatArray = np.bincount(position.ravel(), weights=energy_gev, minlength=keys.shape[1])
-    hit_event, hit_row, hit_column = (np.asarray(key, dtype=np.int64) for key in keys)
-    return hit_event, total, (hit_row + 0.5) * cell, (hit_column + 0.5) * cell
+    total = np.zeros(keys.shape[1])
+    np.add.at(total, position.ravel(), energy_gev)
+    centres = (keys[1:].astype(np.float64) + 0.5) * cell
+    return keys[0].astype(np.int64), total, centres[0], centres[1]
 
 
 def _sorted_and_visible(parts: list[Objects]) -> Objects:
-    """All objects with at least 1 MeV, event by event."""
+    """All objects with at least 1 MeV of momentum, event by event."""
     event = np.concatenate([part.event for part in parts])
     pt = np.concatenate([part.pt_gev for part in parts])
     eta = np.concatenate([part.eta for part in parts])
     phi = np.concatenate([part.phi for part in parts])
+    mass = np.concatenate([part.mass_gev for part in parts])
     kept = np.flatnonzero(pt * np.cosh(eta) >= MIN_ENERGY_GEV)
     order = kept[np.argsort(event[kept], kind="stable")]
-    return Objects(event[order], pt[order], eta[order], phi[order])
+    return Objects(event[order], pt[order], eta[order], phi[order], mass[order])

@@ -1,8 +1,8 @@
 """The 16 substructure features of a jet, from its constituents, in NumPy alone.
 
-With z_i = pT_i / sum(pT) and theta_ij^2 = (eta_i - eta_j)^2 + (phi_i - phi_j)^2 over the groomed
-constituents, the energy correlation functions are (I. Moult, L. Necib, J. Thaler, arXiv:1609.07483,
-section 2):
+With z_i = pT_i / sum(pT) and theta_ij^2 = (y_i - y_j)^2 + (phi_i - phi_j)^2 over the groomed
+constituents (y is the rapidity), the energy correlation functions are (I. Moult, L. Necib,
+J. Thaler, arXiv:1609.07483, section 2):
 
     e2(b)  = sum_{i<j}   z_i z_j     theta_ij^b
     1e3(b) = sum_{i<j<k} z_i z_j z_k m1^b
@@ -19,7 +19,7 @@ The features, in the order of `FEATURE_NAMES` (the order of the public LHC jet s
     d2_a1_b2     = e3(1) / e2(2)^(3 x 1/2)                                arXiv:1409.6298
     m2(b)        = 1e3(b) / e2(b)                                         arXiv:1609.07483
     n2(b)        = 2e3(b) / e2(b)^2                                       arXiv:1609.07483
-    mass         = sqrt(sum_{i<j} 2 pT_i pT_j (cosh(eta_i - eta_j) - cos(phi_i - phi_j)))   GeV
+    mass         = sqrt((sum E_i)^2 - (sum p_i)^2) in GeV
     multiplicity = number of constituents of the ungroomed jet
 
 Ratios are 0 where e2 = 0, that is for a single groomed constituent.
@@ -106,11 +106,11 @@ def correlators(
 
 
 def distances(constituents: Constituents) -> FloatArray:
-    """The matrix (N, N) of theta_ij = sqrt(d_eta^2 + d_phi^2), d_phi the shorter way round."""
-    d_eta = constituents.eta[:, None] - constituents.eta
+    """The matrix (N, N) of theta_ij = sqrt(d_y^2 + d_phi^2), d_phi the shorter way round."""
+    d_y = constituents.rapidity[:, None] - constituents.rapidity
     d_phi = constituents.phi[:, None] - constituents.phi
     d_phi = np.mod(d_phi + np.pi, 2 * np.pi) - np.pi
-    return np.hypot(d_eta, d_phi)
+    return np.hypot(d_y, d_phi)
 
 
 def sum_over_triples(
@@ -139,17 +139,22 @@ def sum_over_triples(
 
 def z_log_z(constituents: Constituents) -> float:
     """sum (E_i / E) ln(E_i / E): 0 for one constituent, -ln N for N equal ones."""
-    energy = constituents.pt_gev * np.cosh(constituents.eta)
+    transverse_mass = np.hypot(constituents.pt_gev, constituents.mass_gev)
+    energy = transverse_mass * np.cosh(constituents.rapidity)
     share = energy / energy.sum()
     return float((share * np.log(share)).sum())
 
 
 def mass_gev(constituents: Constituents) -> float:
-    """The invariant mass of massless constituents, from pairs, so that one alone has exactly 0."""
-    d_eta = constituents.eta[:, None] - constituents.eta
-    d_phi = constituents.phi[:, None] - constituents.phi
-    pairs = np.outer(constituents.pt_gev, constituents.pt_gev) * (np.cosh(d_eta) - np.cos(d_phi))
-    return float(np.sqrt(max(pairs.sum(), 0.0)))
+    """The invariant mass, from pairs: m^2 = sum_ij mT_i mT_j cosh(y_i - y_j) - pT_i . pT_j.
+
+    Seen from the jet's own direction, small angles and masses are not lost in large energies.
+    """
+    pt, y, phi = constituents.pt_gev, constituents.rapidity, constituents.phi
+    transverse_mass = np.hypot(pt, constituents.mass_gev)
+    lengths = np.outer(transverse_mass, transverse_mass) * np.cosh(y[:, None] - y)
+    products = np.outer(pt, pt) * np.cos(phi[:, None] - phi)
+    return float(np.sqrt(max((lengths - products).sum(), 0.0)))
 
 
 def _ratio(numerator: float, denominator: float) -> float:

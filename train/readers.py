@@ -46,8 +46,9 @@ class Table:
 def read_npz(path: Path, request: Request) -> Table:
     """The arrays of a NumPy archive; pickled objects are never loaded."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):  # a single array, from np.save
                 _refuse_unreadable(path, ".npz")
             return _from_arrays(path, request, list(archive.files), archive.__getitem__)
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, KeyError) as error:
@@ -113,6 +114,8 @@ def read_root(path: Path, request: Request) -> Table:
     uproot = _tool("uproot", path)
     try:
         with uproot.open(path) as file:
+            if file.file.fEND > path.stat().st_size:  # uproot may not notice: it seeks
+                _refuse_unreadable(path, ".root")
             kinds = {
                 name.split(";")[0]: kind
                 for name, kind in file.classnames().items()
