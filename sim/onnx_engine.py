@@ -23,7 +23,7 @@ class OnnxEngine:
     """An ONNX model in ONNX Runtime, on one CPU thread.
 
     Args:
-        model: a ModelProto or the path of a file.
+        model: a ModelProto, its bytes, or the path of a file.
         level: graph optimisation, one of `LEVELS`.
 
     Raises:
@@ -31,7 +31,9 @@ class OnnxEngine:
         ToolError: ONNX Runtime refuses the model.
     """
 
-    def __init__(self, model: onnx.ModelProto | str, level: str = "all", threads: int = 1) -> None:
+    def __init__(
+        self, model: onnx.ModelProto | bytes | str, level: str = "all", threads: int = 1
+    ) -> None:
         try:
             import onnxruntime
         except ImportError:
@@ -47,18 +49,18 @@ class OnnxEngine:
         }[level]
         options.intra_op_num_threads = options.inter_op_num_threads = threads
         options.log_severity_level = 3
-        source = model if isinstance(model, str) else model.SerializeToString()
+        source = model if isinstance(model, str | bytes) else model.SerializeToString()
         try:
-            self._session = onnxruntime.InferenceSession(
+            self.session = onnxruntime.InferenceSession(
                 source, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime's exceptions share no other base
             raise errors.ToolError(f"ONNX Runtime refuses the model: {error}") from error
         self.tool = f"onnxruntime {onnxruntime.__version__}"
-        self.outputs = [value.name for value in self._session.get_outputs()]
+        self.outputs = [value.name for value in self.session.get_outputs()]
         self._inputs = [
             (value.name, np.float64 if value.type == "tensor(double)" else np.float32)
-            for value in self._session.get_inputs()
+            for value in self.session.get_inputs()
         ]
 
     def run(
@@ -72,7 +74,7 @@ class OnnxEngine:
                 name: np.ascontiguousarray(x[start : start + _CHUNK], dtype=dtype)
                 for (name, dtype), x in zip(self._inputs, inputs, strict=True)
             }
-            parts.append(self._session.run(None, feed))
+            parts.append(self.session.run(None, feed))
             if progress:
                 progress(min(start + _CHUNK, events))
         return {
