@@ -12,7 +12,7 @@ from ..ops import Array
 from .activation import lower_activation, lower_hard, lower_parametrized, lower_prelu
 from .context import Context
 from .dense import lower_batchnorm, lower_dense, lower_quantized_tanh
-from .precision import class_names, format_of
+from .precision import INT32, class_names, format_of
 from .softmax import lower_softmax
 
 __all__ = ["BACKENDS", "IO_TYPES", "LAYERS", "kind_of", "lower"]
@@ -56,7 +56,7 @@ def lower(model: Any, weights: Mapping[str, Array] | None = None) -> Graph:
             message lists all of them.
         ModelError: weights that are not numbers.
     """
-    backend = str(model.config.get_config_value("Backend"))
+    backend = str(model.config.backend.name)  # not the configuration's text, which may be absent
     if backend not in BACKENDS:
         raise errors.UnsupportedError(
             f"unsupported backend {backend}; supported: {', '.join(BACKENDS)}"
@@ -102,7 +102,8 @@ def _refuse_aborting_casts(graph: Graph) -> None:
         rounds = target.rounding is not Rounding.TRN and not (
             target.rounding is Rounding.TRN_ZERO and not source.signed
         )
-        if rounds and source.fraction - target.fraction > source.width:
+        # a conversion to a C++ int has no such assertion
+        if rounds and target != INT32 and source.fraction - target.fraction > source.width:
             raise errors.UnsupportedError(
                 f"{node.output}: casting {source} to {target} drops more bits than there are; "
                 "hls4ml's C simulation aborts there; use a result with more fraction bits"
