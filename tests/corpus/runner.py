@@ -1,0 +1,226 @@
+"""Recorded hls4ml networks through the lowering and the engines, bit for bit.
+
+    python tests/corpus/runner.py FOLDER [--onnxruntime]
+
+FOLDER holds case folders: graph.fml (hls4ml's own serialisation of the converted graph), inputs.npz
+(x0, x1, ... in the order of the model's inputs), outputs.npz (y0, y1, ...: what the C simulation
+gave), meta.json, and for some trace.npz (every traced layer's output). A case is "exact",
+"unsupported" with the reason, or wrong, and then the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import sys
+import tempfile
+import types
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from samebits import errors
+from samebits.compile.ir import Graph
+from samebits.compile.lowering import lower
+from samebits.compile.passes import simplify
+from samebits.sim.numpy_engine import NumpyEngine
+
+EXACT, UNSUPPORTED, MISMATCH, FAILED = "exact", "unsupported", "MISMATCH", "FAILED"
+Arrays = Sequence[np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one case; `compared` counts the numbers that were compared."""
+
+    case: str
+    status: str
+    detail: str = ""
+    layers: tuple[str, ...] = ()
+    backend: str = ""
+    compared: int = 0
+
+    @property
+    def good(self) -> bool:
+        return self.status in (EXACT, UNSUPPORTED)
+
+
+@contextlib.contextmanager
+def _mended_hls4ml() -> Iterator[None]:
+    """hls4ml 1.3.0 cannot read back all that it writes; mended while a graph is read.
+
+    1. XnorPrecisionType saves arguments that its constructor does not take.
+    2. QKerasQuantizer asks qkeras for the Python quantizer, which nothing needs after conversion.
+    3. Quartus's variables are saved as "inputs.x" and get that prefix a second time.
+    """
+    from hls4ml.model.types import XnorPrecisionType
+    from hls4ml.utils import serialization
+
+    read_type = serialization._deserialize_type
+
+    def without_prefix(name: str, state: dict[str, Any]) -> Any:
+        variable = state.get("name")
+        if isinstance(variable, str) and variable.startswith(("inputs.", "outputs.")):
+            state = {**state, "name": variable.split(".", 1)[1]}
+        return read_type(name, state)
+
+    quantizers = types.ModuleType("qkeras.quantizers")
+    quantizers.get_quantizer = lambda config: types.SimpleNamespace(  # type: ignore[attr-defined]
+        **(config or {}).get("config", {})
+    )
+    package = types.ModuleType("qkeras")
+    package.quantizers = quantizers  # type: ignore[attr-defined]
+    modules = {"qkeras": package, "qkeras.quantizers": quantizers}
+    xnor = classmethod(lambda cls, state: cls())
+    with (
+        mock.patch.dict(sys.modules, modules),
+        mock.patch.object(XnorPrecisionType, "deserialize", xnor),
+        mock.patch.object(serialization, "_deserialize_type", without_prefix),
+    ):
+        yield
+
+
+def load_graph(case: Path) -> Any:
+    """The case's hls4ml ModelGraph, read by hls4ml's own deserialiser, without a word."""
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        tempfile.TemporaryDirectory(prefix="case_") as folder,
+    ):
+        warnings.simplefilter("ignore")
+        from hls4ml.utils.serialization import deserialize_model
+
+        with _mended_hls4ml():
+            return deserialize_model(str(case / "graph.fml"), output_dir=folder)
+
+
+def load_arrays(path: Path, stem: str) -> list[np.ndarray[Any, Any]]:
+    """The arrays stem0, stem1, ... of a file."""
+    with np.load(path, allow_pickle=False) as archive:
+        return [archive[f"{stem}{number}"] for number in range(len(archive.files))]
+
+
+def run_case(case: Path, onnxruntime: bool = False) -> Result:
+    """One case, on the graph as lowered and as simplified, at outputs and traced layers."""
+    meta = json.loads((case / "meta.json").read_text())
+    about = {"layers": tuple(meta["layer_classes"]), "backend": meta["backend"]}
+    try:
+        lowered = lower(load_graph(case))
+    except errors.UnsupportedError as error:
+        return Result(case.name, UNSUPPORTED, str(error), **about)
+    except Exception as error:
+        return Result(case.name, FAILED, f"{type(error).__name__}: {error}", **about)
+    inputs = load_arrays(case / "inputs.npz", "x")
+    inputs = [
+        x.reshape(len(x), *lowered.tensors[name].shape)
+        for x, name in zip(inputs, lowered.inputs, strict=True)
+    ]
+    compared, note = 0, ""
+    for kind, graph in (("lowered", lowered), ("simplified", simplify(lowered))):
+        expected = _recorded(case, graph)
+        names = list(dict.fromkeys(name for _, name, _ in expected))
+        engine = NumpyEngine(graph).run(inputs, names)
+        got = dict(zip(names, engine, strict=True))
+        runs = [(kind, got)]
+        if onnxruntime and kind == "simplified":
+            try:
+                runs += [(f"onnxruntime {level}", x) for level, x in _onnx(graph, inputs)]
+            except errors.UnsupportedError as error:
+                note = f"no firmware.onnx: {error}"
+        for run, values in runs:
+            for what, name, array in expected:
+                if name not in values:
+                    continue  # firmware.onnx holds the outputs only
+                difference = _difference(values[name], array, meta["output_exact"])
+                if difference:
+                    detail = f"{run}, {what}: {difference}"
+                    return Result(case.name, MISMATCH, detail, **about)
+                compared += array.size
+    return Result(case.name, EXACT, note, compared=compared, **about)
+
+
+def _recorded(case: Path, graph: Graph) -> list[tuple[str, str, np.ndarray[Any, Any]]]:
+    """What was recorded: (what, tensor name, values)."""
+    outputs = load_arrays(case / "outputs.npz", "y")
+    recorded = [
+        (f"output {number}", name, y)
+        for number, (name, y) in enumerate(zip(graph.outputs, outputs, strict=True))
+    ]
+    if (case / "trace.npz").exists():
+        with np.load(case / "trace.npz", allow_pickle=False) as trace:
+            for layer in trace.files:
+                recorded.append((f"layer {layer}", graph.layer_tensors[layer], trace[layer]))
+    return recorded
+
+
+def _difference(ours: Any, recorded: Any, exact: bool) -> str:
+    """The first difference in words; empty if there is none."""
+    events = min(len(ours), len(recorded))  # a trace may hold another number of events
+    ours, recorded = ours[:events].reshape(events, -1), recorded[:events].reshape(events, -1)
+    if ours.shape != recorded.shape:
+        return f"shapes {ours.shape} and {recorded.shape}"
+    if not exact:  # the recording went through float32
+        ours = ours.astype(np.float32).astype(np.float64)
+    wrong = np.argwhere(ours != recorded)
+    if not len(wrong):
+        return ""
+    event, element = wrong[0]
+    return (
+        f"{len(wrong)} of {ours.size} differ; first event {event}, element {element}: "
+        f"{ours[event, element]!r} instead of {recorded[event, element]!r}"
+    )
+
+
+def _onnx(graph: Graph, inputs: Arrays) -> Iterator[tuple[str, dict[str, Any]]]:
+    from samebits.compile.emitters.onnx import to_onnx
+    from samebits.sim.onnx_engine import OnnxEngine
+
+    model = to_onnx(graph)
+    for level in ("disabled", "all"):
+        outputs = OnnxEngine(model, level).run(inputs)
+        yield level, dict(zip(graph.outputs, outputs.values(), strict=True))
+
+
+def run_folder(folder: Path, onnxruntime: bool = False) -> Iterator[Result]:
+    """All cases below a folder, in order of their names."""
+    for path in sorted(folder.rglob("graph.fml")):
+        yield run_case(path.parent, onnxruntime)
+
+
+def summary(results: Sequence[Result]) -> str:
+    """The counts, and the reasons for refusals, as a table."""
+    counts = Counter(result.status for result in results)
+    lines = [f"{counts[status]:5}  {status}" for status in (EXACT, UNSUPPORTED, MISMATCH, FAILED)]
+    lines.append(f"{sum(result.compared for result in results):,} numbers compared")
+    reasons = Counter(
+        result.detail.split(";")[0] for result in results if result.status == UNSUPPORTED
+    )
+    lines += [f"{count:5}  {reason}" for reason, count in reasons.most_common()]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--onnxruntime", action="store_true", help="firmware.onnx too")
+    options = parser.parse_args(arguments)
+    results = []
+    for result in run_folder(options.folder, options.onnxruntime):
+        results.append(result)
+        print(f"{result.status:11}  {result.case}  {result.detail}", flush=True)
+    print(summary(results))
+    if not results:
+        print(f"no case (a folder with graph.fml) below {options.folder}")
+        return 2
+    return 0 if all(result.good for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
