@@ -289,7 +289,7 @@ def test_hls4ml_reads_the_types_from_the_quant_nodes() -> None:
         "Softmax",
     ]
     assert types[1:3] == ["fixed<22,11,RND_CONV,SAT,0>", "fixed<8,3,RND_CONV,SAT,0>"]
-    assert types[4] == types[6] == "ufixed<6,2,RND_CONV,SAT,0>"
+    assert types[4] == types[6] == "ufixed<6,1,RND_CONV,SAT,0>"
     assert types[7:9] == ["fixed<10,5,RND_CONV,SAT,0>", "fixed<11,6,RND_CONV,SAT,0>"]
     for node in (node for node in graph.get_layers() if node.class_name == "Dense"):
         assert str(node.weights["weight"].type.precision) == "fixed<6,1,RND_CONV,SAT,0>"
