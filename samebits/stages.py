@@ -117,12 +117,14 @@ def train_models(
     dataset = load_data(data)
     split = dataset.split(config.seed)
     prepared = fit.prepare(split.train, config)
-    part = split.train, split.validation, prepared, config
-    with bar("float baseline", config.epochs) as advance:
-        float_model, float_fit = fit.fit_float(*part, on_epoch=lambda e: advance(e.number))
+    part = split.train, split.validation, prepared
+    # the quantized network starts from the float one: twice the epochs keep the comparison fair
+    longer = config.model_copy(update={"epochs": 2 * config.epochs})
+    with bar("float baseline", longer.epochs) as advance:
+        float_model, float_fit = fit.fit_float(*part, longer, on_epoch=lambda e: advance(e.number))
     with bar(f"{config.weight_bits}-bit network", config.epochs) as advance:
         model, quantized_fit = fit.fit_quantized(
-            *part, start=float_model, on_epoch=lambda e: advance(e.number)
+            *part, config, start=float_model, on_epoch=lambda e: advance(e.number)
         )
     costs = fit.scaling_costs(float_model, split.validation, prepared)
     _make_folder(folder)

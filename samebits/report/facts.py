@@ -17,6 +17,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from samebits.firmware.estimate import BUNCH_CROSSING_NS
+from samebits.firmware.parts import CLOSURE_LIMITS
 from samebits.sim.metrics import ClassificationMetrics, ModelComparison
 
 __all__ = [
@@ -52,10 +54,6 @@ __all__ = [
     "utc_now",
 ]
 
-BUNCH_CROSSING_NS = 25.0  # LHC
-
-# Shares of a part above which timing closure becomes hard. Source: FINN's guide to timing closure.
-CLOSURE_LIMITS = {"LUT": 0.70, "FF": 0.50, "DSP": 0.80, "BRAM36": 0.80}
 
 Kind = Literal["measured", "synthesised", "estimated", "assumed"]
 Text = Annotated[str, Field(min_length=1)]
