@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,9 @@ from ..ops import Array
 from .precision import format_of, weight_mantissas
 
 __all__ = ["Context"]
+
+
+_TYPES = ("accum", "table", "exp_table", "inv_table", "inv_inp", "param", "slope", "shift")
 
 
 class Context:
@@ -76,11 +80,27 @@ class Context:
         mantissas, fmt = self.weight(layer, name)
         size = int(np.prod(like.shape))
         flat = mantissas.reshape(-1)
-        if flat.size and size % flat.size:
+        if not flat.size or size % flat.size:
             raise errors.ModelError(
                 f"{self.where(layer)}: {flat.size} numbers in {name} for {size} elements"
             )
         return self.build.integers(np.resize(flat, size).reshape(like.shape), fmt, name)
+
+    def types(self, layer: Any) -> dict[str, Format]:
+        """The formats of a layer's weights and of its accumulator and tables, for people to read.
+
+        Types that samebits has no format for (exponents) are left out; lowering has refused those
+        that it cannot use.
+        """
+        named = {name: variable.type for name, variable in layer.weights.items()}
+        for name in _TYPES:
+            if layer.get_attr(f"{name}_t") is not None:
+                named[name] = layer.get_attr(f"{name}_t")
+        formats = {}
+        for name, kind in named.items():
+            with contextlib.suppress(errors.UnsupportedError):
+                formats[name] = format_of(kind.precision, name)
+        return formats
 
     def weight_counts(self, layer: Any) -> tuple[int, int]:
         """(non-zero, all) numbers in a layer's weights."""

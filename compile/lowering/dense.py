@@ -36,12 +36,16 @@ def lower_dense(context: Context, layer: Any) -> Tensor:
         )
     if x.shape != (n_in,):
         raise errors.UnsupportedError(f"{where}: input shape {x.shape} is not ({n_in},)")
+    count = int(np.size(layer.weights["weight"].data))
+    if count != n_in * n_out:
+        raise errors.ModelError(f"{where}: {count} weights for {n_in} inputs, {n_out} outputs")
     order = _accumulation_order(layer, n_in, strategy, where)
     accum = context.attribute_format(layer, "accum_t")
     transposed = bool(layer.get_attr("_weights_transposed", False))
     column = build.apply("reshape", x, shape=(n_in, 1))
     products = _products(context, layer, column, "weight", (n_in, n_out), transposed)
-    bias = build.cast(context.constant(layer, "bias"), accum)
+    biases, bias_format = context.weight(layer, "bias")
+    bias = build.cast(build.integers(biases.reshape(n_out), bias_format, "bias"), accum)
     total = build.apply(
         "accumulate", build.cast(products, accum), bias, format=accum, kind="chain", order=order
     )
@@ -91,6 +95,11 @@ def _products(
     build = context.build
     data_type = layer.get_input_variable().type.precision
     variable = layer.weights[weight]
+    count, size = int(np.size(variable.data)), int(np.prod(shape))
+    if not count or size % count:
+        raise errors.ModelError(
+            f"{context.where(layer)}: {count} numbers in {weight} for {size} elements"
+        )
     if "ExponentPrecisionType" in class_names(variable.type.precision):
         return _exponent_products(context, layer, x, variable, shape, transposed)
     mantissas, fmt = context.weight(layer, weight)

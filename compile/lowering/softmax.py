@@ -90,16 +90,17 @@ def _exponentials_normalised(
     inv_format = context.attribute_format(layer, "inv_table_t")
     accum = context.attribute_format(layer, "accum_t")
     scale = float(layer.get_attr("exp_scale", 1.0))
-    table = tables.exp_table(exp_size, d.format, exp_format, scale, negative)
     index = _address(context, layer, d, exp_size)
+    table = tables.exp_table(exp_size, d.format, exp_format, scale, negative)
     entry = build.apply("lookup", index, build.integers(table, exp_format, "exp_table"))
     exponential = build.cast(entry, accum)
     total = build.apply("accumulate", exponential, format=accum, kind=TREE, order=())
     inv_input = build.cast(total, _inverse_input(context, layer))
+    address = _address(context, layer, inv_input, inv_size)
     inverse_table = build.integers(
         tables.inverse_table(inv_size, inv_input.format, inv_format), inv_format, "inv_table"
     )
-    inverse = build.apply("lookup", _address(context, layer, inv_input, inv_size), inverse_table)
+    inverse = build.apply("lookup", address, inverse_table)
     return build.apply("mul", exponential, build.reshape(inverse, (1, *inverse.shape)))
 
 
