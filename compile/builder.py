@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ class GraphBuilder:
             raise errors.FormatError(
                 f"constant {name}: mantissas {exact.min()} .. {exact.max()} do not fit {fmt}"
             )
-        if -(1 << 63) <= smallest and largest < 1 << 63:
+        if smallest >= -(1 << 63) and largest < 1 << 63:
             exact = exact.astype(np.int64)
         tensor = Tensor(self._name(name), exact.shape, fmt)
         self._tensors[tensor.name] = tensor
@@ -105,10 +106,15 @@ class GraphBuilder:
         return x if x.shape == shape else self.apply("reshape", x, shape=shape)
 
     def layer(
-        self, name: str, kind: str, tensor: Tensor, weights: tuple[int, int] = (0, 0)
+        self,
+        name: str,
+        kind: str,
+        tensor: Tensor,
+        weights: tuple[int, int] = (0, 0),
+        types: Mapping[str, Format] | None = None,
     ) -> None:
         """Remembers which tensor an hls4ml layer made."""
-        self._layers.append(Layer(name, kind, tensor.name, weights))
+        self._layers.append(Layer(name, kind, tensor.name, weights, dict(types or {})))
 
     def graph(self, outputs: tuple[str, ...]) -> Graph:
         """The finished graph."""

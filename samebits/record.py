@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from samebits import __version__, errors, storage
-from samebits.compile.ir import Graph
+from samebits.compile.ir import Format, Graph
 from samebits.compile.target import Target
 from samebits.report.facts import (
     DataFacts,
@@ -120,6 +121,9 @@ def layer_facts(graph: Graph) -> tuple[LayerFacts, ...]:
                 class_name=layer.kind,
                 shape=tensor.shape,
                 result_format=str(tensor.format),
+                weight_format=_text(layer.types, "weight", "scale"),
+                bias_format=_text(layer.types, "bias"),
+                accumulator_format=_text(layer.types, "accum"),
                 weights_nonzero=nonzero if total else None,
                 weights_total=total or None,
             )
@@ -127,8 +131,12 @@ def layer_facts(graph: Graph) -> tuple[LayerFacts, ...]:
     return tuple(rows)
 
 
-def verification_facts(verification: Verification) -> VerificationFacts:
-    """The outcome of `Design.verify` as the report shows it."""
+def _text(types: Mapping[str, Format], *names: str) -> str | None:
+    return next((str(types[name]) for name in names if name in types), None)
+
+
+def verification_facts(verification: Verification, data: str = "data") -> VerificationFacts:
+    """The outcome of `Design.verify` as the report shows it; `data` names the user's events."""
     total = sum(verification.events.values())
     engines, layers = [], []
     for engine in verification.engines:
@@ -159,7 +167,9 @@ def verification_facts(verification: Verification) -> VerificationFacts:
         reference="NumPy engine",
         engines=tuple(engines),
         events=tuple(
-            EventSet(kind=kind, events=count, is_adversarial=kind != "data")
+            EventSet(
+                kind=data if kind == "data" else kind, events=count, is_adversarial=kind != "data"
+            )
             for kind, count in verification.events.items()
         ),
         layers=tuple(layers),

@@ -229,11 +229,11 @@ def verify_build(
     from samebits import record
 
     assert design.folder is not None
-    if events is None:
-        recipe = Recipe.read(design.folder)
-        events = recipe.split().test.features if recipe else None
+    name = "data"
+    if events is None and (recipe := Recipe.read(design.folder)) is not None:
+        events, name = recipe.split().test.features, "test set"
     result = design.verify(events, against, adversarial=adversarial, seed=seed, progress=progress)
-    record.record(design.folder, command, verification=record.verification_facts(result))
+    record.record(design.folder, command, verification=record.verification_facts(result, name))
     return result
 
 

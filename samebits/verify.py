@@ -215,7 +215,7 @@ def _onnxruntime(
     layers = [layer.name for layer in design.graph.layers]
     reports = []
     for level in ("disabled", "all"):
-        name = f"firmware.onnx, optimisations {'off' if level == 'disabled' else 'on'}"
+        name = f"firmware.onnx (optimisations {'off' if level == 'disabled' else 'on'})"
         try:
             engine = OnnxEngine(design.firmware_onnx(layers), level)
         except (errors.MissingToolError, errors.UnsupportedError) as error:

@@ -41,13 +41,15 @@ class Node:
 class Layer:
     """What the graph remembers of an hls4ml layer: the tensor it made, and facts for people.
 
-    `weights` counts (non-zero, all) weights, biases included.
+    `weights` counts (non-zero, all) weights, biases included; `types` are the layer's other formats
+    by hls4ml's name: weight, bias, accum and so on.
     """
 
     name: str
     kind: str
     tensor: str
     weights: tuple[int, int] = (0, 0)
+    types: Mapping[str, Format] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

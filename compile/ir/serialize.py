@@ -37,7 +37,8 @@ def graph_to_json(graph: Graph) -> tuple[dict[str, Any], dict[str, NDArray[np.in
             for node in graph.nodes
         ],
         "layers": [
-            [layer.name, layer.kind, layer.tensor, list(layer.weights)] for layer in graph.layers
+            [layer.name, layer.kind, layer.tensor, list(layer.weights), _attrs_to_json(layer.types)]
+            for layer in graph.layers
         ],
     }
     return values, arrays
@@ -71,11 +72,15 @@ def graph_from_json(values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]
         ),
         tensors=tensors,
         constants=constants,
-        layers=tuple(
-            Layer(name, kind, tensor, (weights[0], weights[1]))
-            for name, kind, tensor, weights in values["layers"]
-        ),
+        layers=tuple(_layer_from_json(*layer) for layer in values["layers"]),
     )
+
+
+def _layer_from_json(
+    name: str, kind: str, tensor: str, weights: list[int], types: Mapping[str, Any]
+) -> Layer:
+    formats = {key: _format_from_json(value["format"]) for key, value in types.items()}
+    return Layer(name, kind, tensor, (weights[0], weights[1]), formats)
 
 
 def _format_to_json(fmt: Format) -> list[Any]:

@@ -13,6 +13,7 @@ from .activation import lower_activation, lower_hard, lower_parametrized, lower_
 from .context import Context
 from .dense import lower_batchnorm, lower_dense, lower_quantized_tanh
 from .precision import INT32, class_names, format_of
+from .shape import lower_reshape
 from .softmax import lower_softmax
 
 __all__ = ["BACKENDS", "IO_TYPES", "LAYERS", "kind_of", "lower"]
@@ -30,6 +31,7 @@ LAYERS: dict[str, Callable[[Context, Any], Tensor]] = {
     "HardActivation": lower_hard,
     "ParametrizedActivation": lower_parametrized,
     "PReLU": lower_prelu,
+    "Reshape": lower_reshape,
     "TernaryTanh": lower_activation,
     "Softmax": lower_softmax,
 }
@@ -83,7 +85,13 @@ def lower(model: Any, weights: Mapping[str, Array] | None = None) -> Graph:
         context.build.scope = str(layer.name)
         tensor = LAYERS[kind_of(layer)](context, layer)
         context.define(layer.get_output_variable(), tensor)
-        context.build.layer(str(layer.name), kind_of(layer), tensor, context.weight_counts(layer))
+        context.build.layer(
+            str(layer.name),
+            kind_of(layer),
+            tensor,
+            context.weight_counts(layer),
+            context.types(layer),
+        )
     outputs = tuple(context.tensor(variable).name for variable in model.get_output_variables())
     graph = context.build.graph(outputs)
     _refuse_aborting_casts(graph)

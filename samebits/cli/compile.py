@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +43,7 @@ def command(
     json: Json = False,
 ) -> None:
     """Compile an ONNX model: fixed-point graph, firmware.onnx and the HLS project."""
+    from samebits.fidelity import measure_fidelity
     from samebits.stages import compile_model
 
     target = target_of(backend, io_type, part, clock_mhz, strategy, reuse_factor, precision)
@@ -50,13 +52,18 @@ def command(
             model, output, target, force=force, command=f"samebits compile {model} -o {output}"
         )
         advance(1)
+    fidelity = measure_fidelity(design)
     if json:
-        print_json(_summary(design, output))
+        print_json(_summary(design, output) | {"fidelity": dataclasses.asdict(fidelity)})
     else:
         out.print(_table(design))
-        for name, text in design.facts.items():
-            if name == "firmware_onnx":
-                out.print(f"firmware.onnx: {text}", highlight=False)
+        for note in design.facts.get("notes", ()):
+            out.print(f"note: {note}", highlight=False, markup=False)
+        if "firmware_onnx" in design.facts:
+            out.print(
+                f"firmware.onnx: {design.facts['firmware_onnx']}", highlight=False, markup=False
+            )
+        out.print(f"fidelity to {model.name}: {fidelity}", highlight=False, markup=False)
         out.print(f"written to {output}: next, samebits verify {output}", highlight=False)
 
 
@@ -65,6 +72,7 @@ def _summary(design: Design, output: Path) -> dict[str, object]:
         "output": str(output),
         "fingerprint": design.fingerprint,
         "target": design.target.to_json(),
+        "notes": design.facts.get("notes", []),
         "layers": [
             {
                 "name": layer.name,
@@ -80,7 +88,7 @@ def _summary(design: Design, output: Path) -> dict[str, object]:
 def _table(design: Design) -> Table:
     table = Table(title="Fixed-point graph", title_justify="left")
     for column in ("layer", "hls4ml class", "shape", "format", "proven range", "overflow"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     ranges = design.ranges()
     for name in design.graph.inputs:
         tensor = design.graph.tensors[name]

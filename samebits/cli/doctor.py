@@ -22,7 +22,7 @@ def command(json: Json = False) -> None:
         return
     table = Table(title="samebits doctor", title_justify="left")
     for column in ("part", "state", "version", "enables", "what to do"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for finding in findings:
         style = {"found": "green", "missing": "yellow"}.get(finding.state, "red")
         table.add_row(

@@ -38,7 +38,7 @@ def command(
     if result:
         table = Table(title=f"Keras against ONNX Runtime, {result.events} events")
         for column in ("tensor", "promise", "differing values", "largest difference"):
-            table.add_column(column)
+            table.add_column(column, overflow="fold")
         for tensor in result.tensors:
             table.add_row(
                 tensor.name,

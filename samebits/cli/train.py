@@ -62,7 +62,7 @@ def command(
         return
     table = Table(title="Training", title_justify="left")
     for column in ("model", "network", "bits", "validation accuracy", "sparsity", "seconds"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for run in getattr(training, "runs", ()):
         best = min(range(len(run.curve.validation_loss)), key=run.curve.validation_loss.__getitem__)
         table.add_row(

@@ -81,8 +81,8 @@ def _summary(result: Verification) -> dict[str, object]:
 def _table(result: Verification) -> Table:
     total = sum(result.events.values())
     table = Table(title=f"Same bits as the NumPy engine? {total} events", title_justify="left")
-    table.add_column("engine")
-    table.add_column("status")
+    table.add_column("engine", overflow="fold")
+    table.add_column("status", overflow="fold")
     for column in ("layers and outputs", "bits compared", "mismatching bits", "seconds"):
         table.add_column(column, justify="right")
     for engine in result.engines:
