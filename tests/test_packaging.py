@@ -109,7 +109,8 @@ def test_every_folder_with_modules_is_a_package() -> None:
 
 def test_the_folders_are_mapped() -> None:
     top = ("train", "compile", "sim", "firmware")
-    assert FOLDERS == {"samebits": "samebits"} | {f"samebits.{name}": name for name in top}
+    mapped = {"samebits": "samebits"} | {f"samebits.{name}": name for name in top}
+    assert mapped == FOLDERS
 
 
 @pytest.mark.parametrize("package", [name for name in FOLDERS if name != "samebits"])
