@@ -246,7 +246,7 @@ def locked() -> dict[str, Requirement]:
     text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     lines = [line.split("#")[0].strip() for line in text.splitlines()]
     requirements = [Requirement(line) for line in lines if line]
-    by_name = {canonicalize_name(r.name): r for r in requirements}
+    by_name: dict[str, Requirement] = {canonicalize_name(r.name): r for r in requirements}
     assert len(by_name) == len(requirements), "a package stands twice: versions must not fork"
     return by_name
 

@@ -55,7 +55,7 @@ def examine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Examine:
             return compiler
 
         monkeypatch.setattr(doctor, "_version", installed.get)
-        monkeypatch.setattr(doctor.toolchain, "find_cxx", find_cxx)
+        monkeypatch.setattr(toolchain, "find_cxx", find_cxx)
         findings = doctor.examine({"PATH": str(path)})
         by_part = {finding.name: finding for finding in findings}
         assert len(by_part) == len(findings), "a part stands twice"
