@@ -74,9 +74,10 @@ class Design:
         model = read_onnx(source) if isinstance(source, str | Path) else source
         target = target or Target()
         name = Path(source).name if isinstance(source, str | Path) else model.graph.name
-        design = cls.from_hls4ml(to_hls4ml(model, target), target=target)
+        model_graph, notes = to_hls4ml(model, target)
+        design = cls.from_hls4ml(model_graph, target=target)
         design._model = model.SerializeToString()
-        design._facts["source"] = name
+        design._facts |= {"source": name, "notes": notes}
         return design
 
     @classmethod

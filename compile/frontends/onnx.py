@@ -18,29 +18,30 @@ from onnx import helper, numpy_helper
 from samebits import errors
 
 from ..target import Target
+from .onnx_prepare import (
+    SUPPORTED_OPERATORS,
+    check_operators,
+    name_inputs,
+    output_order,
+    write_out,
+)
 
 __all__ = ["SUPPORTED_OPERATORS", "to_hls4ml"]
 
-_QONNX_DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas")
-SUPPORTED_OPERATORS = (
-    *("Add", "BatchNormalization", "BipolarQuant", "Constant", "Div", "Dropout", "Elu", "Flatten"),
-    *("Gemm", "Identity", "LeakyRelu", "MatMul", "Mul", "Quant", "Relu", "Selu", "Sigmoid"),
-    *("Softmax", "Softplus", "Softsign", "Sub", "Tanh", "ThresholdedRelu"),
-)
 _WIDE, _NARROW = "fixed<32,16>", "fixed<16,6>"
 
 
-def to_hls4ml(model: onnx.ModelProto, target: Target) -> Any:
-    """The model as a converted hls4ml `ModelGraph`.
+def to_hls4ml(model: onnx.ModelProto, target: Target) -> tuple[Any, list[str]]:
+    """The model as a converted hls4ml `ModelGraph`, and notes on what was decided for the user.
 
     The input takes the format of the `Quant` node on it, so that raw numbers are rounded once, as
-    the model rounds them.
+    the model rounds them. Inputs and outputs keep the model's order.
 
     Raises:
         UnsupportedError: operators that samebits or hls4ml does not have, all of them listed.
         ModelError: dynamic shapes; an input scale that is no power of two; hls4ml's own refusal.
     """
-    _check_operators(model)
+    check_operators(model)
     _check_shapes(model)
     with _quiet():
         try:
@@ -53,7 +54,7 @@ def to_hls4ml(model: onnx.ModelProto, target: Target) -> Any:
             ) from error
 
 
-def _convert(model: onnx.ModelProto, target: Target) -> Any:
+def _convert(model: onnx.ModelProto, target: Target) -> tuple[Any, list[str]]:
     import hls4ml  # type: ignore[import-untyped]
     from qonnx.core.modelwrapper import ModelWrapper  # type: ignore[import-untyped]
     from qonnx.transformation.gemm_to_matmul import GemmToMatMul  # type: ignore[import-untyped]
@@ -67,7 +68,10 @@ def _convert(model: onnx.ModelProto, target: Target) -> Any:
             dimensions[0].dim_value = 1
     wrapper = cleanup_model(ModelWrapper(static))
     wrapper = cleanup_model(wrapper.transform(GemmToMatMul()))
-    quantized = any(node.op_type in ("Quant", "BipolarQuant") for node in wrapper.graph.node)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    name_inputs(wrapper, [v.name for v in model.graph.input if v.name not in weights])
+    quantized = any(node.op_type == "Quant" for node in wrapper.graph.node)
+    notes = write_out(wrapper)
     precision = target.precision
     given = precision if isinstance(precision, Mapping) else {}
     default = precision if isinstance(precision, str) else given.get("default")
@@ -103,21 +107,9 @@ def _convert(model: onnx.ModelProto, target: Target) -> Any:
             part=target.part,
             clock_period=target.clock_ns,
         )
-    return graph
-
-
-def _check_operators(model: onnx.ModelProto) -> None:
-    unknown = [
-        f"{node.op_type} ({node.name or node.output[0]})"
-        for node in model.graph.node
-        if node.op_type not in SUPPORTED_OPERATORS
-        or node.domain not in ("", "ai.onnx", *_QONNX_DOMAINS)
-    ]
-    if unknown:
-        raise errors.UnsupportedError(
-            f"unsupported operators: {', '.join(unknown)}; supported: "
-            f"{', '.join(SUPPORTED_OPERATORS)}"
-        )
+    # hls4ml orders outputs by their nodes
+    graph.outputs = [graph.outputs[position] for position in output_order(wrapper)]
+    return graph, notes
 
 
 def _check_shapes(model: onnx.ModelProto) -> None:

@@ -10,7 +10,9 @@ from onnx import TensorProto
 
 from samebits import errors
 
-__all__ = ["read_onnx"]
+from .quant import DOMAIN, IR_VERSION, OPERATOR, attributes_of, quant_function
+
+__all__ = ["read_onnx", "runnable"]
 
 
 def read_onnx(path: str | Path) -> onnx.ModelProto:
@@ -69,3 +71,33 @@ def _load_external_data(model: onnx.ModelProto, path: Path) -> None:
             onnx.load_external_data_for_model(model, str(folder))
         except (OSError, ValueError, onnx.checker.ValidationError) as error:
             raise errors.ModelError(f"{path}: external data cannot be read: {error}") from None
+
+
+def runnable(data: bytes) -> onnx.ModelProto:
+    """The model in a form that a stock ONNX Runtime runs on any number of events.
+
+    `Quant` nodes without a body of their own get one, and the batch axis becomes open.
+
+    Raises:
+        UnsupportedError: a Quant node with attributes that have no body.
+    """
+    model = onnx.ModelProto.FromString(data)
+    bodies = {(function.domain, function.name, function.overload) for function in model.functions}
+    added: dict[str, onnx.FunctionProto] = {}
+    for node in model.graph.node:
+        if node.op_type != OPERATOR or (node.domain, node.op_type, node.overload) in bodies:
+            continue
+        attributes = attributes_of(node)
+        node.domain, node.overload = DOMAIN, attributes.overload
+        if (DOMAIN, OPERATOR, attributes.overload) not in bodies:
+            added[attributes.overload] = quant_function(attributes)
+    if added:
+        model.functions.extend(added.values())
+        model.ir_version = max(model.ir_version, IR_VERSION)
+        if all(item.domain != DOMAIN for item in model.opset_import):
+            model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
+    constants = {tensor.name for tensor in model.graph.initializer}
+    for value in (*model.graph.input, *model.graph.output):
+        if value.name not in constants and value.type.tensor_type.shape.dim:
+            value.type.tensor_type.shape.dim[0].dim_param = "N"
+    return model

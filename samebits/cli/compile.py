@@ -11,7 +11,7 @@ from rich.table import Table
 
 from samebits.design import Design
 
-from .console import bar, out, print_json
+from .console import bar, line, out, print_json
 from .options import (
     Backend,
     Clock,
@@ -58,13 +58,11 @@ def command(
     else:
         out.print(_table(design))
         for note in design.facts.get("notes", ()):
-            out.print(f"note: {note}", highlight=False, markup=False)
+            line(f"note: {note}")
         if "firmware_onnx" in design.facts:
-            out.print(
-                f"firmware.onnx: {design.facts['firmware_onnx']}", highlight=False, markup=False
-            )
-        out.print(f"fidelity to {model.name}: {fidelity}", highlight=False, markup=False)
-        out.print(f"written to {output}: next, samebits verify {output}", highlight=False)
+            line(f"firmware.onnx: {design.facts['firmware_onnx']}")
+        line(f"fidelity to {model.name}: {fidelity}")
+        line(f"written to {output}: next, samebits verify {output}")
 
 
 def _summary(design: Design, output: Path) -> dict[str, object]:

@@ -11,9 +11,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-__all__ = ["bar", "engine_bars", "err", "out", "print_json", "say"]
+__all__ = ["bar", "engine_bars", "err", "line", "out", "print_json", "say"]
 
-out = Console()
+_WIDTH_COLUMNS = 160  # of a file or pipe, where nothing should be cut short
+out = Console(width=None if sys.stdout.isatty() else _WIDTH_COLUMNS)
 err = Console(stderr=True)
 
 
@@ -63,6 +64,11 @@ def engine_bars() -> Iterator[Callable[[str, int, int], None]]:
 def say(text: str) -> None:
     """A line on stderr: what happens now."""
     err.print(text, style="bold", highlight=False)
+
+
+def line(text: str, console: Console = out) -> None:
+    """A line on stdout or stderr as it is, not broken at the terminal's width."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .console import bar, engine_bars, out, say
+from .console import bar, engine_bars, line, out, say
 from .options import Json, Output, Seed
 
 NAME = "demo"
@@ -29,5 +29,5 @@ def command(
         sys.stdout.write(facts.model_dump_json(indent=1) + "\n")
     else:
         out.print(render_terminal(facts))
-        out.print(f"{output / 'report.html'}", highlight=False)
+        line(f"{output / 'report.html'}")
     raise typer.Exit(0 if facts.passed else 1)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from .console import bar, out, print_json
+from .console import bar, line, out, print_json
 from .options import Json
 
 NAME = "export"
@@ -47,4 +47,4 @@ def command(
                 f"{tensor.largest_difference:.2g}",
             )
         out.print(table)
-    out.print(f"written to {path}: next, samebits compile {path} -o build", highlight=False)
+    line(f"written to {path}: next, samebits compile {path} -o build")

@@ -8,7 +8,7 @@ import typer
 
 from samebits.design import Design
 
-from .console import bar, out
+from .console import bar, line, out
 from .options import Build, Json
 
 NAME = "report"
@@ -42,5 +42,5 @@ def command(
         sys.stdout.write(facts.model_dump_json(indent=1) + "\n")
     else:
         out.print(render_terminal(facts))
-        out.print(f"{build / 'report.html'}", highlight=False)
+        line(f"{build / 'report.html'}")
     raise typer.Exit(0 if facts.passed else 1)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from samebits import errors, storage
 from samebits.design import Design
 
-from .console import bar, out, print_json
+from .console import bar, line, print_json
 from .options import Build, Json
 
 NAME = "simulate"
@@ -58,16 +58,15 @@ def command(
     if json:
         print_json(summary)
         return
-    out.print(
+    line(
         f"{len(features)} events in {seconds:.3f} s "
-        f"({summary['events_per_second']:,.0f} events/s, NumPy engine)",
-        highlight=False,
+        f"({summary['events_per_second']:,.0f} events/s, NumPy engine)"
     )
     if output is not None:
-        out.print(f"written to {output}", highlight=False)
+        line(f"written to {output}")
     else:
         for name, values in arrays.items():
-            out.print(f"{name}, first events:\n{values[:5]}", highlight=False)
+            line(f"{name}, first events:\n{values[:5]}")
 
 
 def _names(design: Design) -> list[str]:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from samebits import errors
 
-from .console import bar, out, print_json
+from .console import bar, line, out, print_json
 from .options import Json, Output, Seed
 
 NAME = "train"
@@ -76,9 +76,8 @@ def command(
     out.print(table)
     for option in getattr(training, "scaling_options", ()):
         chosen = " (chosen)" if option.name == training.scaling_chosen else ""
-        out.print(
+        line(
             f"input scaling {option.name}{chosen}: costs the float network "
-            f"{option.cost_points.value:+.2f} percentage points of accuracy",
-            highlight=False,
+            f"{option.cost_points.value:+.2f} percentage points of accuracy"
         )
-    out.print(f"written to {output}: next, samebits export {output}/model.keras", highlight=False)
+    line(f"written to {output}: next, samebits export {output}/model.keras")

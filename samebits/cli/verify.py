@@ -11,7 +11,7 @@ from rich.table import Table
 from samebits.design import Design
 from samebits.sim.verification import Verification
 
-from .console import engine_bars, err, out, print_json
+from .console import engine_bars, err, line, out, print_json
 from .options import Build, Json, Seed
 
 NAME = "verify"
@@ -54,9 +54,9 @@ def command(
         out.print(_table(result))
     for engine in result.engines:
         if engine.status == "MISMATCH":
-            err.print(f"{engine.engine}: {engine.detail}", highlight=False, markup=False)
+            line(f"{engine.engine}: {engine.detail}", err)
         elif engine.status == "not run":
-            err.print(f"{engine.engine}: not run: {engine.detail}", highlight=False, markup=False)
+            line(f"{engine.engine}: not run: {engine.detail}", err)
     raise typer.Exit(0 if result.mismatching_bits == 0 else 1)
 
 

@@ -1,0 +1,274 @@
+"""What hls4ml's ONNX frontend reads wrongly or not at all: refused by name, or written out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from samebits import errors
+
+from .quant import DOMAIN, QuantAttributes, quant_node
+
+__all__ = ["SUPPORTED_OPERATORS", "check_operators", "name_inputs", "output_order", "write_out"]
+
+_QONNX_DOMAINS = (DOMAIN, "onnx.brevitas")
+SUPPORTED_OPERATORS = (
+    *("Add", "BatchNormalization", "Constant", "Div", "Dropout", "Elu", "Flatten", "Gemm"),
+    *("Identity", "LeakyRelu", "MatMul", "Mul", "Quant", "Relu", "Reshape", "Selu", "Sigmoid"),
+    *("Softmax", "Softplus", "Softsign", "Sub", "Tanh", "ThresholdedRelu"),
+)
+_JOINING = ("Add", "Div", "Mul", "Sub")
+# ONNX's default of `alpha`; hls4ml takes 0.01 (converters/onnx/core.py, parse_activation_layer)
+_ALPHAS = {"Elu": 1.0, "LeakyRelu": 0.01, "ThresholdedRelu": 1.0}
+_SELU = {"alpha": 1.6732632423543772, "gamma": 1.0507009873554805}
+SOFTMAX_BITS, SOFTMAX_INTEGER = 10, 5  # -16 to 16 in steps of 1/32
+_KEYWORDS = frozenset(  # C++ words that could be an input's name
+    {"and", "auto", "bool", "break", "case", "char", "class", "const", "continue", "default"}
+    | {"delete", "do", "double", "else", "enum", "export", "extern", "false", "float", "for"}
+    | {"goto", "half", "if", "inline", "int", "long", "main", "namespace", "new", "not", "or"}
+    | {"private", "public", "register", "return", "short", "signed", "sizeof", "static"}
+    | {"struct", "switch", "template", "this", "true", "try", "typedef", "union", "unsigned"}
+    | {"using", "virtual", "void", "volatile", "while", "xor"}
+)
+
+
+def check_operators(model: onnx.ModelProto) -> None:
+    """Raises UnsupportedError with every node that cannot become firmware, by name and reason."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    found = []
+    for node in model.graph.node:
+        if all(name in constants for name in node.input if name):
+            constants.update(node.output)
+        elif node.op_type not in SUPPORTED_OPERATORS or node.domain not in (
+            "",
+            "ai.onnx",
+            *_QONNX_DOMAINS,
+        ):
+            found.append((node, _UNKNOWN.get(node.op_type, "")))
+        elif reason := _USES.get(node.op_type, _any)(node, constants):
+            found.append((node, reason))
+    if found:
+        named = [
+            f"{node.op_type} ({node.name or node.output[0]}{': ' if reason else ''}{reason})"
+            for node, reason in found
+        ]
+        raise errors.UnsupportedError(
+            f"unsupported operators: {', '.join(named)}; supported: "
+            f"{', '.join(SUPPORTED_OPERATORS)}"
+        )
+
+
+_UNKNOWN = {
+    "BipolarQuant": "hls4ml stores -1 and +1 as one bit, and its firmware then differs from the "
+    "model; use Quant with 2 bits, narrow"
+}
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    return {item.name: helper.get_attribute_value(item) for item in node.attribute}
+
+
+def _any(node: onnx.NodeProto, constants: set[str]) -> str:
+    return ""
+
+
+def _joining(node: onnx.NodeProto, constants: set[str]) -> str:
+    known = [name in constants for name in node.input]
+    if not any(known):
+        return "joins two computed tensors; one side must be constant"
+    if node.op_type == "Div" and known[0]:
+        return "divides a constant by a computed tensor"
+    return ""
+
+
+def _gemm(node: onnx.NodeProto, constants: set[str]) -> str:
+    given = _attributes(node)
+    if not all(name in constants for name in node.input[1:] if name):
+        return "weights and bias must be constant"
+    for name, wanted in (("transA", 0), ("beta", 1.0)):
+        if given.get(name, wanted) != wanted:
+            return f"{name}={given[name]:g}, only {wanted:g} is supported"
+    return ""
+
+
+def _matmul(node: onnx.NodeProto, constants: set[str]) -> str:
+    return "" if node.input[1] in constants else "the second factor must be constant"
+
+
+def _batchnorm(node: onnx.NodeProto, constants: set[str]) -> str:
+    return "is in training mode" if _attributes(node).get("training_mode", 0) else ""
+
+
+def _selu(node: onnx.NodeProto, constants: set[str]) -> str:
+    given = _attributes(node)
+    odd = [k for k, v in _SELU.items() if not np.isclose(given.get(k, v), v, rtol=1e-6, atol=0)]
+    return f"{odd[0]}={given[odd[0]]:g}, only the standard value is supported" if odd else ""
+
+
+def _flatten(node: onnx.NodeProto, constants: set[str]) -> str:
+    axis = _attributes(node).get("axis", 1)
+    return "" if axis == 1 else f"axis={axis}, only 1 is supported"
+
+
+def _quant(node: onnx.NodeProto, constants: set[str]) -> str:
+    if len(node.input) != 4 or not all(name in constants for name in node.input[1:]):
+        return "scale, zero point and bit width must be constant"
+    return ""
+
+
+_USES: dict[str, Callable[[onnx.NodeProto, set[str]], str]] = {
+    "BatchNormalization": _batchnorm,
+    "Flatten": _flatten,
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+    "Quant": _quant,
+    "Selu": _selu,
+    **dict.fromkeys(_JOINING, _joining),
+}
+
+
+def write_out(wrapper: Any) -> list[str]:
+    """Makes explicit, in a cleaned-up qonnx model, what hls4ml would guess wrongly.
+
+    1. `alpha` of activations that leave it to ONNX's default;
+    2. constants of element-wise operators as one number per feature;
+    3. a product with one and the same number (`_scale_as_batchnorm`);
+    4. the format of what enters a softmax (`_quantize_softmax_inputs`).
+
+    Returns:
+        Notes for the user on values that this rounds.
+    """
+    for node in wrapper.graph.node:
+        if node.op_type in _ALPHAS and "alpha" not in _attributes(node):
+            node.attribute.append(helper.make_attribute("alpha", _ALPHAS[node.op_type]))
+        if node.op_type in _JOINING:
+            _flatten_constants(wrapper, node)
+        if node.op_type in ("Div", "Mul"):
+            _scale_as_batchnorm(wrapper, node)
+    return _quantize_softmax_inputs(wrapper)
+
+
+def _flatten_constants(wrapper: Any, node: onnx.NodeProto) -> None:
+    shapes = [wrapper.get_tensor_shape(name) for name in node.input]
+    for position, name in enumerate(node.input):
+        values = wrapper.get_initializer(name)
+        other = shapes[1 - position]
+        if values is None or other is None or len(other) != 2:
+            continue
+        if values.size not in (1, other[1]):
+            raise errors.ModelError(
+                f"{node.op_type} {node.name}: a constant of shape {list(values.shape)} does not "
+                f"fit {other[1]} features"
+            )
+        if values.shape != (other[1],):
+            # the clean-up has given every operator constants of its own
+            wrapper.set_initializer(name, np.broadcast_to(values.reshape(-1), (other[1],)).copy())
+
+
+def _scale_as_batchnorm(wrapper: Any, node: onnx.NodeProto) -> None:
+    """The same product as a BatchNormalization, which hls4ml folds into the layer before it.
+
+    hls4ml fails on a uniform scale that it tries to move behind the next layer (move_scales.py,
+    ScaleDownMatMul: it passes a NamedType as a precision).
+    """
+    constant = [wrapper.get_initializer(name) is not None for name in node.input]
+    if not any(constant):
+        return
+    position = constant.index(True)
+    values, x = wrapper.get_initializer(node.input[position]), node.input[1 - position]
+    if values.ndim != 1 or (values != values[0]).any() or not values[0]:
+        return
+    scale = values if node.op_type == "Mul" else (1 / values.astype(np.float64)).astype(np.float32)
+    wrapper.del_initializer(node.input[position])  # hls4ml fails on a constant without a reader
+    operands = {"scale": scale, "bias": 0 * scale, "mean": 0 * scale, "variance": 0 * scale + 1}
+    for name, numbers in operands.items():
+        wrapper.set_initializer(f"{node.name}_{name}", numbers)
+        wrapper.set_tensor_shape(f"{node.name}_{name}", numbers.shape)
+    del node.input[:]
+    node.input.extend([x, *(f"{node.name}_{name}" for name in operands)])
+    node.op_type = "BatchNormalization"
+    node.attribute.append(helper.make_attribute("epsilon", 0.0))
+
+
+def _quantize_softmax_inputs(wrapper: Any) -> list[str]:
+    """Softmax inputs in types that hls4ml's stable softmax can address and cannot overflow.
+
+    Its table has 1024 entries for (maximum - x), in a type of one integer bit less than x's
+    (core_templates.py, SoftmaxConfigTemplate). So the type of x must be narrow, or most of the
+    table stands for values that never come, and hold twice the range of the values, or the
+    difference wraps. Values without a quantizer are rounded to `SOFTMAX_BITS`; the type is one bit
+    wider than the values in it, unless the model itself has a second, wider Quant.
+    """
+    notes = []
+    for node in [n for n in wrapper.graph.node if n.op_type == "Softmax"]:
+        grid = _quant_grid(wrapper, wrapper.find_producer(node.input[0]))
+        if grid is None:
+            grid = (True, SOFTMAX_BITS, SOFTMAX_INTEGER)
+            _insert_quant(wrapper, node, f"{node.name}_rounded", SOFTMAX_BITS, SOFTMAX_INTEGER)
+            notes.append(
+                f"the input of softmax {node.name} has no quantizer: rounded to "
+                f"ap_fixed<{SOFTMAX_BITS},{SOFTMAX_INTEGER},RND_CONV,SAT>"
+            )
+        signed, bits, integer = grid
+        producer = wrapper.find_producer(node.input[0])
+        before = _quant_grid(wrapper, wrapper.find_producer(producer.input[0]))
+        widened = before is not None and (before[1], before[2]) == (bits - 1, integer - 1)
+        if signed and not widened:
+            _insert_quant(wrapper, node, f"{node.name}_widened", bits + 1, integer + 1)
+    return notes
+
+
+def _quant_grid(wrapper: Any, node: onnx.NodeProto | None) -> tuple[bool, int, int] | None:
+    """(signed, width, integer bits) of a Quant node with one scale that is a power of two."""
+    if node is None or node.op_type != "Quant":
+        return None
+    scale, zero, bits = (wrapper.get_initializer(name) for name in node.input[1:4])
+    if scale.size != 1 or zero.any() or np.frexp(scale.item())[0] != 0.5:
+        return None
+    width = int(bits.item())
+    signed = bool(_attributes(node).get("signed", 1))
+    return signed, width, width + round(float(np.log2(scale.item())))
+
+
+def _insert_quant(wrapper: Any, node: onnx.NodeProto, name: str, bits: int, integer: int) -> None:
+    source, shape = node.input[0], wrapper.get_tensor_shape(node.input[0])
+    operands = [f"{name}_{part}" for part in ("scale", "zeropt", "bits")]
+    for operand, value in zip(operands, (2.0 ** (integer - bits), 0.0, bits), strict=True):
+        wrapper.set_initializer(operand, np.array(value, dtype=np.float32))
+    attributes = QuantAttributes(signed=True, narrow=False, rounding="ROUND")
+    quant = quant_node(name, (source, *operands), f"{name}_out", attributes)
+    quant.ClearField("overload")
+    if all(item.domain != DOMAIN for item in wrapper.model.opset_import):
+        wrapper.model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    wrapper.graph.node.insert(list(wrapper.graph.node).index(node), quant)
+    wrapper.set_tensor_shape(f"{name}_out", shape)
+    node.input[0] = f"{name}_out"
+
+
+def name_inputs(wrapper: Any, names: list[str]) -> None:
+    """Gives the inputs of a cleaned-up model their own names back, as far as C++ allows them."""
+    present = {value.name for value in wrapper.graph.value_info}
+    present |= {tensor.name for tensor in wrapper.graph.initializer}
+    present |= {value.name for value in wrapper.graph.output}
+    present |= {node.name for node in wrapper.graph.node}
+    for value, wanted in zip(list(wrapper.graph.input), names, strict=True):
+        name = re.sub(r"\W", "_", wanted, flags=re.ASCII)
+        if name in _KEYWORDS or not name or not name[0].isalpha():
+            name = f"in_{name}"
+        while name in present:
+            name += "_in"
+        present.add(name)
+        if name != value.name:
+            wrapper.rename_tensor(value.name, name)
+
+
+def output_order(wrapper: Any) -> list[int]:
+    """For every output of the model, its position among hls4ml's, which follow the nodes."""
+    outputs = [value.name for value in wrapper.graph.output]
+    found = [node.output[0] for node in wrapper.graph.node if node.output[0] in outputs]
+    return [found.index(name) for name in outputs]

@@ -1,0 +1,115 @@
+"""How far the firmware's answer is from the model's: measured, never mixed with same bits.
+
+The firmware rounds where the model may not, so the two differ by what its formats cost. A
+difference of the order of the outputs themselves means that something was converted wrongly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samebits import errors
+from samebits.compile.ir import Format, Overflow
+
+if TYPE_CHECKING:
+    from samebits.design import Design
+
+__all__ = ["Fidelity", "OutputFidelity", "measure_fidelity"]
+
+_SPAN = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFidelity:
+    """One output: the largest differences, absolute and of the model's own span.
+
+    `largest_output` is the largest magnitude of the model's answer, `equal_decisions` the share of
+    events in which the same element is the largest, None for one element per event.
+    """
+
+    name: str
+    largest_difference: float
+    largest_output: float
+    equal_decisions: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """Firmware against model.onnx. Without `outputs` it was not run, and `reason` says why."""
+
+    outputs: tuple[OutputFidelity, ...] = ()
+    events: int = 0
+    tool: str = ""
+    reason: str = ""
+
+    def __str__(self) -> str:
+        if not self.outputs:
+            return f"not run: {self.reason}"
+        parts = []
+        for output in self.outputs:
+            text = (
+                f"largest difference {output.largest_difference:.2g} "
+                f"(outputs up to {output.largest_output:.2g})"
+            )
+            if output.equal_decisions is not None:
+                text += f", same decision in {_percent(output.equal_decisions)}"
+            parts.append(text if len(self.outputs) == 1 else f"{output.name}: {text}")
+        return f"{'; '.join(parts)}; {self.events} random events, {self.tool}"
+
+
+def _percent(share: float) -> str:
+    """Rounded down, so that 100 % means all."""
+    return f"{np.floor(share * 1000) / 10:g} %"
+
+
+def measure_fidelity(design: Design, events: int = 2000, seed: int = 0) -> Fidelity:
+    """The firmware's answers against those of model.onnx under ONNX Runtime.
+
+    The events are random points of the input formats' grids, which the model's own input quantizer
+    does not change: uniform over the whole format where the model gave it, over -4 to 4 otherwise.
+    """
+    from samebits.compile.frontends.onnx_file import runnable
+    from samebits.sim.onnx_engine import OnnxEngine
+
+    if design.model_bytes is None:
+        return Fidelity(reason="the design has no model.onnx")
+    rng = np.random.default_rng(seed)
+    tensors = design.graph.tensors_of(design.graph.inputs)
+    inputs = [_on_grid(t.format, (events, *t.shape), rng) for t in tensors]
+    try:
+        engine = OnnxEngine(runnable(design.model_bytes))
+        expected = engine.run(inputs)
+    except errors.SamebitsError as error:
+        return Fidelity(reason=str(error))
+    except Exception as error:  # ONNX Runtime's exceptions share no other base
+        return Fidelity(reason=f"ONNX Runtime cannot run the model: {error}")
+    found = design.simulate(inputs)
+    rows = [
+        _compare(name, wanted, got)
+        for (name, wanted), got in zip(
+            expected.items(), found if isinstance(found, list) else [found], strict=True
+        )
+    ]
+    return Fidelity(tuple(rows), events, engine.tool)
+
+
+def _on_grid(fmt: Format, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[Any]:
+    low, high = fmt.min_saturated, fmt.max_mantissa
+    if fmt.overflow is Overflow.WRAP:
+        span = max(1, int(_SPAN / fmt.lsb))
+        low, high = max(low, -span), min(high, span)
+    return rng.integers(low, high, shape, endpoint=True) * fmt.lsb
+
+
+def _compare(name: str, wanted: NDArray[Any], got: NDArray[Any]) -> OutputFidelity:
+    rows = wanted.reshape(len(wanted), -1), got.reshape(len(got), -1)
+    decisions: float | None = None
+    if rows[0].shape[1] > 1:
+        decisions = float((rows[0].argmax(axis=1) == rows[1].argmax(axis=1)).mean())
+    return OutputFidelity(
+        name, float(np.abs(rows[0] - rows[1]).max()), float(np.abs(rows[0]).max()), decisions
+    )
