@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from samebits import errors
 from samebits.compile.builder import GraphBuilder
 from samebits.compile.ir import Format

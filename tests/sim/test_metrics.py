@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from samebits.sim.bootstrap import RankedScores, replicate_weights
-from samebits.sim.metrics import classification_metrics, compare_models
 
 from samebits import errors
+from samebits.sim.bootstrap import RankedScores, replicate_weights
+from samebits.sim.metrics import classification_metrics, compare_models
 
 pytest.importorskip("sklearn", reason="scikit-learn is in the extra hep")
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
+
 from samebits.compile.builder import GraphBuilder
 from samebits.compile.ir import Carrier, Format, Graph, Overflow, Rounding
 from samebits.compile.passes import simplify

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from samebits.compile.ir import Carrier
 
 LIMITED = [Carrier.FLOAT32, Carrier.FLOAT64, Carrier.INT64]

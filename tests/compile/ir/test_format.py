@@ -5,6 +5,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from samebits import errors
 from samebits.compile.ir import Format, Overflow, Rounding
 

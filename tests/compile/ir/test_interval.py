@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from samebits.compile.ir import Format, Interval
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from samebits.compile.ir import Carrier, Format, Overflow, Rounding
 from samebits.compile.ops.boundary import to_mantissas, to_values
 

@@ -5,10 +5,18 @@ from itertools import product
 
 import numpy as np
 import pytest
+
 from samebits.compile.ir import Carrier, Format, Interval, Overflow, Rounding
-from samebits.compile.ops.arith import as_carrier, cast_mantissas, rescale, round_shift, scale_up
+from samebits.compile.ops.arith import (
+    as_carrier,
+    cast_mantissas,
+    overflow_peak,
+    rescale,
+    rescale_peak,
+    round_shift,
+    scale_up,
+)
 from samebits.compile.ops.arith import overflow as apply_overflow
-from samebits.compile.ops.arith import overflow_peak, rescale_peak
 from samebits.compile.ops.cast import cast_interval
 
 from ... import oracle

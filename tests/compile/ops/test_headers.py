@@ -7,6 +7,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+
 from samebits import errors
 from samebits.compile.ir import Carrier, Format, Overflow, Rounding
 from samebits.compile.ops.arith import as_carrier, cast_mantissas

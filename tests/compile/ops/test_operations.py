@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from samebits import errors
 from samebits.compile.builder import GraphBuilder
 from samebits.compile.ir import Attr, Carrier, Format, Interval, Node, Overflow, Rounding

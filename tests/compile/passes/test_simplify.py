@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from samebits.compile.builder import GraphBuilder
 from samebits.compile.ir import Format, Graph, Interval, Overflow, Rounding, Tensor
 from samebits.compile.passes import (
