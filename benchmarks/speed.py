@@ -174,7 +174,8 @@ def main() -> None:
 if __name__ == "__main__":
     if any(os.environ.get(name) != "1" for name in THREADS):
         # the thread count is read when NumPy is imported: start again with one thread
-        environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
-        arguments = [sys.executable, "-m", "benchmarks.speed", *sys.argv[1:]]
+        quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
+        environment = {**os.environ, **quiet, **dict.fromkeys(THREADS, "1")}
+        arguments = [sys.executable, "-P", __file__, *sys.argv[1:]]
         sys.exit(subprocess.run(arguments, env=environment, check=False).returncode)
     main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -213,15 +214,16 @@ class Design:
 
     def firmware_onnx(self, layers: Sequence[str] = ()) -> onnx.ModelProto:
         """The fixed-point graph as plain ONNX, bit for bit; `layers` become outputs as well."""
-        from samebits.compile.emitters.onnx import to_onnx
+        from samebits.compile.emitters.onnx import output_names, to_onnx
 
         tensors = self.graph.tensors
+        outputs = zip(output_names(self.graph), self.graph.outputs, strict=True)
         metadata = {
             "samebits.version": __version__,
             "samebits.fingerprint": self.fingerprint,
-            "samebits.target": str(self.target.to_json()),
+            "samebits.target": json.dumps(self.target.to_json()),
             **{f"samebits.input.{n}": str(tensors[n].format) for n in self.graph.inputs},
-            **{f"samebits.output.{n}": str(tensors[n].format) for n in self.graph.outputs},
+            **{f"samebits.output.{name}": str(tensors[n].format) for name, n in outputs},
         }
         if self.model_bytes is not None:
             metadata["samebits.model.sha256"] = hashlib.sha256(self.model_bytes).hexdigest()

@@ -1,0 +1,57 @@
+"""The examples run as written and print what they promise."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run(name: str, *arguments: str) -> str:
+    """What an example prints."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONWARNINGS": "default"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_own_model_has_no_mismatching_bits() -> None:
+    lines = run("own_model.py").splitlines()
+    assert "mismatching bits: 0" in lines
+    same = next(line for line in lines if line.startswith("same decisions"))
+    assert int(same.split(":")[1].split()[0]) >= 989
+
+
+def test_firmware_onnx_needs_only_onnx_runtime(tmp_path: Path) -> None:
+    model = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("Gemm", ["x", "w"], ["y"], "dense")],
+            "one",
+            [helper.make_tensor_value_info("x", 1, ["N", 2])],
+            [helper.make_tensor_value_info("y", 1, ["N", 1])],
+            [numpy_helper.from_array(np.array([[1.0], [2.0]], np.float32), "w")],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=10,
+    )
+    onnx.save(model, tmp_path / "one.onnx")
+    samebits = pytest.importorskip("samebits")
+    design = samebits.Design.from_onnx(tmp_path / "one.onnx")
+    design.export_onnx(tmp_path / "firmware.onnx")
+    printed = run("firmware_onnx.py", str(tmp_path / "firmware.onnx"))
+    assert "samebits.input.x: ap_fixed<16,6,TRN,WRAP>" in printed
+    assert "[0.0]" in printed
