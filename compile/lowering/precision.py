@@ -64,7 +64,7 @@ def format_of(precision: Any, where: str) -> Format:
         width = int(precision.width)
         return Format(bool(precision.signed), width, width, Rounding.TRN_ZERO, Overflow.WRAP)
     raise errors.UnsupportedError(
-        f"{where}: precision {precision} ({names[0]}) is not supported; "
+        f"{where}: {names[0]} is not supported; "  # not all of them have a text of their own
         "supported: ap_fixed, ap_ufixed, ap_int, ap_uint"
     )
 
