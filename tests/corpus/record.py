@@ -43,7 +43,10 @@ def network(keras: Any, rng: np.random.Generator) -> Any:
         layers.BatchNormalization(name="batchnorm"),
         *(layers.Dense(4, name=f"dense{i}") for i in range(len(DENSE))),
     ]
-    model = keras.Model(x, [layer(x) for layer in made])
+    outputs = [layer(x) for layer in made]
+    rows = layers.Reshape((2, FEATURES // 2), name="rows")(x)
+    outputs.append(layers.Activation("softmax", name="rows_softmax")(rows))
+    model = keras.Model(x, outputs)
     for layer in model.layers:
         weights = [rng.normal(0, 1, w.shape) for w in layer.get_weights()]
         if layer.name == "batchnorm":
