@@ -39,7 +39,7 @@ def test_own_model_has_no_mismatching_bits() -> None:
 def test_firmware_onnx_needs_only_onnx_runtime(tmp_path: Path) -> None:
     model = helper.make_model(
         helper.make_graph(
-            [helper.make_node("Gemm", ["x", "w"], ["y"], "dense")],
+            [helper.make_node("MatMul", ["x", "w"], ["y"], "dense")],
             "one",
             [helper.make_tensor_value_info("x", 1, ["N", 2])],
             [helper.make_tensor_value_info("y", 1, ["N", 1])],
