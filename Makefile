@@ -32,7 +32,7 @@ help:
 	@echo "make test       ruff, mypy and the tests (PYTEST_OPTIONS='-k softmax')"
 	@echo "make lint       ruff: rules and formatting"
 	@echo "make typecheck  mypy --strict"
-	@echo "make bench      the speeds quoted in README.md"
+	@echo "make bench      the speeds quoted in README.md, on the design that make demo left"
 	@echo "make wheel      source distribution and wheel -> dist/"
 	@echo "make lock       $(LOCK) from pyproject.toml (LOCK_OPTIONS=--upgrade for newer versions)"
 	@echo "make env        only the environment $(VENV)"
