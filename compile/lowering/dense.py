@@ -36,9 +36,9 @@ def lower_dense(context: Context, layer: Any) -> Tensor:
         )
     if x.shape != (n_in,):
         raise errors.UnsupportedError(f"{where}: input shape {x.shape} is not ({n_in},)")
-    count = int(np.size(layer.weights["weight"].data))
-    if count != n_in * n_out:
-        raise errors.ModelError(f"{where}: {count} weights for {n_in} inputs, {n_out} outputs")
+    given = int(np.size(layer.weights["weight"].data))
+    if given != n_in * n_out:
+        raise errors.ModelError(f"{where}: {given} weights for {n_in} inputs, {n_out} outputs")
     order = _accumulation_order(layer, n_in, strategy, where)
     accum = context.attribute_format(layer, "accum_t")
     transposed = bool(layer.get_attr("_weights_transposed", False))
