@@ -9,6 +9,7 @@ from math import floor
 from typing import Any
 
 import numpy as np
+
 from samebits.compile.ir import Format, Graph, Node, Overflow, Rounding, Tensor
 
 Values = dict[tuple[int, ...], Fraction]
@@ -70,7 +71,7 @@ def values_of(mantissas: Any, fmt: Format) -> Values:
 
 
 def evaluate(graph: Graph, inputs: dict[str, Any]) -> dict[str, Any]:
-    """Every tensor's mantissas, for one event's input mantissas; checks that they fit the formats."""
+    """Every tensor's mantissas for one event; checks that they fit the formats."""
     known: dict[str, Values] = {}
     for name, mantissas in [*graph.constants.items(), *inputs.items()]:
         known[name] = values_of(mantissas, graph.tensors[name].format)

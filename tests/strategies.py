@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+
 from samebits.compile.builder import GraphBuilder
 from samebits.compile.ir import Format, Graph, Overflow, Rounding, Tensor
 
@@ -153,9 +154,7 @@ def _accumulate(maker: Maker) -> Tensor:
         return maker.build.apply("accumulate", terms, format=target, kind="tree", order=())
     order = tuple(maker.draw(st.permutations(range(count))))
     start = [maker.tensor(shape, grid)] if maker.draw(st.booleans()) else []
-    return maker.build.apply(
-        "accumulate", terms, *start, format=target, kind="chain", order=order
-    )
+    return maker.build.apply("accumulate", terms, *start, format=target, kind="chain", order=order)
 
 
 MAKERS: dict[str, Callable[[Maker], Tensor]] = {
@@ -210,8 +209,10 @@ def _dense(maker: Maker, x: Tensor) -> Tensor:
         width = x.format.width + 8
         modes = accumulator.rounding, accumulator.overflow
         accumulator = Format(True, width, width - product_fraction, *modes)
-    column = build.reshape(x, (n_in, 1)) if draw(st.integers(0, 4)) else build.apply(
-        "reshape", x, shape=(1, n_in)
+    column = (
+        build.reshape(x, (n_in, 1))
+        if draw(st.integers(0, 4))
+        else build.apply("reshape", x, shape=(1, n_in))
     )
     if column.shape == (1, n_in):
         n_out = n_in

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
 from samebits.compile.ops import OPERATIONS
 
 ROOT = Path(__file__).parents[1]

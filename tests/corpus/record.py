@@ -2,9 +2,9 @@
 
     python tests/corpus/record.py FOLDER SEED
 
-Writes a case folder for `runner.py`: what hls4ml's own test suite leaves out (softmax legacy, relu1,
-relu6, softplus, accumulators that round and saturate in resource order). Needs the extra `train` and
-a C++ compiler.
+Writes a case folder for `runner.py`: what hls4ml's own test suite leaves out (softmax legacy,
+relu1, relu6, softplus, accumulators that round and saturate in resource order). Needs the extra
+`train` and a C++ compiler.
 """
 
 import argparse

@@ -26,6 +26,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+
 from samebits import errors
 from samebits.compile.ir import Graph
 from samebits.compile.lowering import lower
@@ -155,8 +156,10 @@ def _recorded(case: Path, graph: Graph) -> list[tuple[str, str, np.ndarray[Any, 
     ]
     if (case / "trace.npz").exists():
         with np.load(case / "trace.npz", allow_pickle=False) as trace:
-            for layer in trace.files:
-                recorded.append((f"layer {layer}", graph.layer_tensors[layer], trace[layer]))
+            recorded += [
+                (f"layer {layer}", graph.layer_tensors[layer], trace[layer])
+                for layer in trace.files
+            ]
     return recorded
 
 

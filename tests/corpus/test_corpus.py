@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from samebits.compile.lowering import BACKENDS, LAYERS
 
 from .runner import EXACT, UNSUPPORTED, Result, main, run_case, run_folder, summary
@@ -51,7 +52,9 @@ def test_recorded_cases_are_exact_or_refused() -> None:
 
 
 def test_the_cases_reach_every_layer_that_can_be_lowered() -> None:
-    seen = {layer for result in run_folder(CASES) if result.status == EXACT for layer in result.layers}
+    seen = {
+        layer for result in run_folder(CASES) if result.status == EXACT for layer in result.layers
+    }
     assert seen == SUPPORTED - NOT_RECORDED
 
 

@@ -1,5 +1,6 @@
 """The NumPy engine: chunks, carriers, traces, and what it gives for constants and no events."""
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -51,8 +52,6 @@ def test_raw_inputs_are_cast_like_doubles(rng: np.random.Generator) -> None:
 
 
 def cast_value(value: float, fmt: Format) -> Any:
-    from fractions import Fraction
-
     return cast(Fraction(value), fmt) * lsb(fmt)
 
 

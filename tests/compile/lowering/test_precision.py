@@ -12,6 +12,7 @@ from hls4ml.model.types import (
     UnspecifiedPrecisionType,
     XnorPrecisionType,
 )
+
 from samebits import errors
 from samebits.compile.ir import Format, Overflow, Rounding
 from samebits.compile.lowering.precision import format_of, is_uint1, literal, weight_mantissas

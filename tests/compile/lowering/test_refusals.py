@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from samebits import errors
 from samebits.compile.lowering import LAYERS, lower
 

@@ -1,4 +1,4 @@
-"""The activation tables near the functions they hold; their last bits are pinned by tests/corpus."""
+"""The activation tables near the functions they hold; tests/corpus pins their last bits."""
 
 import math
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from samebits.compile.ir import Format, Overflow, Rounding
 from samebits.compile.lowering import tables
 

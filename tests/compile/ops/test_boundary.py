@@ -24,7 +24,7 @@ SHAPES += [(False, 51, 51), (True, 40, 200)]
 
 
 def doubles_near(fmt: Format) -> list[float]:
-    """Ties, grid points and their neighbours, the ends of the range, and the ends of the doubles."""
+    """Ties, grid points and their neighbours, the ends of the range and of the doubles."""
     exact = [Fraction(k, 4) for k in range(-10, 11)]
     low, high = oracle.bounds(fmt)
     for edge in (low, high, 2**fmt.width):

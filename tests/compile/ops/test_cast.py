@@ -17,6 +17,7 @@ from samebits.compile.ops.arith import (
     scale_up,
 )
 from samebits.compile.ops.arith import overflow as apply_overflow
+from samebits.compile.ops.boundary import to_values
 from samebits.compile.ops.cast import cast_interval
 
 from ... import oracle
@@ -54,7 +55,9 @@ def test_rounding_is_exact_up_to_the_peak(carrier: Carrier, rounding: Rounding) 
             continue
         assert rescale_peak(largest, source, target) <= limit
         half = 1 << (bits - 1)
-        near = {largest - d for d in range(4)} | {k * half + d for k in range(4) for d in (-1, 0, 1)}
+        near = {largest - d for d in range(4)} | {
+            k * half + d for k in range(4) for d in (-1, 0, 1)
+        }
         near |= {largest // half * half + d for d in (-1, 0, 1)}
         some = sorted({s * m for m in near if 0 <= m <= largest for s in (1, -1)})
         got = rescale(as_carrier(np.array(some, dtype=object), carrier), source, target)
@@ -113,8 +116,6 @@ def test_symmetric_saturation_of_one_signed_bit() -> None:
 
 
 def test_float_carriers_never_leave_a_minus_zero_in_values() -> None:
-    from samebits.compile.ops.boundary import to_values
-
     for rounding, carrier in product(Rounding, (Carrier.FLOAT32, Carrier.FLOAT64)):
         target = Format(True, 4, 4, rounding, Overflow.SAT)
         got = cast_mantissas(np.array([-1, -0.0, 0, 1], carrier.dtype), Format(True, 4, 1), target)

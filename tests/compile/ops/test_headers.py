@@ -47,7 +47,9 @@ def some_mantissas(source: Format, target: Format, rng: np.random.Generator) -> 
         return list(range(low, high + 1))
     bits = max(0, source.fraction - target.fraction)
     edges = [0, low, high, target.max_mantissa << bits, target.min_mantissa << bits]
-    near = [edge + k * (1 << bits >> 1) + d for edge in edges for k in range(-3, 4) for d in (-1, 0, 1)]
+    near = [
+        edge + k * (1 << bits >> 1) + d for edge in edges for k in range(-3, 4) for d in (-1, 0, 1)
+    ]
     raw = [int.from_bytes(rng.bytes(9), "little") for _ in range(60)]
     near += [r % (high - low + 1) + low for r in raw]
     return [m for m in near if low <= m <= high]
@@ -74,11 +76,7 @@ def test_casts_equal_the_headers(rng: np.random.Generator) -> None:
 
 
 def test_doubles_equal_the_headers(rng: np.random.Generator) -> None:
-    targets = [
-        Format(*shape, *modes)
-        for modes in MODES
-        for shape in ((True, 8, 4), (False, 3, 5))
-    ]
+    targets = [Format(*shape, *modes) for modes in MODES for shape in ((True, 8, 4), (False, 3, 5))]
     targets += by_width(5)
     cases = []
     for fmt in targets:
