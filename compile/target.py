@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from samebits import errors
 
+from .ir import Overflow, Rounding
+
 __all__ = ["Target"]
 
 _BACKENDS = ("Vitis", "Vivado")
 _IO_TYPES = ("io_parallel", "io_stream")
 _STRATEGIES = ("Latency", "Resource")
+_PRECISION = re.compile(
+    r"(?:ap_)?u?(?:int<[1-9]\d*>"
+    rf"|fixed<[1-9]\d*,\s*-?\d+(?:,\s*(?:{'|'.join(Rounding.__members__)})"
+    rf"(?:,\s*(?:{'|'.join(Overflow.__members__)}))?)?>)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,14 @@ class Target:
             raise errors.UsageError(
                 f"reuse_factor must be a whole number from 1, got {self.reuse_factor}"
             )
+        given = self.precision if isinstance(self.precision, Mapping) else {"": self.precision}
+        for layer, text in given.items():
+            if text is not None and not (isinstance(text, str) and _PRECISION.fullmatch(text)):
+                where = f" of {layer}" if layer else ""
+                raise errors.UsageError(
+                    f"precision{where} must be like fixed<16,6> or ufixed<8,3,RND_CONV,SAT>, "
+                    f"got {text!r}"
+                )
 
     @property
     def clock_ns(self) -> float:

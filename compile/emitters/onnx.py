@@ -6,6 +6,7 @@ no QDQ patterns, which runtimes fuse with other rounding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,12 +35,16 @@ __all__ = ["EMITTERS", "input_dtype", "to_onnx"]
 
 @dataclass(frozen=True, slots=True)
 class _Emit:
-    """One node to write: its site, its carrier, and its inputs' names in that carrier."""
+    """One node to write: its site, its carrier, and its inputs' names in that carrier.
+
+    `constant` tells which inputs are the same for every event.
+    """
 
     write: OnnxWriter
     site: Site
     carrier: Carrier
     inputs: Sequence[str]
+    constant: Sequence[bool]
 
     @property
     def element_type(self) -> int:
@@ -117,6 +122,16 @@ def _shift(e: _Emit) -> str:
 
 def _lookup(e: _Emit) -> str:
     index = e.write.cast(e.inputs[0], TensorProto.INT64)
+    if not e.constant[1]:
+        table, shape = e.inputs[1], e.site.output.shape
+        count = math.prod(shape)
+        # one row of indices per event; a constant index stands for all events
+        events = e.write.node("Shape", table, start=0, end=1)
+        rows = e.write.node("Concat", events, e.write.axes((count,)), axis=0)
+        flat = e.write.node("Reshape", index, e.write.axes((-1, count)))
+        all_rows = e.write.node("Expand", flat, rows)
+        found = e.write.node("GatherElements", table, all_rows, axis=1)
+        return e.write.node("Reshape", found, e.write.axes((0, *shape)))
     table = e.write.node("Squeeze", e.inputs[1], e.write.axes((0,)))
     return e.write.node("Gather", table, index, axis=0)
 
@@ -240,10 +255,9 @@ def to_onnx(
     for node in graph.nodes:
         carrier = carriers[node.output]
         names = [values.get(tensor, carrier) for tensor in node.inputs]
-        site = site_of(graph, node)
-        values.put(
-            node.output, EMITTERS[operation(node.op).name](_Emit(write, site, carrier, names))
-        )
+        constant = [tensor in graph.constants for tensor in node.inputs]
+        emit = _Emit(write, site_of(graph, node), carrier, names, constant)
+        values.put(node.output, EMITTERS[operation(node.op).name](emit))
     outputs = []
     wanted = list(zip(output_names(graph), graph.outputs, strict=True))
     wanted += [(f"layer:{layer}", graph.layer_tensors[layer]) for layer in layers]

@@ -145,7 +145,7 @@ def _input_precisions(model: onnx.ModelProto) -> dict[str, str]:
         attrs = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         if scale.size != 1 or zero.any() or math.frexp(float(scale.item()))[0] != 0.5:
             raise errors.ModelError(
-                f"input {name}: its quantizer {node.name} must have one scale, a power of two, and "
+                f"input {name}: its quantizer must have one scale, a power of two, and "
                 f"zero point 0; got scale {np.unique(scale)[:4].tolist()}"
             )
         signed, narrow = bool(attrs.get("signed", 1)), bool(attrs.get("narrow", 0))
@@ -156,8 +156,8 @@ def _input_precisions(model: onnx.ModelProto) -> dict[str, str]:
         rounding = {"ROUND": "RND_CONV", "FLOOR": "TRN"}.get(mode)
         if rounding is None:
             raise errors.UnsupportedError(
-                f"input {name}: rounding mode {mode} of {node.name} is not supported; supported: "
-                "ROUND, FLOOR"
+                f"input {name}: rounding mode {mode} of its quantizer is not supported; "
+                "supported: ROUND, FLOOR"
             )
         overflow = "SAT_SYM" if narrow and signed else "SAT"
         kind = "fixed" if signed else "ufixed"

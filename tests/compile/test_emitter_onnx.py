@@ -1,0 +1,189 @@
+"""firmware.onnx under ONNX Runtime equals the NumPy engine bit for bit, at every level."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from samebits import errors
+from samebits.compile.builder import GraphBuilder
+from samebits.compile.emitters.onnx import EMITTERS, input_dtype, to_onnx
+from samebits.compile.ir import Carrier, Format, Graph, Overflow, Rounding
+from samebits.compile.ops import OPERATIONS
+from samebits.compile.passes import choose_carriers, simplify
+from samebits.sim.numpy_engine import NumpyEngine
+from samebits.sim.onnx_engine import LEVELS, OnnxEngine
+
+from ..strategies import MAKERS, Case, networks, operation_cases
+
+FMT = Format(True, 8, 4)
+
+
+def same_bits(graph: Graph, inputs: list[Any], levels: tuple[str, ...] = LEVELS) -> None:
+    """Outputs and layers of all engines, with no tolerance."""
+    layers = list(graph.layer_tensors)
+    model = to_onnx(graph, layers=layers)
+    tensors = [*graph.outputs, *(graph.layer_tensors[layer] for layer in layers)]
+    expected = NumpyEngine(graph).run(inputs, tensors)
+    for level in levels:
+        found = OnnxEngine(model, level).run(inputs)
+        assert len(found) == len(expected)
+        for (name, got), wanted in zip(found.items(), expected, strict=True):
+            assert got.shape == wanted.shape, (level, name)
+            assert np.array_equal(got, wanted), (level, name)
+
+
+def fed(case: Case) -> list[Any]:
+    graph = case.graph
+    return [
+        case.inputs[name].astype(np.float64) * graph.tensors[name].format.lsb
+        for name in graph.inputs
+    ]
+
+
+def fits(graph: Graph) -> bool:
+    """ONNX has no integers beyond 63 bits."""
+    return Carrier.PYTHON not in choose_carriers(graph).values()
+
+
+def test_every_operation_has_an_emitter() -> None:
+    assert sorted(EMITTERS) == sorted(OPERATIONS)
+
+
+# narrow: float32; wide: double and int64
+@pytest.mark.parametrize("width", [8, 26])
+@pytest.mark.parametrize("op", sorted(MAKERS))
+def test_every_operation(op: str, width: int) -> None:
+    seen = []
+
+    @settings(max_examples=25)
+    @given(case=operation_cases(op, width))
+    def check(case: Case) -> None:
+        if case.graph.inputs and fits(case.graph):
+            seen.append(case)
+            same_bits(case.graph, fed(case), ("disabled", "all"))
+
+    check()
+    assert len(seen) > 5
+
+
+@settings(max_examples=60)
+@given(case=networks(), simplified=st.booleans())
+def test_random_networks(case: Case, simplified: bool) -> None:
+    graph = simplify(case.graph) if simplified else case.graph
+    if fits(graph):
+        same_bits(graph, fed(case))
+
+
+def cast_graph(bits: int, target: Format, carrier: Carrier) -> Graph:
+    """x of `bits` bits, as wide as its carrier needs, cast to `target`."""
+    build = GraphBuilder()
+    x = build.input("x", (1,), Format(True, bits, bits - 6))
+    factor = {Carrier.FLOAT32: 1, Carrier.FLOAT64: 1 << 24, Carrier.INT64: 1 << 50}[carrier]
+    wide = build.apply("mul", x, build.integers([factor], Format.spanning(0, factor, 0)))
+    back = build.apply("shift", wide, bits=1 - factor.bit_length())
+    return build.graph((build.cast(back, target, name="y").name,))
+
+
+@pytest.mark.parametrize("carrier", [Carrier.FLOAT32, Carrier.FLOAT64, Carrier.INT64])
+@pytest.mark.parametrize("overflow", list(Overflow))
+@pytest.mark.parametrize("rounding", list(Rounding))
+def test_every_cast_mode_on_every_value(
+    rounding: Rounding, overflow: Overflow, carrier: Carrier
+) -> None:
+    events = np.arange(-512.0, 512.0).reshape(-1, 1) / 64
+    for target in (
+        Format(True, 5, 2, rounding, overflow),
+        Format(False, 4, 3, rounding, overflow),
+        Format(True, 6, 6, rounding, overflow),
+    ):
+        graph = cast_graph(10, target, carrier)
+        assert choose_carriers(graph)["y"] is carrier
+        same_bits(graph, [events], ("disabled", "all"))
+
+
+@pytest.mark.parametrize("fmt", [Format(True, 8, 3), Format(False, 30, 30), Format(True, 60, 4)])
+@pytest.mark.parametrize("overflow", list(Overflow))
+@pytest.mark.parametrize("rounding", list(Rounding))
+def test_raw_inputs_are_cast_like_the_engine_casts_them(
+    fmt: Format, overflow: Overflow, rounding: Rounding, rng: np.random.Generator
+) -> None:
+    fmt = Format(fmt.signed, fmt.width, fmt.integer, rounding, overflow)
+    build = GraphBuilder()
+    graph = build.graph((build.reshape(build.input("x", (1,), fmt), (1, 1)).name,))
+    halves = rng.integers(-(2**20), 2**20, 400) / 2 * fmt.lsb
+    wild = rng.normal(0, 1, 400) * 2.0 ** rng.integers(-140, 120, 400)
+    edges = [s * v for v in (0, 1.4e-45, 1e-38, 3e38, fmt.lsb, 128.0) for s in (1.0, -1.0)]
+    events = np.concatenate([halves, wild, edges]).astype(input_dtype(fmt)).reshape(-1, 1)
+    same_bits(graph, [events], ("disabled", "all"))
+
+
+@pytest.mark.parametrize("kind", ["chain", "tree"])
+@pytest.mark.parametrize("overflow", list(Overflow))
+@pytest.mark.parametrize("width", [6, 30, 56])
+def test_saturating_accumulators(kind: str, overflow: Overflow, width: int) -> None:
+    rng = np.random.default_rng(width)
+    fmt = Format(True, width, 6, Rounding.TRN, overflow)
+    build = GraphBuilder()
+    x = build.cast(build.input("x", (7, 2), Format(True, 8, 6)), fmt)
+    start = [build.integers([9, -9], fmt)] if kind == "chain" else []
+    order = (3, 1, 2, 0, 6, 5, 4) if kind == "chain" else ()
+    y = build.apply("accumulate", x, *start, format=fmt, kind=kind, order=order)
+    events = rng.integers(-128, 128, (300, 7, 2)) / 4
+    same_bits(build.graph((y.name,)), [events])
+
+
+def two_in_two_out() -> Graph:
+    build = GraphBuilder()
+    a, b = build.input("a", (3,), FMT), build.input("b", (1,), Format(False, 30, 20))
+    plus = build.apply("add", a, b)
+    build.layer("plus", "Merge", plus)
+    return build.graph((plus.name, build.cast(plus, FMT, name="narrow").name))
+
+
+@pytest.mark.parametrize("events", [0, 1, 2, 5000])
+def test_several_inputs_and_outputs_for_any_number_of_events(
+    events: int, rng: np.random.Generator
+) -> None:
+    a, b = rng.normal(0, 5, (events, 3)), rng.uniform(0, 1e6, (events, 1))
+    same_bits(two_in_two_out(), [a.astype(np.float32).astype(float), b])
+
+
+def test_names_types_and_metadata() -> None:
+    model = to_onnx(two_in_two_out(), {"key": "value"}, layers=["plus"])
+    kinds = {v.name: v.type.tensor_type for v in (*model.graph.input, *model.graph.output)}
+    assert {name: kind.elem_type for name, kind in kinds.items()} == {
+        "a": onnx.TensorProto.FLOAT,
+        "b": onnx.TensorProto.DOUBLE,  # 30 bits do not fit in float32
+        "plus": onnx.TensorProto.DOUBLE,
+        "narrow": onnx.TensorProto.FLOAT,
+        "layer:plus": onnx.TensorProto.DOUBLE,
+    }
+    assert all(kind.shape.dim[0].dim_param == "N" for kind in kinds.values())
+    assert [(p.key, p.value) for p in model.metadata_props] == [("key", "value")]
+    assert model.ir_version == 10
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", 17)]
+    used = {node.op_type for node in model.graph.node}
+    assert not used & {"QuantizeLinear", "DequantizeLinear", "QLinearMatMul"}
+
+
+def test_an_output_that_is_an_input_or_a_constant() -> None:
+    build = GraphBuilder()
+    x = build.input("x", (2,), FMT)
+    build.layer("copy", "Activation", x)
+    same_bits(build.graph(("x",)), [np.array([[0.5, -0.5], [100.0, -7.96875]])])
+
+
+def test_beyond_63_bits_is_refused() -> None:
+    build = GraphBuilder()
+    x = build.input("x", (1,), Format(True, 40, 20))
+    y = build.apply("mul", x, build.integers([1 << 30], Format(True, 40, 20)), name="y")
+    with pytest.raises(errors.UnsupportedError) as caught:
+        to_onnx(build.graph((y.name,)))
+    assert str(caught.value) == (
+        "ONNX: y (ap_fixed<80,40,TRN,WRAP>) needs integers beyond 63 bits, and ONNX has none; "
+        "use narrower formats"
+    )

@@ -1,0 +1,359 @@
+"""ONNX models as users have them: every promised operator converts, all others are named."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from samebits import Design, Target, errors
+from samebits.compile.frontends.onnx_prepare import SUPPORTED_OPERATORS
+from samebits.fidelity import measure_fidelity
+
+from ..models import ModelWriter, float_mlp, quantized_mlp
+
+PER_FEATURE = [0.5, 1.0, 2.0, 0.25, -1.0, 0.75]
+
+
+def with_constant(op: str, value: Any, first: bool = False) -> ModelWriter:
+    """An element-wise operator with a constant between two dense layers."""
+    write = ModelWriter()
+    x, c = write.gemm(write.input(), 4, 6), write.weight(value)
+    y = write.node(op, *((c, x) if first else (x, c)))
+    write.output(write.gemm(y, 6, 3), 3)
+    return write
+
+
+def after_input(op: str, *constants: Any, **attrs: Any) -> ModelWriter:
+    write = ModelWriter()
+    x = write.node(op, write.input(), *(write.weight(c) for c in constants), **attrs)
+    write.output(write.gemm(x, 4, 3), 3)
+    return write
+
+
+def batchnorm(**attrs: Any) -> ModelWriter:
+    write = ModelWriter()
+    x = write.gemm(write.input(), 4, 6)
+    rows = write.rng.uniform(0.5, 1.5, (4, 6))
+    x = write.node("BatchNormalization", x, *(write.weight(row) for row in rows), **attrs)
+    write.output(write.gemm(x, 6, 3), 3)
+    return write
+
+
+def dense(op: str = "MatMul", bias: Any = None, **attrs: Any) -> ModelWriter:
+    write = ModelWriter()
+    shape = (3, 4) if attrs.get("transB") else (4, 3)
+    x = write.input()
+    if op == "Gemm":
+        x = write.node("Gemm", x, write.weight(write.grid(*shape)), write.weight(bias), **attrs)
+    else:
+        x = write.node("MatMul", x, write.weight(write.grid(*shape)))
+        x = write.node("Add", x, write.weight(bias)) if bias is not None else x
+    write.output(x, 3)
+    return write
+
+
+def reshaped(op: str) -> ModelWriter:
+    write = ModelWriter()
+    x = write.input(size=(2, 2))
+    if op == "Reshape":
+        write.weights.append(numpy_helper.from_array(np.array([-1, 4]), "shape"))
+        x = write.node("Reshape", x, "shape")
+    else:
+        x = write.node("Flatten", x)
+    write.output(write.gemm(x, 4, 3), 3)
+    return write
+
+
+def constant_node() -> ModelWriter:
+    write = ModelWriter()
+    value = numpy_helper.from_array(write.grid(4, 3).astype(np.float32))
+    write.output(write.node("MatMul", write.input(), write.node("Constant", value=value)), 3)
+    return write
+
+
+def last(op: str) -> ModelWriter:
+    write = ModelWriter()
+    write.output(write.node(op, write.gemm(write.input(), 4, 3)), 3)
+    return write
+
+
+CONVERTED: dict[str, Callable[[], ModelWriter]] = {
+    **{
+        op: (lambda op=op: float_mlp(op))  # type: ignore[misc]
+        for op in ("Relu", "Sigmoid", "Tanh", "LeakyRelu", "Elu", "Selu", "Softplus", "Softsign")
+    },
+    "ThresholdedRelu": lambda: float_mlp("ThresholdedRelu"),  # ONNX: alpha = 1, hls4ml: 0.01
+    "ThresholdedRelu, 0.5": lambda: float_mlp("ThresholdedRelu", alpha=0.5),
+    "Elu, 0.5": lambda: float_mlp("Elu", alpha=0.5),
+    "LeakyRelu, 0.25": lambda: float_mlp("LeakyRelu", alpha=0.25),
+    "Softmax inside": lambda: float_mlp("Softmax", axis=-1),
+    "Softmax last": lambda: last("Softmax"),
+    "Softmax, axis 1": lambda: float_mlp("Softmax", axis=1),
+    "Identity": lambda: float_mlp("Identity"),
+    "Identity last": lambda: last("Identity"),
+    "Dropout": lambda: float_mlp("Dropout"),
+    "Relu on the input": lambda: after_input("Relu"),
+    "Constant": constant_node,
+    "BatchNormalization": batchnorm,
+    "MatMul": dense,
+    "MatMul and Add": lambda: dense(bias=[0.5, -1.0, 0.25]),
+    "MatMul and Add of a row": lambda: dense(bias=[[0.5, -1.0, 0.25]]),
+    "Gemm": lambda: dense("Gemm", [0.5, -1.0, 0.25]),
+    "Gemm, transB": lambda: dense("Gemm", [0.5, -1.0, 0.25], transB=1),
+    "Gemm, alpha": lambda: dense("Gemm", [0.5, -1.0, 0.25], alpha=0.5),
+    "Flatten": lambda: reshaped("Flatten"),
+    "Reshape": lambda: reshaped("Reshape"),
+    "Quant": quantized_mlp,
+    "Quant without a body": lambda: quantized_mlp(bodies=False),
+    **{
+        f"{op}, {name}": (lambda op=op, value=value: with_constant(op, value))  # type: ignore[misc]
+        for op in ("Add", "Sub", "Mul", "Div")
+        for name, value in (
+            ("per feature", PER_FEATURE),
+            ("row", [PER_FEATURE]),
+            ("scalar", np.array(0.5)),
+            ("one number", [2.0]),
+        )
+    },
+    "Sub, constant first": lambda: with_constant("Sub", PER_FEATURE, first=True),
+    "Mul, constant first": lambda: with_constant("Mul", np.array(0.5), first=True),
+    "Add on the input": lambda: after_input("Add", [0.5, 1, 2, 0.25]),
+    "Mul on the input": lambda: after_input("Mul", [0.5, 1, 2, 0.25]),
+}
+
+
+@pytest.mark.parametrize("name", sorted(CONVERTED))
+def test_converted_models_answer_as_onnx_runtime_does(name: str) -> None:
+    design = Design.from_onnx(CONVERTED[name]().model())
+    fidelity = measure_fidelity(design)
+    assert fidelity.reason == ""
+    (output,) = fidelity.outputs
+    # formats of 10 fraction bits and tables of 1024 entries; a wrong conversion is off by far more
+    assert output.largest_difference < 0.03
+    assert output.largest_output > 0.5
+
+
+def test_every_supported_operator_is_tested() -> None:
+    used = {node.op_type for make in CONVERTED.values() for node in make().nodes}
+    assert used == set(SUPPORTED_OPERATORS)
+
+
+def refused(write: ModelWriter, **target: Any) -> str:
+    with pytest.raises(errors.SamebitsError) as caught:
+        Design.from_onnx(write.model(), Target(**target))
+    return str(caught.value)
+
+
+def test_all_unsupported_operators_are_listed_with_their_nodes() -> None:
+    write = ModelWriter()
+    x = write.node("HardSwish", write.gemm(write.input(), 4, 4))
+    y = write.node("Clip", x)
+    z = write.node("Add", x, y)
+    z = write.node("BipolarQuant", z, write.weight(np.array(1.0)), domain="qonnx.custom_op.general")
+    write.output(write.node("Foo", z, domain="my.domain"), 4)
+    write.nodes[-1].name = ""
+    assert refused(write) == (
+        "unsupported operators: HardSwish (hardswish1), Clip (clip2), Add (add3: joins two "
+        "computed tensors; one side must be constant), BipolarQuant (bipolarquant4: hls4ml stores "
+        "-1 and +1 as one bit, and its firmware then differs from the model; use Quant with 2 "
+        "bits, narrow), Foo (foo5_out); supported: Add, BatchNormalization, Constant, Div, "
+        "Dropout, Elu, Flatten, Gemm, Identity, LeakyRelu, MatMul, Mul, Quant, Relu, Reshape, "
+        "Selu, Sigmoid, Softmax, Softplus, Softsign, Sub, Tanh, ThresholdedRelu"
+    )
+
+
+def computed_weights() -> ModelWriter:
+    write = ModelWriter()
+    x = write.input()
+    write.output(write.node("MatMul", x, write.node("Relu", x)), 4)
+    return write
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (with_constant("Div", PER_FEATURE, first=True),
+         "Div (div1: divides a constant by a computed tensor)"),
+        (dense("Gemm", [1, 2, 3], beta=0.5), "Gemm (gemm0: beta=0.5, only 1 is supported)"),
+        (dense("Gemm", [1, 2, 3], transA=1), "Gemm (gemm0: transA=1, only 0 is supported)"),
+        (float_mlp("Selu", alpha=1.0),
+         "Selu (selu1: alpha=1, only the standard value is supported)"),
+        (batchnorm(training_mode=1), "BatchNormalization (batchnormalization1: is in training "
+         "mode)"),
+        (float_mlp("Flatten", axis=0), "Flatten (flatten1: axis=0, only 1 is supported)"),
+        (computed_weights(), "MatMul (matmul1: the second factor must be constant)"),
+    ],
+)  # fmt: skip
+def test_unsupported_uses_say_why(write: ModelWriter, reason: str) -> None:
+    assert refused(write).startswith(f"unsupported operators: {reason}; supported: Add, ")
+
+
+@pytest.mark.parametrize(
+    ("size", "batch", "message"),
+    [
+        (("features",), "N", "input x has dynamic shape ['N', 'features']; firmware needs fixed "
+         "sizes: only the first (batch) axis may be open. Export the model with static shapes"),
+        ((), "N", "input x has shape ['N']; wanted a batch axis and at least one more"),
+        ((0,), 1, "input x has dynamic shape [1, 0]; firmware needs fixed sizes: only the first "
+         "(batch) axis may be open. Export the model with static shapes"),
+    ],
+)  # fmt: skip
+def test_dynamic_shapes_are_refused(size: Any, batch: Any, message: str) -> None:
+    write = ModelWriter()
+    write.output(write.node("Relu", write.input(size=size, batch=batch)), size)
+    assert refused(write) == message
+
+
+def test_a_fixed_batch_axis_is_fine() -> None:
+    write = ModelWriter()
+    write.output(write.gemm(write.input(batch=1), 4, 3), 3)
+    assert Design.from_onnx(write.model()).simulate(np.zeros((5, 4))).shape == (5, 3)
+
+
+def test_constants_that_do_not_fit_are_refused() -> None:
+    write = ModelWriter()
+    write.output(write.node("Mul", write.input(size=1), write.weight([1.0, 2.0])), 2)
+    assert refused(write) == "Mul Mul_0: a constant of shape [2] does not fit 1 features"
+
+
+def test_inputs_keep_their_names_and_order() -> None:
+    write = ModelWriter()
+    names = ["b", "a.1", "int", "9", "Relu_0"]
+    tensors = [write.input(name, size) for size, name in enumerate(names, start=2)]
+    for size, x in enumerate(tensors, start=2):
+        write.output(write.gemm(write.node("Relu", x), size, 1), 1)
+    design = Design.from_onnx(write.model())
+    assert design.graph.inputs == ("b", "a_1", "in_int", "in_9", "Relu_0_in")
+    assert [t.shape[0] for t in design.graph.tensors_of(design.graph.inputs)] == [2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("sizes", [(2, 3, 5), (5, 3, 2), (3, 5, 2)])
+def test_outputs_keep_the_models_order(sizes: tuple[int, ...]) -> None:
+    write = ModelWriter()
+    x = write.node("Relu", write.gemm(write.input(), 4, 6))
+    made = {size: write.gemm(x, 6, size) for size in (2, 3, 5)}
+    for size in sizes:
+        write.output(made[size], size)
+    design = Design.from_onnx(write.model())
+    answer = design.simulate(np.ones((1, 4)))
+    assert [values.shape[1] for values in answer] == list(sizes)
+    assert measure_fidelity(design).outputs[2].largest_difference < 0.01
+
+
+def quantized_input(scale: Any = 1 / 16, zero: float = 0, **attrs: Any) -> ModelWriter:
+    write = ModelWriter()
+    x = write.quant(write.input(), 8, 4, **attrs)
+    write.weights[0].CopyFrom(numpy_helper.from_array(np.array(scale, np.float32), "w0"))
+    write.weights[1].CopyFrom(numpy_helper.from_array(np.array(zero, np.float32), "w1"))
+    write.output(write.gemm(x, 4, 3, bits=6), 3)
+    return write
+
+
+@pytest.mark.parametrize(
+    ("attrs", "fmt"),
+    [
+        ({}, "ap_fixed<8,4,RND_CONV,SAT>"),
+        ({"narrow": True}, "ap_fixed<8,4,RND_CONV,SAT_SYM>"),
+        ({"signed": False}, "ap_ufixed<8,4,RND_CONV,SAT>"),
+        ({"mode": "FLOOR"}, "ap_fixed<8,4,TRN,SAT>"),
+        ({"scale": 4.0}, "ap_fixed<8,10,RND_CONV,SAT>"),
+    ],
+)
+def test_the_input_takes_its_quantizers_format(attrs: dict[str, Any], fmt: str) -> None:
+    design = Design.from_onnx(quantized_input(**attrs).model())
+    assert str(design.graph.tensors["x"].format) == fmt
+    rng = np.random.default_rng(3)
+    x = rng.normal(0, 5, (2000, 4)).astype(np.float32)  # raw: rounded once, as the model rounds
+    from samebits.compile.frontends.onnx_file import runnable
+    from samebits.sim.onnx_engine import OnnxEngine
+
+    assert design.model_bytes is not None
+    (expected,) = OnnxEngine(runnable(design.model_bytes)).run([x]).values()
+    assert np.array_equal(design.simulate(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("write", "found"),
+    [
+        (quantized_input(scale=0.1), "[0.10000000149011612]"),
+        (quantized_input(scale=[0.5, 0.25, 0.5, 1]), "[0.25, 0.5, 1.0]"),
+        (quantized_input(zero=1), "[0.0625]"),
+    ],
+)
+def test_an_input_scale_that_is_no_power_of_two_is_refused(write: ModelWriter, found: str) -> None:
+    assert refused(write) == (
+        "input x: its quantizer must have one scale, a power of two, and zero point 0; got scale "
+        f"{found}"
+    )
+
+
+def test_other_rounding_modes_are_refused() -> None:
+    write = quantized_mlp()
+    for node in write.nodes:
+        if node.op_type == "Quant":
+            del node.attribute[:]
+            node.attribute.append(helper.make_attribute("rounding_mode", "CEIL"))
+    assert refused(write) == (
+        "input x: rounding mode CEIL of its quantizer is not supported; supported: ROUND, FLOOR"
+    )
+
+
+def test_softmax_inputs_without_a_quantizer_are_rounded_and_noted() -> None:
+    design = Design.from_onnx(float_mlp("Softmax", axis=-1).model())
+    assert design.facts["notes"] == [
+        "the input of softmax Softmax_0 has no quantizer: rounded to ap_fixed<10,5,RND_CONV,SAT>"
+    ]
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_quantized_softmax_inputs_keep_their_values(signed: bool) -> None:
+    # signed: one bit more, or (maximum - x) wraps in hls4ml's inp_norm_t
+    write = ModelWriter()
+    x = write.quant(write.input(), 8, 4, signed=signed)
+    write.output(write.node("Softmax", x), 4)
+    design = Design.from_onnx(write.model())
+    assert design.facts["notes"] == []
+    extremes = np.array([[7.9375, -8, 0, 7]]) if signed else np.array([[15.9375, 0, 8, 15]])
+    expected = np.exp(extremes) / np.exp(extremes).sum()
+    assert np.abs(design.simulate(extremes) - expected).max() < 0.01
+
+
+def test_precisions_can_be_given() -> None:
+    model = float_mlp("Tanh").model()
+
+    def formats(precision: Any) -> dict[str, str]:
+        tensors = Design.from_onnx(model, Target(precision=precision)).graph
+        return {k: str(tensors.tensors[t].format) for k, t in tensors.layer_tensors.items()}
+
+    narrow = formats("fixed<8,3,RND,SAT>")
+    assert narrow["Tanh_0"] == "ap_fixed<8,3,RND,SAT>"
+    mixed = formats({"default": "fixed<8,3>", "Tanh_0": "fixed<5,1,RND_CONV,SAT>"})
+    assert mixed["Tanh_0"] == "ap_fixed<5,1,RND_CONV,SAT>"
+    with pytest.raises(errors.UsageError) as caught:
+        formats({"tanh": "fixed<8,3>"})
+    assert re.fullmatch(
+        r"precision: there is no layer 'tanh'; layers: x, .*Tanh_0.*", str(caught.value)
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_quantized_networks_without_softmax_are_exact(seed: int) -> None:
+    design = Design.from_onnx(quantized_mlp(seed, softmax=False).model())
+    (output,) = measure_fidelity(design).outputs
+    assert output.largest_difference == 0.0
+    assert output.equal_decisions == 1.0
+
+
+def test_a_model_that_is_only_a_proto_works_with_any_opset() -> None:
+    model = quantized_mlp(bodies=False).model()
+    for item in model.opset_import:
+        if item.domain == "":
+            item.version = 13
+    model.ir_version = 8
+    onnx.checker.check_model(model)
+    (output,) = measure_fidelity(Design.from_onnx(model)).outputs
+    assert output.largest_difference < 0.02

@@ -1,0 +1,55 @@
+"""ONNX Runtime as an engine: events, types, what it refuses."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from samebits import errors
+from samebits.sim import onnx_engine
+from samebits.sim.onnx_engine import LEVELS, OnnxEngine
+
+from ..models import float_mlp
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_file_its_bytes_and_its_model_give_the_same(
+    level: str, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    write = float_mlp()
+    path, model = write.save(tmp_path / "m.onnx"), write.model()
+    x = rng.normal(0, 1, (10, 4))
+    found = [
+        OnnxEngine(source, level).run([x])["gemm2_out"]
+        for source in (str(path), path.read_bytes(), model)
+    ]
+    assert found[0].dtype == np.float64
+    assert found[0].shape == (10, 3)
+    assert all(np.array_equal(found[0], other) for other in found[1:])
+
+
+def test_events_run_in_chunks_and_progress_is_told(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    engine, x = OnnxEngine(float_mlp().model()), rng.normal(0, 1, (10, 4))
+    whole = engine.run([x])["gemm2_out"]
+    monkeypatch.setattr(onnx_engine, "_CHUNK", 4)
+    done: list[int] = []
+    assert np.array_equal(engine.run([x], done.append)["gemm2_out"], whole)
+    assert done == [4, 8, 10]
+    assert engine.run([x[:0]])["gemm2_out"].shape == (0, 3)
+
+
+def test_what_onnx_runtime_refuses_is_a_tool_error() -> None:
+    with pytest.raises(errors.ToolError, match=r"^ONNX Runtime refuses the model: "):
+        OnnxEngine(b"no model")
+
+
+def test_without_onnx_runtime_the_message_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(errors.MissingToolError) as caught:
+        OnnxEngine(b"")
+    assert str(caught.value) == "ONNX Runtime is not installed; pip install onnxruntime"
