@@ -83,6 +83,15 @@ def test_constants_are_the_same_for_every_event() -> None:
     assert [x.tolist() for x in got] == [[[0, -0.25]] * 3, [[0.0625, -0.125]] * 3]
 
 
+def test_wide_constants_are_the_same_for_every_event() -> None:
+    build = GraphBuilder()
+    build.input("x", (1,), FMT)
+    c = build.integers([2**70, -(2**69)], Format(True, 80, 20), "c")
+    y = build.cast(c, Format(True, 75, 15), name="y")
+    got = NumpyEngine(build.graph((y.name, c.name))).run([np.zeros((3, 1))], [y.name, c.name])
+    assert [x.tolist() for x in got] == [[[2.0**10, -(2.0**9)]] * 3] * 2
+
+
 def test_every_carrier_is_used_where_it_is_needed() -> None:
     def product(width: int) -> Carrier:
         build = GraphBuilder()

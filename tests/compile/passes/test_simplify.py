@@ -200,3 +200,28 @@ def test_trees_open_for_any_number_of_terms(count: int) -> None:
     assert "accumulate" not in operations(opened)
     got = run(opened, {"x": np.zeros((1, 1))}, [y.name])[0]
     assert got.tolist() == [sum(3 * i - 7 for i in range(count))]
+
+
+ZERO_CLAMP: list[tuple[Format, int, bool]] = [
+    (Format(False, 3, 2, Rounding.RND, Overflow.SAT), 0, True),
+    (Format(False, 3, 2, Rounding.RND_CONV, Overflow.SAT_SYM), 0, True),
+    (Format(False, 3, 2, Rounding.TRN, Overflow.WRAP), 0, False),
+    (Format(False, 3, 2, Rounding.TRN, Overflow.SAT_ZERO), 0, False),
+    (Format(True, 3, 2, Rounding.TRN, Overflow.SAT), 0, False),
+    (Format(False, 3, 2, Rounding.TRN, Overflow.SAT), 1, False),
+]
+
+
+@pytest.mark.parametrize(("target", "limit", "dropped"), ZERO_CLAMP)
+def test_a_clamp_goes_only_where_the_cast_does_the_same(
+    target: Format, limit: int, dropped: bool
+) -> None:
+    build = GraphBuilder()
+    x = build.input("x", (1,), Format(True, 6, 4))
+    y = build.cast(build.apply("max", x, build.number(limit, x, Format(False, 4, 2))), target)
+    graph = build.graph((y.name,))
+    simpler = simplify(graph)
+    assert ("max" not in operations(simpler)) is dropped
+    everything = {"x": np.arange(-32, 32).reshape(-1, 1)}
+    before, after = (run(each, everything, [y.name])[0] for each in (graph, simpler))
+    assert np.array_equal(before, after)
