@@ -1,1 +1,1 @@
-"""Benchmarks: run from the repository root, `python -m benchmarks.speed`."""
+"""Benchmarks: `make bench`."""

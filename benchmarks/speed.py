@@ -1,6 +1,6 @@
 """Speeds of every software engine side by side in one run, single thread, medians.
 
-    python -m benchmarks.speed build/demo [--events 100000] [--json]
+    python -P benchmarks/speed.py build/demo [--events 100000] [--json]
 
 Needs a build directory that `samebits demo` made, a C++ compiler and the extra `train`'s data
 loader; prints a table and the ratios that README quotes. Run it on an otherwise idle machine.

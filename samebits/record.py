@@ -49,7 +49,7 @@ __all__ = [
 _STAGES = ("training", "export", "target", "verification", "metrics", "latency", "resources")
 _PACKAGES = (
     *("numpy", "onnx", "onnxruntime", "qonnx", "hls4ml", "alkaid"),
-    *("tensorflow", "tf-keras", "qkeras", "scikit-learn"),
+    *("tensorflow", "tensorflow-cpu", "tf-keras", "qkeras", "scikit-learn"),
 )
 
 
@@ -195,7 +195,7 @@ def data_facts(dataset: Any, split: Any) -> DataFacts:
 
 def training_run(name: str, network: str, bits: int | None, fit: Any) -> TrainingRun:
     """A `samebits.train.fit.FitResult` as the report shows it."""
-    tool = f"tensorflow {importlib.metadata.version('tensorflow')}"
+    tool = f"tf-keras {importlib.metadata.version('tf-keras')}"
     history = fit.history
     return TrainingRun(
         model=name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from rich.markup import escape
 from rich.table import Table
 
 from .console import out, print_json
@@ -30,6 +31,6 @@ def command(json: Json = False) -> None:
             f"[{style}]{finding.state}[/]",
             finding.version or "-",
             finding.enables,
-            finding.advice,
+            escape(finding.advice or ""),
         )
     out.print(table)

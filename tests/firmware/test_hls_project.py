@@ -97,7 +97,7 @@ def test_a_failing_writer_leaves_nothing_behind(
     model = classifier()
 
     def fail() -> None:
-        print("nearly there")  # noqa: T201
+        print("nearly there")
         raise Exception("no luck")
 
     monkeypatch.setattr(model, "write", fail)

@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from samebits.sim.metrics import classification_metrics, compare_models
 
 from samebits.report.facts import (
     DataFacts,
@@ -33,6 +32,7 @@ from samebits.report.facts import (
     VerificationFacts,
     latency_estimate,
 )
+from samebits.sim.metrics import classification_metrics, compare_models
 
 CREATED = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
 NAMES = ("g", "q", "t")

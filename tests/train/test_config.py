@@ -1,9 +1,9 @@
 """Training options and their messages."""
 
 import pytest
-from samebits.train.config import training_config
 
 from samebits import errors
+from samebits.train.config import training_config
 
 
 def test_defaults() -> None:

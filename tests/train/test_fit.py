@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from samebits import errors
 from samebits.train import fit as fitting
 from samebits.train.config import training_config
 from samebits.train.data import Dataset
@@ -15,8 +17,6 @@ from samebits.train.pruning import full_from, sparsity_at
 from samebits.train.scaling import InputFormat, InputScaling
 from samebits.train.store import load_model, save_model
 from samebits.train.tensorflow import load
-
-from samebits import errors
 
 CONFIG = training_config(hidden=(8, 6), epochs=6, batch_size=32, learning_rate=2e-2)
 

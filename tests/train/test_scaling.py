@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+
+from samebits import errors
 from samebits.train.scaling import (
     InputFormat,
     choose_input_format,
@@ -9,8 +11,6 @@ from samebits.train.scaling import (
     exact_standardisation,
     hardware_view,
 )
-
-from samebits import errors
 
 RNG = np.random.default_rng(2026)
 FEATURES = (RNG.normal(size=(4000, 3)) * [80.0, 0.5, 0.03] + [90.0, -2.0, 0.1]).astype(np.float32)

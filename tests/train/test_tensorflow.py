@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from samebits.train import tensorflow
 
 from samebits import errors
+from samebits.train import tensorflow
 
 SCRIPT = """
 import os
