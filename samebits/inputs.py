@@ -49,7 +49,12 @@ def check_inputs(graph: Graph, x: Any) -> list[NDArray[Any]]:
 
 
 def _check_one(name: str, shape: tuple[int, ...], values: Any) -> NDArray[Any]:
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise errors.DataError(
+            f"input {name}: rows of different lengths; wanted events of shape {shape}"
+        ) from None
     if array.dtype.kind not in "fiub":
         raise errors.DataError(f"input {name}: holds {array.dtype}, wanted numbers")
     size = int(np.prod(shape))
@@ -68,8 +73,9 @@ def _check_one(name: str, shape: tuple[int, ...], values: Any) -> NDArray[Any]:
     bad = ~np.isfinite(flat) if suspicious else np.zeros((0, size), dtype=bool)
     if bad.any():
         event, feature = (int(i) for i in np.argwhere(bad)[0])
+        count = int(bad.sum())
         raise errors.DataError(
-            f"input {name}: {int(bad.sum())} values are NaN or infinite, the first in event "
-            f"{event}, feature {feature}"
+            f"input {name}: {count} value{' is' if count == 1 else 's are'} NaN or infinite, the "
+            f"first in event {event}, feature {feature}"
         )
     return flat.reshape(len(flat), *shape)

@@ -94,7 +94,7 @@ def write_design(
         folder.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
         values, arrays = graph_to_json(graph)
-        np.savez_compressed(stage / ARRAYS, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(stage / ARRAYS, allow_pickle=False, **arrays)
         for name, data in ((MODEL, model), (FIRMWARE, firmware)):
             if data is not None:
                 (stage / name).write_bytes(data)
@@ -110,8 +110,7 @@ def write_design(
             "graph": values,
         }
         (stage / DESIGN).write_text(json.dumps(design, separators=(",", ":")) + "\n")
-        for name in ARTEFACTS:
-            _move(stage / name, folder / name)
+        _replace(folder, stage)
     except OSError as error:
         raise errors.BuildError(f"{folder}: cannot be written: {error.strerror or error}") from None
     finally:
@@ -121,14 +120,28 @@ def write_design(
             folder.rmdir()
 
 
+def _replace(folder: Path, stage: Path) -> None:
+    """Moves the staged artefacts into the folder; puts the old ones back if that is cut short."""
+    old = stage / "old"
+    old.mkdir()
+    staged = [name for name in ARTEFACTS if (stage / name).exists()]
+    try:
+        for name in ARTEFACTS:
+            if (folder / name).exists():
+                _move(folder / name, old / name)
+            if name in staged:
+                _move(stage / name, folder / name)
+    except BaseException:
+        for name in ARTEFACTS:
+            if name in staged and not (stage / name).exists():
+                (folder / name).rename(stage / name)
+            if (old / name).exists():
+                (old / name).rename(folder / name)
+        raise
+
+
 def _move(source: Path, destination: Path) -> None:
-    if destination.is_dir() and not destination.is_symlink():
-        old = source.with_name(f"old-{destination.name}")
-        destination.rename(old)
-    elif destination.exists() and not source.exists():
-        destination.unlink()
-    if source.exists():
-        source.replace(destination)
+    source.rename(destination)
 
 
 def _check_replaceable(folder: Path, mark: str, model: bytes | None, force: bool) -> None:
@@ -187,7 +200,14 @@ def read_design(folder: Path) -> tuple[Graph, Target, dict[str, Any]]:
             raise errors.BuildError(f"{path}: was changed by hand; compile the model again")
     except errors.BuildError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, errors.SamebitsError) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        errors.SamebitsError,
+    ) as error:
         raise errors.BuildError(
             f"{path}: is damaged ({type(error).__name__}: {error}); compile the model again"
         ) from None

@@ -58,7 +58,10 @@ def _one_input(fmt: Format, size: int, rng: np.random.Generator) -> dict[str, ND
         return np.array(rows)
 
     shape = (_RANDOM_EVENTS, size)
-    whole = rng.integers(fmt.min_mantissa, fmt.max_mantissa, shape, endpoint=True).astype(float)
+    if fmt.width < 63:
+        whole = rng.integers(fmt.min_mantissa, fmt.max_mantissa, shape, endpoint=True).astype(float)
+    else:  # NumPy draws 64-bit integers only; float32 keeps 24 bits of any of them
+        whole = np.floor(rng.uniform(float(fmt.min_mantissa), float(fmt.max_mantissa), shape))
     near = rng.integers(-8, 8, shape, endpoint=True).astype(float)
     ties = np.concatenate([whole[: _RANDOM_EVENTS // 2], near[: _RANDOM_EVENTS // 2]]) + 0.5
     ties = (ties * lsb).astype(np.float32)

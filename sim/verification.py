@@ -122,7 +122,10 @@ def compare_bits(name: str, fmt: Format, expected: Array, got: Array) -> LayerRo
 def describe_mismatch(
     name: str, fmt: Format, expected: Array, got: Array, engine: str, first_event: int = 0
 ) -> str:
-    """The first differing element: where it is, both mantissas in binary, and the format."""
+    """The first differing element: where it is, both mantissas in binary, and the format.
+
+    `name` is an output's name, or `layer:<name>`.
+    """
     index = tuple(int(i) for i in np.argwhere(expected != got)[0])
     pair = [_mantissas(np.array([a[index]]), fmt)[0] for a in (expected, got)]
 
@@ -132,9 +135,11 @@ def describe_mismatch(
         bits = format(mantissa & ((1 << fmt.width) - 1), f"0{fmt.width}b")
         return f"{bits} ({mantissa}, {value!r})"
 
+    kind, _, bare = name.rpartition(":")
+    width = max(len("numpy"), len(engine))
     return (
-        f"first difference in layer {name}, event {first_event + index[0]}, element "
+        f"first difference in {kind or 'output'} {bare}, event {first_event + index[0]}, element "
         f"{list(index[1:])}, {fmt}\n"
-        f"  numpy  {binary(pair[0], float(expected[index]))}\n"
-        f"  {engine:<6} {binary(pair[1], float(got[index]))}"
+        f"  {'numpy':<{width}}  {binary(pair[0], float(expected[index]))}\n"
+        f"  {engine:<{width}}  {binary(pair[1], float(got[index]))}"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto
 
 from samebits import errors
@@ -81,7 +81,8 @@ def runnable(data: bytes) -> onnx.ModelProto:
     Raises:
         UnsupportedError: a Quant node with attributes that have no body.
     """
-    model = onnx.ModelProto.FromString(data)
+    model = onnx.ModelProto()
+    model.ParseFromString(data)
     bodies = {(function.domain, function.name, function.overload) for function in model.functions}
     added: dict[str, onnx.FunctionProto] = {}
     for node in model.graph.node:
