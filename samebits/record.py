@@ -7,7 +7,7 @@ import importlib.metadata
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 from samebits import __version__, errors, storage
 from samebits.compile.ir import Format, Graph
@@ -44,6 +44,8 @@ __all__ = [
     "training_run",
     "verification_facts",
 ]
+
+Status = Literal["equal", "MISMATCH", "not run"]
 
 # What is out of date as soon as a section changes, in the order of the stages.
 _STAGES = ("training", "export", "target", "verification", "metrics", "latency", "resources")
@@ -145,7 +147,7 @@ def verification_facts(verification: Verification, data: str = "data") -> Verifi
             EngineFacts(
                 engine=engine.engine,
                 tool=engine.tool or engine.engine,
-                status=engine.status,
+                status=cast(Status, engine.status),
                 reason="" if ran else engine.detail,
                 events=total if ran else 0,
                 bits_compared=engine.bits,

@@ -368,7 +368,9 @@ def _performance(design: Design, features: NDArray[Any] | None) -> Any:
             seconds.append(time.perf_counter() - start)
         return count / statistics.median(seconds)
 
-    rows = [("NumPy engine", f"numpy {np.__version__}", lambda: design.simulate(inputs))]
+    rows: list[tuple[str, str, Callable[[], Any]]] = [
+        ("NumPy engine", f"numpy {np.__version__}", lambda: design.simulate(inputs))
+    ]
     try:
         engine = OnnxEngine(design.firmware_onnx())
         rows.append(("firmware.onnx", engine.tool, lambda: engine.run(inputs)))

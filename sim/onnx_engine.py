@@ -35,7 +35,7 @@ class OnnxEngine:
         self, model: onnx.ModelProto | bytes | str, level: str = "all", threads: int = 1
     ) -> None:
         try:
-            import onnxruntime
+            import onnxruntime  # type: ignore[import-untyped]
         except ImportError:
             raise errors.MissingToolError(
                 "ONNX Runtime is not installed; pip install onnxruntime"

@@ -41,8 +41,8 @@ def format_of(precision: Any, where: str) -> Format:
     """
     names = class_names(precision)
     if "FixedPrecisionType" in names:
-        rounding = getattr(precision.rounding_mode, "name", None)
-        saturation = getattr(precision.saturation_mode, "name", None)
+        rounding = str(getattr(precision.rounding_mode, "name", None))
+        saturation = str(getattr(precision.saturation_mode, "name", None))
         if precision.saturation_bits:
             raise errors.UnsupportedError(
                 f"{where}: {precision} has saturation bits; supported: 0 saturation bits"

@@ -135,7 +135,9 @@ def inverse_table(size: int, address: Format, fmt: Format) -> Array:
 
     Source: nnet_activation.h, `init_invert_table`.
     """
-    values = [_float(_F32(1.0) / _F32(x)) if x else math.inf for x in _addresses(size, address)]
+    values = [
+        _float(float(_F32(1.0) / _F32(x))) if x else math.inf for x in _addresses(size, address)
+    ]
     return _table(values, fmt)
 
 

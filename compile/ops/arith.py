@@ -45,9 +45,8 @@ def is_float(values: Array) -> bool:
 def as_carrier(values: Array, carrier: Carrier) -> Array:
     """The same integers in another carrier, which must be able to hold them."""
     if carrier is Carrier.PYTHON and values.dtype != object:
-        exact = np.empty(values.shape, dtype=object)
-        exact.flat = [int(value) for value in values.flat]
-        return exact
+        integers = (int(value) for value in values.flat)
+        return np.fromiter(integers, dtype=object, count=values.size).reshape(values.shape)
     return values.astype(carrier.dtype, copy=False)
 
 
@@ -58,7 +57,7 @@ def scale_up(values: Array, bits: int) -> Array:
     if values.dtype != object:
         bits = min(bits, _INT64_SHIFT_LIMIT)  # what fits the carrier after more than that is zero
     if is_float(values):
-        return values * values.dtype.type(2.0**bits)
+        return np.asarray(values * values.dtype.type(2.0**bits))
     return np.asarray(values * (1 << bits), dtype=values.dtype)  # rank 0 gives a bare integer
 
 
@@ -74,46 +73,49 @@ def round_shift(values: Array, bits: int, rounding: Rounding) -> Array:
 
 def _round_float(values: Array, bits: int, rounding: Rounding) -> Array:
     bits = min(bits, _FLOAT_SHIFT_LIMIT)
-    scaled = values * values.dtype.type(2.0**-bits)
+    scaled: Array = values * values.dtype.type(2.0**-bits)
     half = scaled.dtype.type(0.5)
     match rounding:
         case Rounding.TRN:
-            return np.floor(scaled, out=scaled)
+            np.floor(scaled, out=scaled)
         case Rounding.TRN_ZERO:
-            return np.trunc(scaled, out=scaled)
+            np.trunc(scaled, out=scaled)
         case Rounding.RND_CONV:
-            return np.rint(scaled, out=scaled)
+            np.rint(scaled, out=scaled)
         case Rounding.RND:
             scaled += half
-            return np.floor(scaled, out=scaled)
+            np.floor(scaled, out=scaled)
         case Rounding.RND_MIN_INF:
             scaled -= half
-            return np.ceil(scaled, out=scaled)
+            np.ceil(scaled, out=scaled)
         case Rounding.RND_INF:
-            return np.copysign(np.floor(np.abs(scaled) + half), scaled)
+            np.copysign(np.floor(np.abs(scaled) + half), scaled, out=scaled)
         case Rounding.RND_ZERO:
-            return np.copysign(np.ceil(np.abs(scaled) - half), scaled)
+            np.copysign(np.ceil(np.abs(scaled) - half), scaled, out=scaled)
+    return scaled
 
 
 def _round_integer(values: Array, bits: int, rounding: Rounding) -> Array:
     half = 1 << (bits - 1)
     negative = values < 0
+    shifted: Array
     match rounding:
         case Rounding.TRN:
-            return values >> bits
+            shifted = values
         case Rounding.TRN_ZERO:
-            return np.where(negative, values + ((1 << bits) - 1), values) >> bits
+            shifted = np.where(negative, values + ((1 << bits) - 1), values)
         case Rounding.RND:
-            return (values + half) >> bits
+            shifted = values + half
         case Rounding.RND_MIN_INF:
-            return (values + (half - 1)) >> bits
+            shifted = values + (half - 1)
         case Rounding.RND_INF:
-            return (values + half - negative * 1) >> bits
+            shifted = values + half - negative * 1
         case Rounding.RND_ZERO:
-            return (values + (half - 1) + negative * 1) >> bits
+            shifted = values + (half - 1) + negative * 1
         case Rounding.RND_CONV:
-            floor = values >> bits
-            return (values + (half - 1) + (floor & 1)) >> bits
+            shifted = values + (half - 1) + ((values >> bits) & 1)
+    result: Array = shifted >> bits
+    return result
 
 
 def overflow(values: Array, fmt: Format, *, in_place: bool = False) -> Array:
@@ -126,13 +128,13 @@ def overflow(values: Array, fmt: Format, *, in_place: bool = False) -> Array:
     match fmt.overflow:
         case Overflow.WRAP:
             if fmt.width == 0:
-                return values * 0
+                return np.zeros_like(values)
             if is_float(values):
                 turns = (values - kind(low)) * kind(2.0**-fmt.width)
                 np.floor(turns, out=turns)
                 turns *= kind(2.0**fmt.width)
-                return np.subtract(values, turns, out=turns)
-            return ((values - low) & ((1 << fmt.width) - 1)) + low
+                return np.asarray(np.subtract(values, turns, out=turns))
+            return np.asarray(((values - low) & ((1 << fmt.width) - 1)) + low)
         case Overflow.SAT | Overflow.SAT_SYM:
             low = fmt.min_saturated
             if is_float(values):

@@ -82,7 +82,8 @@ def to_values(
     if out is None:
         out = np.empty(mantissas.shape, dtype=np.float64)
     if mantissas.dtype == object:
-        out.flat = [_to_double(int(value), fmt.fraction) for value in mantissas.flat]
+        doubles = [_to_double(int(value), fmt.fraction) for value in mantissas.flat]
+        out[...] = np.array(doubles).reshape(mantissas.shape)
     elif mantissas.dtype == np.int64:
         np.ldexp(mantissas.astype(np.float64), -fmt.fraction, out=out)
     else:

@@ -81,7 +81,7 @@ def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
         raise errors.UsageError(f"{path}: several outputs need a .npz file")
     with storage.replace_file(path) as temporary, temporary.open("wb") as stream:
         if path.suffix == ".npz":
-            np.savez_compressed(stream, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+            np.savez_compressed(stream, allow_pickle=False, **arrays)
         elif path.suffix == ".npy":
             np.save(stream, first, allow_pickle=False)
         else:

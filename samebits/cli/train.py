@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -12,6 +12,9 @@ from samebits import errors
 
 from .console import bar, line, out, print_json
 from .options import Json, Output, Seed
+
+if TYPE_CHECKING:
+    from samebits.report.facts import Measured
 
 NAME = "train"
 
@@ -37,6 +40,7 @@ def command(
     json: Json = False,
 ) -> None:
     """Train with quantization in the loop, beside a float network of the same shape."""
+    from samebits.report.facts import TrainingFacts
     from samebits.stages import train_models
     from samebits.train.config import training_config
 
@@ -57,27 +61,37 @@ def command(
         output, data, config, command=f"samebits train -o {output} --data {data}", bar=bar
     )
     training = facts.training
+    assert isinstance(training, TrainingFacts)
     if json:
         print_json(training.model_dump(mode="json"))
         return
     table = Table(title="Training", title_justify="left")
-    for column in ("model", "network", "bits", "validation accuracy", "sparsity", "seconds"):
+    for column in ("model", "network", "bits", "validation accuracy", "zero weights", "time"):
         table.add_column(column, overflow="fold")
-    for run in getattr(training, "runs", ()):
-        best = min(range(len(run.curve.validation_loss)), key=run.curve.validation_loss.__getitem__)
+    for run in training.runs:
+        losses = run.curve.validation_loss
+        best = min(range(len(losses)), key=losses.__getitem__)
         table.add_row(
             run.model,
             run.network,
             "float" if run.bits is None else str(run.bits),
             f"{100 * run.curve.validation_accuracy[best]:.2f} %",
-            f"{run.sparsity.value:.1f} %",
-            f"{run.seconds.value:.1f}",
+            _number(run.sparsity, ".1f"),
+            _number(run.seconds, ".1f"),
         )
     out.print(table)
-    for option in getattr(training, "scaling_options", ()):
+    for option in training.scaling_options:
         chosen = " (chosen)" if option.name == training.scaling_chosen else ""
         line(
             f"input scaling {option.name}{chosen}: costs the float network "
-            f"{option.cost_points.value:+.2f} percentage points of accuracy"
+            f"{_number(option.cost_points, '+.2f')} of accuracy"
         )
     line(f"written to {output}: next, samebits export {output}/model.keras")
+
+
+def _number(measured: Measured, digits: str) -> str:
+    from samebits.report.facts import Quantity
+
+    if isinstance(measured, Quantity):
+        return f"{measured.value:{digits}} {measured.unit}"
+    return f"not run: {measured.reason}"
