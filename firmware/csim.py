@@ -177,16 +177,18 @@ class CSimulation:
         for text in (*compiler.command, compiler.version, *self._flags(), self._unity()):
             digest.update(text.encode() + b"\0")
         for source in sources:
-            try:
-                content = source.read_bytes()
-            except OSError as error:
-                raise errors.BuildError(
-                    f"the HLS project {self.hls_folder} is damaged: cannot read {source}: "
-                    f"{error.strerror}; write it again with `samebits compile`"
-                ) from error
             digest.update(source.relative_to(self.hls_folder).as_posix().encode() + b"\0")
-            digest.update(hashlib.sha256(content).digest())
+            digest.update(hashlib.sha256(self._read(source)).digest())
         return digest.hexdigest()[:16]
+
+    def _read(self, source: Path) -> bytes:
+        try:
+            return source.read_bytes()
+        except OSError as error:
+            raise errors.BuildError(
+                f"the HLS project {self.hls_folder} is damaged: cannot read {source}: "
+                f"{error.strerror}; write it again with `samebits compile`"
+            ) from error
 
     @property
     def _bridge(self) -> str:
@@ -198,7 +200,7 @@ class CSimulation:
 
     def _flags(self) -> tuple[str, ...]:
         defines = self.hls_folder / "firmware" / "defines.h"
-        floats = re.search(r"\b(half|bfloat16_t)\b", defines.read_text(encoding="utf-8"))
+        floats = re.search(r"\b(half|bfloat16_t)\b", self._read(defines).decode(errors="replace"))
         standard = "-std=c++23" if floats else "-std=c++17"
         return (standard, *_FLAGS, *self.compiler.flags)
 

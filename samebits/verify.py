@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -24,6 +25,7 @@ from samebits.sim.verification import (
 
 if TYPE_CHECKING:
     from samebits.design import Design
+    from samebits.firmware.hls_project import HlsProject
 
 __all__ = ["ENGINES", "verify"]
 
@@ -186,25 +188,43 @@ def _compare(
 def _csim(design: Design, inputs: list[Array], progress: Progress | None) -> list[EngineReport]:
     from samebits.firmware.csim import CSimulation
 
-    try:
-        with ExitStack() as stack:
+    with ExitStack() as stack:
+        # without project or compiler there is nothing to run; whatever fails later is an error
+        try:
             simulation = CSimulation(stack.enter_context(design.hls_project()))
-            if progress:
-                progress("csim (compiling)", 0, len(inputs[0]))
-            simulation.build()
-            layers = [layer.name for layer in simulation.project.layers]
-            outputs = output_names(design.graph)
-
-            def run(chunk: list[Array]) -> dict[str, Array]:
-                result = simulation.run(chunk, trace=True)
-                found = {f"layer:{name}": values for name, values in result.layers.items()}
-                return found | dict(zip(outputs, result.outputs, strict=True))
-
             compiler = simulation.compiler
-            tool = f"hls4ml {simulation.project.hls4ml_version}, {compiler.name}"
-            return [_compare(design, "csim", tool, layers, inputs, run, progress)]
-    except (errors.MissingToolError, errors.BuildError) as error:
-        return [EngineReport("csim", "not run", str(error))]
+        except (errors.ToolError, errors.BuildError) as error:
+            return [EngineReport("csim", "not run", str(error))]
+        project = simulation.project
+        layers = [layer.name for layer in project.layers]
+        _check_project(design, project)
+        if progress:
+            progress("csim (compiling)", 0, len(inputs[0]))
+        simulation.build()
+        outputs = output_names(design.graph)
+
+        def run(chunk: list[Array]) -> dict[str, Array]:
+            result = simulation.run(chunk, trace=True)
+            found = {f"layer:{name}": values for name, values in result.layers.items()}
+            return found | dict(zip(outputs, result.outputs, strict=True))
+
+        tool = f"hls4ml {project.hls4ml_version}, {compiler.name}"
+        return [_compare(design, "csim", tool, layers, inputs, run, progress)]
+
+
+def _check_project(design: Design, project: HlsProject) -> None:
+    """Raises BuildError if the HLS project has other layers, inputs or outputs than the design."""
+    graph = design.graph
+    shapes = {name: graph.tensors[tensor].shape for name, tensor in graph.layer_tensors.items()}
+    strangers = [layer.name for layer in project.layers if shapes.get(layer.name) != layer.shape]
+    sizes = [
+        [math.prod(tensor.shape) for tensor in graph.tensors_of(names)]
+        for names in (graph.inputs, graph.outputs)
+    ]
+    if strangers or sizes != [[s.size for s in part] for part in (project.inputs, project.outputs)]:
+        raise errors.BuildError(
+            f"{design.folder}: its HLS project belongs to another design; compile the model again"
+        )
 
 
 def _onnxruntime(

@@ -1,0 +1,280 @@
+"""`Design.verify`: equal engines pass, one wrong bit is found and described, absent ones say so."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from samebits import Design, Target, errors
+from samebits.compile.ir import Graph
+from samebits.sim.onnx_engine import OnnxEngine
+from samebits.sim.verification import EngineReport, Verification
+
+from ..models import ModelWriter, float_mlp, quantized_mlp
+
+ACTIVATIONS = (
+    *("Relu", "LeakyRelu", "Elu", "Selu", "Sigmoid", "Softmax", "Softplus", "Softsign", "Tanh"),
+    "ThresholdedRelu",
+)
+
+
+@pytest.fixture(scope="module")
+def design() -> Design:
+    return Design.from_onnx(quantized_mlp().model())
+
+
+def every_activation() -> ModelWriter:
+    """Every activation on one dense layer, each with an output of its own; reshaped input."""
+    write = ModelWriter()
+    x = write.gemm(write.node("Flatten", write.input(size=(2, 2))), 4, 5)
+    for op in ACTIVATIONS:
+        write.output(write.gemm(write.node(op, x), 5, 2), 2)
+    return write
+
+
+def outcome(result: Verification) -> dict[str, str]:
+    return {engine.engine: engine.status for engine in result.engines}
+
+
+OFF, ON = (f"firmware.onnx (optimisations {state})" for state in ("off", "on"))
+ALL_EQUAL = {"csim": "equal", OFF: "equal", ON: "equal"}
+
+
+def test_every_activation_has_the_same_bits_in_every_engine(rng: np.random.Generator) -> None:
+    design = Design.from_onnx(every_activation().model())
+    result = design.verify(rng.normal(0, 4, (300, 4)))
+    assert outcome(result) == ALL_EQUAL, str(result)
+    assert result.mismatching_bits == 0
+    assert result.events["data"] == 300
+    csim = result.engines[0]
+    compared = [row.name for row in csim.rows]
+    layers = [layer.name for layer in design.graph.layers if layer.kind != "Reshape"]
+    # a reshape is no code, so the C simulation does not trace it
+    assert [name for name in compared if name.startswith("layer:")] == [
+        f"layer:{name}" for name in layers
+    ]
+    assert len(compared) == len(layers) + len(ACTIVATIONS)
+    assert csim.tool.startswith("hls4ml 1.3")
+    assert all(row.bits > row.elements > 0 for row in csim.rows)
+
+
+def test_a_saved_design_is_verified_in_its_folder(design: Design, tmp_path: Path) -> None:
+    target = Target("Vivado", strategy="Resource", reuse_factor=2)
+    Design.from_onnx(quantized_mlp().model(), target).save(tmp_path / "build")
+    loaded = Design.load(tmp_path / "build")
+    result = loaded.verify(against=["csim"])
+    assert outcome(result) == {"csim": "equal"}
+    assert "data" not in result.events
+    assert min(result.events.values()) >= 1
+    assert sum(len(c.reached) for c in result.coverage) > 0
+
+
+def test_progress_is_told_to_the_last_event(design: Design) -> None:
+    calls: list[tuple[str, int, int]] = []
+    result = design.verify(
+        np.zeros((3, 4)), ["onnxruntime"], progress=lambda *call: calls.append(call)
+    )
+    total = sum(result.events.values())
+    assert {call[0] for call in calls} == set(ALL_EQUAL) - {"csim"}
+    assert calls[-1][1:] == (total, total)
+
+
+def test_without_adversarial_inputs_only_the_data_are_compared(design: Design) -> None:
+    result = design.verify(np.zeros((3, 4)), ["onnxruntime"], adversarial=False)
+    assert result.events == {"data": 3}
+    assert result.coverage == ()
+
+
+def test_seeds_choose_the_events(design: Design, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    run = OnnxEngine.run
+
+    def spy(engine: OnnxEngine, inputs: Sequence[Any], progress: Any = None) -> Any:
+        seen.append(np.concatenate(inputs).tobytes())
+        return run(engine, inputs, progress)
+
+    monkeypatch.setattr(OnnxEngine, "run", spy)
+    for seed in (1, 1, 2):
+        design.verify(against=["onnxruntime"], seed=seed)
+    assert seen[0] == seen[2] != seen[4]
+
+
+@pytest.mark.parametrize(
+    ("against", "options", "message"),
+    [
+        (["vitis"], {}, "verify: no engine 'vitis'; engines: csim, onnxruntime"),
+        (["a", "csim", "b"], {}, "verify: no engine 'a', 'b'; engines: csim, onnxruntime"),
+        ([], {}, "verify: no engine given; engines: csim, onnxruntime"),
+        (["csim"], {"adversarial": False},
+         "verify: give events, or leave the adversarial inputs on"),
+    ],
+)  # fmt: skip
+def test_wrong_usage(
+    design: Design, against: list[str], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(errors.UsageError) as caught:
+        design.verify(against=against, **options)
+    assert str(caught.value) == message
+
+
+def test_data_beyond_float32_are_refused(design: Design) -> None:
+    x = np.zeros((3, 4))
+    x[1, 2] = 1e300
+    with pytest.raises(errors.DataError) as caught:
+        design.verify(x, ["onnxruntime"])
+    assert str(caught.value) == (
+        "input x: 1 value is NaN or infinite, the first in event 1, feature 2"
+    )
+
+
+@pytest.mark.parametrize(("engine", "name"), [("native", "emulator"), ("rtl", "RTL")])
+def test_engines_to_come_are_not_run(design: Design, engine: str, name: str) -> None:
+    result = design.verify(against=[engine])
+    (report,) = result.engines
+    assert report.status == "not run"
+    assert report.detail.endswith(f"{name} is not part of this version of samebits")
+    assert not result.passed
+    assert result.mismatching_bits == 0
+
+
+def test_without_a_compiler_csim_is_not_run(
+    design: Design, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "/nowhere/g++")
+    result = design.verify(against=["csim", "onnxruntime"])
+    assert outcome(result) == ALL_EQUAL | {"csim": "not run"}
+    assert result.engines[0].detail.startswith(
+        "the C++ compiler in the environment variable CXX, '/nowhere/g++', is not there: "
+    )
+    assert result.passed
+
+
+def test_a_compiler_that_fails_leaves_csim_not_run(
+    design: Design, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compiler = tmp_path / "g++"
+    compiler.write_text("#!/bin/sh\necho broken >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    (report,) = design.verify(against=["csim"]).engines
+    assert report.status == "not run"
+    assert "does not start" in report.detail
+
+
+def tampered(design: Design, wanted: str, change: int) -> Graph:
+    """The graph with one mantissa of one constant changed."""
+    graph = design.graph
+    name = next(name for name in graph.constants if wanted in name)
+    constants = {k: np.array(v) for k, v in graph.constants.items()}
+    constants[name].flat[0] += change
+    return Graph(graph.inputs, graph.outputs, graph.nodes, graph.tensors, constants, graph.layers)
+
+
+def test_one_wrong_weight_is_found_and_described() -> None:
+    """firmware.onnx is written from the true graph, the simulator runs a wrong one."""
+    good = Design.from_onnx(quantized_mlp().model())
+    wrong = Design.from_onnx(quantized_mlp().model())
+    wrong.graph = tampered(good, "Dense_MatMul_1/weight", 1)
+    model = good.firmware_onnx([layer.name for layer in good.graph.layers])
+    wrong.firmware_onnx = lambda layers=(): model  # type: ignore[method-assign]
+    x = np.concatenate([np.zeros((1, 4)), np.random.default_rng(2).normal(0, 4, (50, 4))])
+    x = x.astype(np.float32)
+    result = wrong.verify(x, ["onnxruntime"], adversarial=False)
+    assert not result.passed
+    report = result.engines[0]
+    assert report.status == "MISMATCH"
+    wanted, got = good.trace(x), wrong.trace(x)
+    name = "Dense_MatMul_1"
+    first = tuple(int(i) for i in np.argwhere(wanted[name] != got[name])[0])
+    fmt = good.graph.tensors[good.graph.layer_tensors[name]].format
+
+    def described(value: float) -> str:
+        mantissa = int(value / fmt.lsb)
+        return f"{mantissa & ((1 << fmt.width) - 1):0{fmt.width}b} ({mantissa}, {value!r})"
+
+    assert report.detail == (
+        f"first difference in layer {name}, event {first[0]}, element [{first[1]}], {fmt}\n"
+        f"  numpy                              {described(float(got[name][first]))}\n"
+        f"  firmware.onnx (optimisations off)  {described(float(wanted[name][first]))}"
+    )
+    rows = {row.name: row.mismatching_elements for row in report.rows}
+    assert rows["layer:Dense_MatMul_0"] == rows["layer:Relu_0"] == 0
+    assert rows["layer:Dense_MatMul_1"] > 0
+
+
+def test_the_first_differing_layer_counts_not_the_first_event(
+    design: Design, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = OnnxEngine.run
+    order = [layer.name for layer in design.graph.layers]
+
+    def broken(engine: OnnxEngine, inputs: Sequence[Any], progress: Any = None) -> Any:
+        found = run(engine, inputs, progress)
+        found[f"layer:{order[2]}"][0] += 0.0625
+        if len(inputs[0]) < 8192:  # the last chunk
+            found[f"layer:{order[1]}"][5] += 0.0625
+        return found
+
+    monkeypatch.setattr(OnnxEngine, "run", broken)
+    result = design.verify(np.zeros((9000, 4)), ["onnxruntime"], adversarial=False)
+    assert result.engines[0].detail.startswith(
+        f"first difference in layer {order[1]}, event {8192 + 5}, element [0], "
+    )
+
+
+def test_a_wrong_weight_in_the_hls_project_is_found(design: Design, tmp_path: Path) -> None:
+    build = tmp_path / "build"
+    Design.from_onnx(quantized_mlp().model()).save(build)
+    weights = sorted((build / "hls" / "firmware" / "weights").glob("w*.txt"))
+    numbers = weights[0].read_text().split(",")
+    numbers[0] = str(float(numbers[0]) + 0.0625)
+    weights[0].write_text(",".join(numbers))
+    result = Design.load(build).verify(against=["csim"])
+    assert outcome(result) == {"csim": "MISMATCH"}
+    assert result.engines[0].detail.startswith("first difference in layer Dense_MatMul_0, event ")
+    with pytest.raises(errors.MismatchError, match=r"^csim: first difference in layer Dense_"):
+        result.raise_on_mismatch()
+
+
+def test_hls_projects_that_are_gone_damaged_or_of_another_design(
+    design: Design, tmp_path: Path
+) -> None:
+    build, elsewhere = tmp_path / "build", tmp_path / "elsewhere"
+    Design.from_onnx(float_mlp().model()).save(build)
+    design.save(elsewhere)
+
+    def message() -> str:
+        with pytest.raises(errors.BuildError) as caught:
+            Design.load(build).verify(against=["csim"])
+        return str(caught.value)
+
+    defines = build / "hls" / "firmware" / "defines.h"
+    defines.unlink()
+    assert message() == (
+        f"the HLS project {build}/hls is damaged: cannot read {defines}: No such file or "
+        "directory; write it again with `samebits compile`"
+    )
+    shutil.rmtree(build / "hls")
+    (report,) = Design.load(build).verify(against=["csim"]).engines
+    assert report == EngineReport(
+        "csim", "not run", f"{build}: holds no HLS project; compile the model again"
+    )
+    shutil.copytree(elsewhere / "hls", build / "hls")
+    assert message() == (
+        f"{build}: its HLS project belongs to another design; compile the model again"
+    )
+
+
+@pytest.mark.parametrize("size", [(1,), (3, 2)])
+def test_several_inputs_and_outputs(size: tuple[int, ...], rng: np.random.Generator) -> None:
+    write = ModelWriter()
+    a, b = write.input("a", size), write.input("b", 2)
+    write.output(write.node("Relu", a), size)
+    write.output(write.gemm(b, 2, 3), 3)
+    design = Design.from_onnx(write.model())
+    x = {"a": rng.normal(0, 9, (50, *size)), "b": rng.normal(0, 9, (50, 2))}
+    result = design.verify(x)
+    assert outcome(result) == ALL_EQUAL, str(result)
