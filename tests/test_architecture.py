@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "samebits.compile.ir": (),
     "samebits.compile.ops": ("samebits.compile.ir",),
     "samebits.compile.builder": ("samebits.compile.ir", "samebits.compile.ops"),
-    "samebits.compile.target": (),
+    "samebits.compile.target": ("samebits.compile.ir",),
     "samebits.compile.passes": ("samebits.compile.ir", "samebits.compile.ops"),
     "samebits.compile.lowering": (
         "samebits.compile.ir",

@@ -62,13 +62,13 @@ def test_the_simplified_graph_is_sound_and_its_ranges_hold_every_value(case: Cas
                     assert carriers[name].holds(ranges[name].magnitude)
 
 
-def dense(accumulator: Format, product: Format | None = None, column: bool = True) -> Graph:
+def dense(accumulator: Format, column: bool = True) -> Graph:
     """Three inputs of 4 bits, weights of 4 bits, a bias, one accumulator."""
     build = GraphBuilder()
     x = build.input("x", (3,), Format(True, 4, 2))
     weights = build.integers(np.arange(9).reshape(3, 3) - 4, Format(True, 4, 2), "w")
     factor = build.reshape(x, (3, 1) if column else (1, 3))
-    products = build.cast(build.apply("mul", factor, weights), product or accumulator)
+    products = build.cast(build.apply("mul", factor, weights), accumulator)
     bias = build.cast(build.integers([3, -3, 0], Format(True, 4, 2), "bias"), accumulator)
     y = build.apply(
         "accumulate", products, bias, format=accumulator, kind="chain", order=(2, 0, 1), name="y"
@@ -104,6 +104,20 @@ def test_a_row_is_not_a_column() -> None:
     # y[j] = sum over i of x[j] * w[i, j] is no matrix product
     graph = dense(Format(True, 12, 8), column=False)
     assert "dot" not in operations(simplify(graph))
+
+
+def test_products_that_wrap_stay_out_of_a_sum_that_saturates() -> None:
+    # 7 x 3 = 21 wraps to 5, which the accumulator holds; the product itself would saturate at 7
+    build, grid = GraphBuilder(), Format(True, 4, 4)
+    x = build.input("x", (1,), grid)
+    weights = build.integers([[3]], Format(True, 3, 3))
+    product = build.cast(build.apply("mul", build.reshape(x, (1, 1)), weights), grid)
+    accumulator = Format(True, 4, 4, Rounding.TRN, Overflow.SAT)
+    y = build.apply("accumulate", product, format=accumulator, kind="chain", order=(0,))
+    graph = build.graph((y.name,))
+    assert operations(simplify(graph)) == ["reshape", "mul", "cast", "sum", "cast"]
+    for each in (graph, simplify(graph)):
+        assert run(each, {"x": np.array([[7], [-3]])}, [y.name])[0].tolist() == [[5], [7]]
 
 
 def test_the_last_reachable_sum_decides() -> None:
