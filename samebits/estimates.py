@@ -82,6 +82,11 @@ def _latency_of(found: Estimate) -> LatencyEstimate:
         int(found.initiation_interval.value),
         "estimated",
         found.tool,
+        (
+            *found.notes,
+            f"worst stage {found.worst_stage.value:g} of {found.stage_budget.value:g} "
+            f"{found.worst_stage.unit}; {found.calibration}",
+        ),
     )
 
 

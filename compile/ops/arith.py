@@ -97,21 +97,21 @@ def _round_float(values: Array, bits: int, rounding: Rounding) -> Array:
 
 def _round_integer(values: Array, bits: int, rounding: Rounding) -> Array:
     half = 1 << (bits - 1)
-    negative = values < 0
+    negative = np.asarray(values < 0).astype(values.dtype)  # not NumPy's bool: its sum is an int64
     shifted: Array
     match rounding:
         case Rounding.TRN:
             shifted = values
         case Rounding.TRN_ZERO:
-            shifted = np.where(negative, values + ((1 << bits) - 1), values)
+            shifted = values + negative * ((1 << bits) - 1)
         case Rounding.RND:
             shifted = values + half
         case Rounding.RND_MIN_INF:
             shifted = values + (half - 1)
         case Rounding.RND_INF:
-            shifted = values + half - negative * 1
+            shifted = values + half - negative
         case Rounding.RND_ZERO:
-            shifted = values + (half - 1) + negative * 1
+            shifted = values + (half - 1) + negative
         case Rounding.RND_CONV:
             shifted = values + (half - 1) + ((values >> bits) & 1)
     result: Array = shifted >> bits

@@ -310,6 +310,7 @@ class LatencyEstimate(_Facts):
     initiation_interval: Measured
     latency_ns: Measured
     bunch_crossings: Measured
+    notes: tuple[str, ...] = ()
 
 
 class LatencyFacts(_Facts):
@@ -397,7 +398,13 @@ class ReportFacts(_Facts):
 
 
 def latency_estimate(
-    source: str, cycles: int, clock_mhz: float, initiation_interval: int, kind: Kind, tool: str
+    source: str,
+    cycles: int,
+    clock_mhz: float,
+    initiation_interval: int,
+    kind: Kind,
+    tool: str,
+    notes: tuple[str, ...] = (),
 ) -> LatencyEstimate:
     """A latency of `cycles` at `clock_mhz`, also in nanoseconds and in bunch crossings of 25 ns.
 
@@ -416,6 +423,7 @@ def latency_estimate(
         bunch_crossings=Quantity(
             value=latency_ns / BUNCH_CROSSING_NS, unit="BX", kind=kind, tool=tool
         ),
+        notes=notes,
     )
 
 
