@@ -70,11 +70,14 @@ class Target:
         given = self.precision if isinstance(self.precision, Mapping) else {"": self.precision}
         for layer, text in given.items():
             if text is not None and not (isinstance(text, str) and _PRECISION.fullmatch(text)):
-                where = f" of {layer}" if layer else ""
+                where = f" of {layer}" if layer not in ("", "default") else ""
                 raise errors.UsageError(
                     f"precision{where} must be like fixed<16,6> or ufixed<8,3,RND_CONV,SAT>, "
                     f"got {text!r}"
                 )
+
+        # 200 and 200.0 are one clock and must be one text
+        object.__setattr__(self, "clock_mhz", float(self.clock_mhz))
 
     @property
     def clock_ns(self) -> float:

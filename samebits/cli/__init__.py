@@ -17,6 +17,8 @@ from .console import err
 
 __all__ = ["app", "main"]
 
+_TYPER_INTERRUPTED = 130
+
 app = typer.Typer(
     name="samebits",
     help="Compile quantized networks to FPGA trigger firmware and prove that the bits are the "
@@ -52,15 +54,15 @@ def main() -> None:
     """Entry point: errors of samebits end in one message and their exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        app(standalone_mode=False)
-    except typer.Abort:
-        _end("interrupted; finished files were kept, nothing half-written is left", 2)
-    except KeyboardInterrupt:
+        # a command's own exit code is returned, not raised; typer turns Ctrl-C into one, or into
+        # Abort, depending on its version
+        code = app(standalone_mode=False)
+        if code == _TYPER_INTERRUPTED:
+            raise KeyboardInterrupt
+    except (typer.Abort, KeyboardInterrupt):
         _end("interrupted; finished files were kept, nothing half-written is left", 2)
     except errors.SamebitsError as error:
         _end(str(error), error.exit_code)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
     except Exception as error:
         # click's usage errors carry their own exit code and text; anything else is a fault of ours
         show = getattr(error, "show", None)
@@ -68,6 +70,7 @@ def main() -> None:
             raise
         show()
         sys.exit(getattr(error, "exit_code", 2))
+    sys.exit(code or 0)
 
 
 def _end(message: str, code: int) -> NoReturn:
