@@ -101,6 +101,13 @@ class GraphBuilder:
         """x cast to a format."""
         return self.apply("cast", x, name=name, format=fmt, bounded=0)
 
+    def cast_source(self, x: Tensor) -> Format | None:
+        """The format that x was cast from; None if x was not made by a cast."""
+        node = next((node for node in reversed(self._nodes) if node.output == x.name), None)
+        if node is None or node.op != "cast":
+            return None
+        return self._tensors[node.inputs[0]].format
+
     def reshape(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
         """x under another shape; itself if it has it already."""
         return x if x.shape == shape else self.apply("reshape", x, shape=shape)

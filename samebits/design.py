@@ -311,7 +311,7 @@ def _target_of(model_graph: Any) -> Target:
     default = Target()
     period = config.get_config_value("ClockPeriod")
     return Target(
-        backend=str(config.get_config_value("Backend")),
+        backend=str(config.backend.name),
         io_type=str(config.get_config_value("IOType")),
         part=str(config.get_config_value("Part") or default.part),
         clock_mhz=1000 / float(period) if period else default.clock_mhz,

@@ -84,6 +84,7 @@ def lower(model: Any, weights: Mapping[str, Array] | None = None) -> Graph:
             continue
         context.build.scope = str(layer.name)
         tensor = LAYERS[kind_of(layer)](context, layer)
+        _refuse_undefined_integers(context, layer, tensor)
         context.define(layer.get_output_variable(), tensor)
         context.build.layer(
             str(layer.name),
@@ -96,6 +97,21 @@ def lower(model: Any, weights: Mapping[str, Array] | None = None) -> Graph:
     graph = context.build.graph(outputs)
     _refuse_aborting_casts(graph)
     return graph
+
+
+def _refuse_undefined_integers(context: Context, layer: Any, tensor: Tensor) -> None:
+    """An ap_int made from a negative ap_fixed without integer bits is -1 or uninitialised memory.
+
+    Source: ap_fixed_base.h, `to_ap_int_base`; seen by running it.
+    """
+    if "IntegerPrecisionType" not in class_names(layer.get_output_variable().type.precision):
+        return
+    source = context.build.cast_source(tensor)
+    if source is not None and source.signed and source.integer <= 0 < source.fraction:
+        raise errors.UnsupportedError(
+            f"{context.where(layer)}: its result is an ap_int made from {source}, which has no "
+            "integer bits; hls4ml's C simulation is undefined there; use an ap_fixed result"
+        )
 
 
 def _refuse_aborting_casts(graph: Graph) -> None:

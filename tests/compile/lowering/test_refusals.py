@@ -212,3 +212,17 @@ def test_a_conversion_to_a_c_int_never_aborts() -> None:
     model.get_input_variables()[0].type.precision = FixedPrecisionType(8, -10)
     graph = lower(model)
     assert any(node.op == "lookup" for node in graph.nodes)
+
+
+def test_an_integer_from_a_fraction_without_integer_bits_is_undefined() -> None:
+    from hls4ml.model.types import FixedPrecisionType, IntegerPrecisionType
+
+    model = network("qkeras__quantizer__io_parallel*")
+    activation = layer(model, "quantizer")
+    activation.get_input_variable().type.precision = FixedPrecisionType(8, 0)
+    activation.get_output_variable().type.precision = IntegerPrecisionType(8, True)
+    assert refusal(model) == (
+        "layer quantizer (Activation): its result is an ap_int made from ap_fixed<8,0,TRN,WRAP>, "
+        "which has no integer bits; hls4ml's C simulation is undefined there; use an ap_fixed "
+        "result"
+    )
