@@ -113,6 +113,7 @@ def train_models(
     from samebits.train import fit, store
     from samebits.train.config import training_config
 
+    _check_folder(folder)
     config = config or training_config()
     dataset = load_data(data)
     split = dataset.split(config.seed)
@@ -405,7 +406,7 @@ def demo(
     """
     from samebits.train.config import training_config
 
-    _make_folder(folder)
+    _check_folder(folder)
     if (folder / storage.DESIGN).exists() and Recipe.read(folder) is None:
         raise errors.BuildError(
             f"{folder}: already holds another design; give another folder with -o"
@@ -429,6 +430,15 @@ def demo(
         verify_build(design, seed=seed, command=f"samebits verify {folder.name}", progress=progress)
     say("5/5 metrics, latency, resources, report")
     return build_report(design, command=f"samebits report {folder.name}", bar=bar)
+
+
+def _check_folder(folder: Path) -> None:
+    """Says before the long work, not after it, that a folder cannot be written."""
+    if folder.exists() and not folder.is_dir():
+        raise errors.BuildError(f"{folder}: is a file; give a folder")
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise errors.BuildError(f"{folder}: cannot be written: {existing} is not a writable folder")
 
 
 def _make_folder(folder: Path) -> None:

@@ -1,0 +1,127 @@
+"""`samebits simulate`: scores in every format, layers, and nothing half-written."""
+
+import errno
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from samebits import Design
+
+from .command import Command
+
+
+def expected(build: Path, events: Path) -> Any:
+    return Design.load(build).simulate(np.load(events)["features"])
+
+
+def test_scores_are_shown(samebits: Command, build: Path, events: Path) -> None:
+    result = samebits("simulate", build, events)
+    assert result.code == 0
+    assert result.stdout.startswith("20 events in ")
+    assert f"Softmax_0, first events:\n{expected(build, events)[:5]}\n" in result.stdout
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy", ".csv"])
+def test_scores_are_written_exactly(
+    samebits: Command, build: Path, events: Path, suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "new" / f"scores{suffix}"
+    result = samebits("simulate", build, events, "-o", path, "--json")
+    assert result.code == 0
+    assert json.loads(result.stdout)["output"] == str(path)
+    assert json.loads(result.stdout)["events"] == 20
+    if suffix == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            assert list(arrays) == ["Softmax_0"]
+            got = arrays["Softmax_0"]
+    else:
+        got = np.load(path) if suffix == ".npy" else np.loadtxt(path, delimiter=",")
+    assert np.array_equal(got, expected(build, events))
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_layers_are_written(samebits: Command, build: Path, events: Path, tmp_path: Path) -> None:
+    path = tmp_path / "trace.npz"
+    assert samebits("simulate", build, events, "-o", path, "--trace").code == 0
+    trace = Design.load(build).trace(np.load(events)["features"])
+    with np.load(path, allow_pickle=False) as arrays:
+        assert set(arrays) == {"Softmax_0", *(f"layer:{name}" for name in trace)}
+        assert all(np.array_equal(arrays[f"layer:{k}"], v) for k, v in trace.items())
+
+
+def test_unknown_suffixes(samebits: Command, build: Path, events: Path, tmp_path: Path) -> None:
+    for name, options, wanted in (
+        ("a.txt", [], ".npz, .npy, .csv"),
+        ("a", [], ".npz, .npy, .csv"),
+        ("a.npy", ["--trace"], ".npz"),
+    ):
+        path = tmp_path / name
+        result = samebits("simulate", build, events, "-o", path, *options)
+        assert (result.code, result.error) == (2, f"{path}: unknown suffix; wanted {wanted}")
+        assert not path.exists()
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left")])
+def test_nothing_half_written_is_left(
+    samebits: Command,
+    build: Path,
+    events: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: BaseException,
+) -> None:
+    path = tmp_path / "out" / "scores.npy"
+    path.parent.mkdir()
+    path.write_bytes(b"old")
+
+    def fail(stream: Any, *arguments: Any, **options: Any) -> None:
+        stream.write(b"half")
+        raise fault
+
+    monkeypatch.setattr(np, "save", fail)
+    result = samebits("simulate", build, events, "-o", path)
+    assert result.code == 2
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in path.parent.iterdir()] == ["scores.npy"]
+
+
+def test_neither_hls4ml_nor_tensorflow_nor_onnx_is_imported(build: Path, events: Path) -> None:
+    script = (
+        "import sys, numpy, samebits\n"
+        "design = samebits.Design.load(sys.argv[1])\n"
+        "design.simulate(numpy.load(sys.argv[2])['features'])\n"
+        "design.trace(numpy.zeros((1, 4)))\n"
+        "heavy = {'hls4ml', 'tensorflow', 'onnx', 'onnxruntime', 'qonnx', 'keras', 'rich', 'typer',"
+        " 'sklearn', 'matplotlib', 'pydantic', 'alkaid'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-W", "error", "-c", script, str(build), str(events)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+
+
+def test_import_is_immediate() -> None:
+    script = (
+        "import time; start = time.perf_counter(); import samebits; "
+        "print(time.perf_counter() - start); import sys; print('numpy' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    seconds, numpy = done.stdout.split()
+    assert float(seconds) < 0.3
+    assert numpy == "False"
