@@ -103,7 +103,8 @@ class Design:
         """A design from any converted hls4ml `ModelGraph`.
 
         Args:
-            weights: {"layer/weight": array} where hls4ml removed the weights from the graph.
+            weights: {"layer/weight": array} where distributed arithmetic removed the weights from
+                the graph. That strategy is not supported yet, so anything but None is refused.
 
         Raises:
             UnsupportedError: backend, io_type or layers that samebits does not have.
@@ -111,7 +112,12 @@ class Design:
         from samebits.compile.lowering import lower
         from samebits.compile.passes import simplify
 
-        graph = simplify(lower(model_graph, weights))
+        if weights is not None:
+            raise errors.UnsupportedError(
+                "from_hls4ml: weights= serves the strategy distributed_arithmetic, which is not "
+                "supported; convert the model with the strategy Latency or Resource"
+            )
+        graph = simplify(lower(model_graph))
         versions = {"hls4ml": importlib.metadata.version("hls4ml")}
         return cls(
             graph,

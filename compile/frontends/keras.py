@@ -33,6 +33,7 @@ def export_keras(
         UnsupportedError: names every layer that has no exact QONNX form.
         ModelError: the model is not built, or has NaN weights.
     """
+    _need_keras_2(model)
     graph = GraphBuilder()
     problems: list[str] = []
     tensors: dict[tuple[str, int], str] = {}
@@ -74,6 +75,16 @@ def _config(model: Any) -> dict[str, Any]:
     with warnings.catch_warnings():  # tf_keras warns of QKeras quantizers used as constraints
         warnings.simplefilter("ignore", UserWarning)
         return dict(model.get_config())
+
+
+def _need_keras_2(model: Any) -> None:
+    bases = {base.__module__.split(".")[0] for base in type(model).__mro__}
+    if "tf_keras" not in bases:
+        kind = "a Keras 3 model" if "keras" in bases else f"of type {type(model).__name__}"
+        raise errors.UnsupportedError(
+            f"the model is {kind}; supported: Keras 2 models (package tf_keras) of Keras and "
+            "QKeras layers. Build it with tf_keras, or export it to ONNX yourself"
+        )
 
 
 def _layers(model: Any) -> list[tuple[Any, list[list[tuple[str, int]]]]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from samebits import errors
 
 from ..ir import Graph, Rounding, Tensor
-from ..ops import Array
 from .activation import lower_activation, lower_hard, lower_parametrized, lower_prelu
 from .context import Context
 from .dense import lower_batchnorm, lower_dense, lower_quantized_tanh
@@ -46,12 +45,11 @@ def kind_of(layer: Any) -> str:
     return name
 
 
-def lower(model: Any, weights: Mapping[str, Array] | None = None) -> Graph:
+def lower(model: Any) -> Graph:
     """The fixed-point graph of a converted hls4ml model, exactly as its C simulation computes.
 
     Args:
         model: an hls4ml 1.3 `ModelGraph` after conversion.
-        weights: {"layer/weight": array} where hls4ml removed the weights from the graph.
 
     Raises:
         UnsupportedError: another backend or io_type, or layers that samebits does not have; the
@@ -63,7 +61,7 @@ def lower(model: Any, weights: Mapping[str, Array] | None = None) -> Graph:
         raise errors.UnsupportedError(
             f"unsupported backend {backend}; supported: {', '.join(BACKENDS)}"
         )
-    context = Context(model, weights)
+    context = Context(model)
     if context.io_type not in IO_TYPES:
         raise errors.UnsupportedError(
             f"unsupported io_type {context.io_type}; supported: {', '.join(IO_TYPES)}"

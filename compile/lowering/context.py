@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,9 +23,8 @@ _TYPES = ("accum", "table", "exp_table", "inv_table", "inv_inp", "param", "slope
 class Context:
     """The graph under construction and the hls4ml graph it is read from."""
 
-    def __init__(self, model: Any, weights: Mapping[str, Array] | None) -> None:
+    def __init__(self, model: Any) -> None:
         self.model = model
-        self.weights = weights or {}
         self.build = GraphBuilder()
         self.io_type = str(model.config.get_config_value("IOType"))
         self._tensors: dict[str, Tensor] = {}

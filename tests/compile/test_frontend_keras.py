@@ -353,3 +353,12 @@ def test_smallest_grid() -> None:
     assert smallest_grid([64.0, 0.015625]) == Grid(bits=13, exponent=-6, signed=False)
     assert smallest_grid([0.0]) == Grid(bits=2, exponent=0, signed=True)
     assert smallest_grid(np.array([0.1, 100.0], np.float32)) is None
+
+
+def test_anything_but_keras_2_is_refused_by_name() -> None:
+    with pytest.raises(errors.UnsupportedError) as caught:
+        export_keras(object())
+    assert str(caught.value) == (
+        "the model is of type object; supported: Keras 2 models (package tf_keras) of Keras and QKeras "
+        "layers. Build it with tf_keras, or export it to ONNX yourself"
+    )
