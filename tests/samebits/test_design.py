@@ -1,0 +1,122 @@
+"""`Design`: where it comes from, what it answers, what it exports."""
+
+import importlib.metadata
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import samebits
+from samebits import Design, Target, errors
+from samebits.sim.onnx_engine import OnnxEngine
+
+from ..firmware.networks import classifier, convert
+from ..models import float_mlp, quantized_mlp
+
+
+@pytest.fixture(scope="module")
+def design() -> Design:
+    return Design.from_onnx(quantized_mlp().model(), Target(clock_mhz=320))
+
+
+def test_a_path_its_text_and_a_model_give_one_design(design: Design, tmp_path: Path) -> None:
+    path = quantized_mlp().save(tmp_path / "m.onnx")
+    for source in (path, str(path)):
+        other = Design.from_onnx(source, Target(clock_mhz=320))
+        assert other.fingerprint == design.fingerprint
+        assert other.facts["source"] == "m.onnx"
+        assert other.model_bytes == path.read_bytes()
+    assert design.facts["source"] == "net"
+    assert design.facts["versions"] == {"hls4ml": importlib.metadata.version("hls4ml")}
+
+
+def test_fingerprints_follow_the_weights_and_the_target(design: Design) -> None:
+    models = [quantized_mlp().model(), quantized_mlp(seed=2).model(), float_mlp().model()]
+    targets = [Target(clock_mhz=320), Target(clock_mhz=200), Target("Vivado", clock_mhz=320)]
+    prints = {Design.from_onnx(m, t).fingerprint for m in models for t in targets}
+    assert len(prints) == 9
+    assert design.fingerprint in prints
+    assert design.fingerprint == Design.from_onnx(models[0], Target(clock_mhz=320)).fingerprint
+
+
+def test_the_same_model_object_can_be_used_again() -> None:
+    model = quantized_mlp().model()
+    before = model.SerializeToString(deterministic=True)
+    Design.from_onnx(model)
+    assert model.SerializeToString(deterministic=True) == before
+
+
+def test_shapes_and_traces(design: Design) -> None:
+    answer = design.simulate(np.zeros((5, 4)))
+    assert isinstance(answer, np.ndarray)
+    assert (answer.shape, answer.dtype) == ((5, 3), np.float64)
+    assert design.simulate(np.zeros((0, 4))).shape == (0, 3)  # type: ignore[union-attr]
+    trace = design.trace(np.zeros((5, 4)))
+    assert list(trace) == [layer.name for layer in design.graph.layers]
+    assert np.array_equal(trace["Softmax_0"], answer)
+    done: list[int] = []
+    design.simulate(np.zeros((5, 4)), done.append)
+    assert done[-1] == 5
+
+
+def test_firmware_onnx_answers_like_the_simulator(
+    design: Design, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    path = tmp_path / "deep" / "firmware.onnx"
+    design.export_onnx(path)
+    x = rng.normal(0, 3, (500, 4)).astype(np.float32)
+    (got,) = OnnxEngine(str(path)).run([x]).values()
+    assert np.array_equal(got, design.simulate(x))
+    facts = {p.key: p.value for p in onnx.load(path).metadata_props}
+    assert facts["samebits.version"] == samebits.__version__
+    assert facts["samebits.fingerprint"] == design.fingerprint
+    assert facts["samebits.input.x"] == "ap_fixed<8,4,RND_CONV,SAT>"
+    assert len(facts["samebits.model.sha256"]) == 64
+    assert facts["samebits.target"].startswith("{")
+    assert [p.name for p in path.parent.iterdir()] == ["firmware.onnx"]
+    with pytest.raises(errors.BuildError) as caught:
+        design.export_onnx(path / "below")
+    assert str(caught.value) == f"{path / 'below'}: cannot be written: File exists"
+
+
+def test_a_design_too_wide_for_onnx_is_saved_and_says_so(tmp_path: Path) -> None:
+    wide = Design.from_onnx(float_mlp().model(), Target(precision="fixed<60,30>"))
+    wide.save(tmp_path / "build")
+    assert not (tmp_path / "build" / "firmware.onnx").exists()
+    loaded = Design.load(tmp_path / "build")
+    assert "needs integers beyond 63 bits" in loaded.facts["firmware_onnx"]
+    (off, on) = wide.verify(against=["onnxruntime"]).engines
+    assert (off.status, on.status) == ("not run", "not run")
+    assert wide.verify(against=["csim"]).mismatching_bits == 0
+
+
+@pytest.mark.parametrize("backend", ["Vitis", "Vivado"])
+def test_any_hls4ml_graph(backend: str, rng: np.random.Generator) -> None:
+    design = Design.from_hls4ml(classifier(backend))
+    assert design.target.backend == backend
+    assert design.target.clock_mhz == 250.0
+    assert design.model_bytes is None
+    assert design.facts["source"] == "hls4ml ModelGraph"
+    x = rng.normal(0, 3, (200, 4))
+    assert design.verify(x, ["onnxruntime"]).passed
+
+
+def test_other_backends_are_refused() -> None:
+    layers = [
+        {"name": "x", "class_name": "InputLayer", "input_shape": [3]},
+        {"name": "r", "class_name": "Activation", "activation": "relu", "n_in": 3},
+    ]
+    with pytest.raises(errors.UnsupportedError) as caught:
+        Design.from_hls4ml(convert(layers, ["x"], ["r"], backend="Quartus"))
+    assert str(caught.value) == "unsupported backend Quartus; supported: Vivado, Vitis"
+
+
+def test_unknown_names_of_the_package() -> None:
+    with pytest.raises(AttributeError, match="module 'samebits' has no attribute 'compil'"):
+        samebits.compil  # noqa: B018
+
+
+def test_text_of_a_design(design: Design) -> None:
+    assert repr(design).startswith("Design(Graph(")
+    assert "clock_mhz=320.0" in repr(design)

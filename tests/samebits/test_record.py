@@ -1,0 +1,112 @@
+"""report.json: every stage replaces its own section and drops what depended on it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from samebits import Design, Target, errors, record
+from samebits.report.facts import ExportFacts, NotRun, TargetFacts, VerificationFacts
+from samebits.sim.verification import EngineReport, LayerRow, Verification
+from samebits.stages import Recipe, compile_model, verify_build
+
+from ..models import quantized_mlp
+
+
+def verified(status: str = "equal", bad: int = 0) -> VerificationFacts:
+    row = LayerRow("layer:fc1", "ap_fixed<6,2,TRN,WRAP>", 10, bad, 60, bad)
+    detail = "first difference in layer fc1" if bad else ""
+    engines = (
+        EngineReport("csim", status, detail, "hls4ml 1.3", (row,)),
+        EngineReport("rtl", "not run", "no RTL yet"),
+    )
+    return record.verification_facts(Verification(engines, {"data": 7, "ties": 3}))
+
+
+def exported() -> ExportFacts:
+    return ExportFacts(
+        file="m.onnx", sha256="0" * 64, provably_equal="all", only_rounding="none", checks=()
+    )
+
+
+def target() -> TargetFacts:
+    return record.target_facts(Target())
+
+
+def test_stages_in_order_keep_each_other(tmp_path: Path) -> None:
+    record.record(tmp_path, "samebits export", export=exported())
+    record.record(tmp_path, "samebits compile", target=target())
+    facts = record.record(tmp_path, "samebits verify", verification=verified())
+    assert facts.commands == ("samebits export", "samebits compile", "samebits verify")
+    assert isinstance(facts.export, ExportFacts)
+    assert isinstance(facts.target, TargetFacts)
+    assert facts.same_bits
+    assert [p.name for p in tmp_path.iterdir()] == ["report.json"]
+    assert record.load_record(tmp_path) == facts
+    assert facts.versions["samebits"] == record.versions()["samebits"]
+
+
+def test_an_earlier_stage_drops_the_later_ones(tmp_path: Path) -> None:
+    record.record(tmp_path, "", export=exported(), target=target(), verification=verified())
+    facts = record.record(tmp_path, "", target=target())
+    assert isinstance(facts.verification, NotRun)
+    assert isinstance(facts.export, ExportFacts)
+    facts = record.record(tmp_path, "", export=exported())
+    assert isinstance(facts.target, NotRun)
+    assert facts.layers == ()
+
+
+def test_a_command_stands_once(tmp_path: Path) -> None:
+    for _ in range(3):
+        facts = record.record(tmp_path, "samebits verify build", verification=verified())
+    assert facts.commands == ("samebits verify build",)
+
+
+def test_a_broken_report_is_begun_again(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text("{")
+    facts = record.record(tmp_path, "", target=target())
+    assert isinstance(facts.target, TargetFacts)
+    assert isinstance(facts.export, NotRun)
+
+
+def test_verification_as_the_report_shows_it() -> None:
+    facts = verified("MISMATCH", 2)
+    assert [(e.engine, e.status, e.events, e.mismatching_bits) for e in facts.engines] == [
+        ("csim", "MISMATCH", 10, 2),
+        ("rtl", "not run", 0, 0),
+    ]
+    assert facts.engines[1].reason == "no RTL yet"
+    assert [(e.kind, e.events, e.is_adversarial) for e in facts.events] == [
+        ("data", 7, False),
+        ("ties", 3, True),
+    ]
+    assert facts.layers[0].layer == "fc1"
+    assert facts.first_mismatch == "first difference in layer fc1"
+    assert verified().first_mismatch is None
+
+
+def test_compile_and_verify_write_their_sections(tmp_path: Path) -> None:
+    model, build = quantized_mlp().save(tmp_path / "m.onnx"), tmp_path / "build"
+    compile_model(model, build, Target(clock_mhz=250), command="samebits compile m.onnx")
+    result = verify_build(Design.load(build), np.ones((5, 4)), ("onnxruntime",))
+    assert result.passed
+    values = json.loads((build / "report.json").read_text())
+    assert values["design"] == "build"
+    assert values["target"]["clock_mhz"] == 250
+    assert [layer["name"] for layer in values["layers"]] == [
+        layer.name for layer in Design.load(build).graph.layers
+    ]
+    assert values["commands"] == ["samebits compile m.onnx"]
+    compile_model(model, build, Target(clock_mhz=250))
+    assert isinstance(record.load_record(build).verification, NotRun)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"data": "jets"}', '{"data": 1, "seed": "x"}'])
+def test_a_damaged_recipe(tmp_path: Path, text: str) -> None:
+    assert Recipe.read(tmp_path) is None
+    (tmp_path / "training.json").write_text(text)
+    with pytest.raises(errors.BuildError) as caught:
+        Recipe.read(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / 'training.json'}: is damaged (")
+    assert str(caught.value).endswith("); train again")
