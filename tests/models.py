@@ -53,10 +53,14 @@ class ModelWriter:
         return f"{name}_out"
 
     def quant(self, x: str, bits: int, integer: int, signed: bool = True, **attrs: Any) -> str:
-        """x rounded to `bits` bits, `integer` of them left of the binary point."""
+        """x rounded to `bits` bits, `integer` of them left of the binary point.
+
+        `scale` instead of `integer`: any numbers, one or one per channel; `zero` shifts them.
+        """
         attributes = QuantAttributes(signed, attrs.get("narrow", False), attrs.get("mode", "ROUND"))
         name = f"quant{len(self.nodes)}"
-        operands = [self.weight(np.array(value)) for value in (2.0 ** (integer - bits), 0.0, bits)]
+        scale = attrs.get("scale", 2.0 ** (integer - bits))
+        operands = [self.weight(np.array(value)) for value in (scale, attrs.get("zero", 0.0), bits)]
         node = quant_node(name, (x, *operands), f"{name}_out", attributes)
         if self.bodies:
             self.functions[attributes.overload] = quant_function(attributes)

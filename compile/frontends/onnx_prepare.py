@@ -12,7 +12,7 @@ from onnx import helper
 
 from samebits import errors
 
-from .quant import DOMAIN, QuantAttributes, quant_node
+from .quant import DOMAIN, QuantAttributes, attributes_of, quant_node
 
 __all__ = ["SUPPORTED_OPERATORS", "check_operators", "name_inputs", "output_order", "write_out"]
 
@@ -135,14 +135,18 @@ _USES: dict[str, Callable[[onnx.NodeProto, set[str]], str]] = {
 def write_out(wrapper: Any) -> list[str]:
     """Makes explicit, in a cleaned-up qonnx model, what hls4ml would guess wrongly.
 
-    1. `alpha` of activations that leave it to ONNX's default;
-    2. constants of element-wise operators as one number per feature;
-    3. a product with one and the same number (`_scale_as_batchnorm`);
-    4. the format of what enters a softmax (`_quantize_softmax_inputs`).
+    1. weights with a scale per channel (`_one_scale`), on which hls4ml fails;
+    2. `alpha` of activations that leave it to ONNX's default;
+    3. constants of element-wise operators as one number per feature;
+    4. a product with one and the same number (`_scale_as_batchnorm`);
+    5. the format of what enters a softmax (`_quantize_softmax_inputs`).
 
     Returns:
         Notes for the user on values that this rounds.
     """
+    for node in list(wrapper.graph.node):
+        if node.op_type == "Quant" and wrapper.get_initializer(node.input[0]) is not None:
+            _one_scale(wrapper, node)
     for node in wrapper.graph.node:
         if node.op_type in _ALPHAS and "alpha" not in _attributes(node):
             node.attribute.append(helper.make_attribute("alpha", _ALPHAS[node.op_type]))
@@ -151,6 +155,45 @@ def write_out(wrapper: Any) -> list[str]:
         if node.op_type in ("Div", "Mul"):
             _scale_as_batchnorm(wrapper, node)
     return _quantize_softmax_inputs(wrapper)
+
+
+def _one_scale(wrapper: Any, node: onnx.NodeProto) -> None:
+    """Quantized constants with one scale per channel as constants on one grid.
+
+    Scales that are powers of two share the finest one, and a Quant node says so; without such a
+    grid the constants stay as they are and take the default precision.
+    """
+    x, scale, zero, bits = (wrapper.get_initializer(name) for name in node.input)
+    if scale.size == 1:
+        return
+    attributes = attributes_of(node)
+    levels = np.float32(2) ** (bits.astype(np.float32) - np.float32(attributes.signed))
+    low = attributes.narrow - levels if attributes.signed else 0 * levels
+    rounded = {"ROUND": np.rint, "FLOOR": np.floor}[attributes.rounding](
+        np.clip(x / scale + zero, low, levels - 1)
+    )
+    values = ((rounded - zero) * scale).astype(np.float32)
+    if (np.frexp(scale)[0] == 0.5).all():
+        step = float(scale.min())
+        width = int(np.abs(values / step).max(initial=1)).bit_length() + 1
+        quantized = QuantAttributes(signed=True, narrow=False, rounding="ROUND")
+        wrapper.set_initializer(node.input[0], values)
+        for name, value in zip(node.input[1:], (step, 0.0, width), strict=True):
+            wrapper.set_initializer(name, np.array(value, dtype=np.float32))
+        fresh = quant_node(node.name, tuple(node.input), node.output[0], quantized)
+        fresh.ClearField("overload")
+        node.CopyFrom(fresh)
+        return
+    constant = f"{node.name}_values"
+    wrapper.set_initializer(constant, values)
+    wrapper.set_tensor_shape(constant, values.shape)
+    for consumer in wrapper.find_consumers(node.output[0]):
+        for position, name in enumerate(consumer.input):
+            if name == node.output[0]:
+                consumer.input[position] = constant
+    for name in node.input:
+        wrapper.del_initializer(name)  # hls4ml fails on constants without a reader
+    wrapper.graph.node.remove(node)
 
 
 def _flatten_constants(wrapper: Any, node: onnx.NodeProto) -> None:

@@ -348,6 +348,49 @@ def test_quantized_networks_without_softmax_are_exact(seed: int) -> None:
     assert output.equal_decisions == 1.0
 
 
+def scaled(weights: Any = 1 / 32, activations: Any = 1 / 16, **attrs: Any) -> ModelWriter:
+    """Two layers, quantized with any scales."""
+    write = ModelWriter()
+    x = write.quant(write.input(), 8, 4)
+    w = write.quant(write.weight(write.rng.normal(0, 0.5, (4, 6))), 6, 0, scale=weights, **attrs)
+    x = write.node("Add", write.node("MatMul", x, w), write.weight(write.grid(6)))
+    x = write.quant(write.node("Relu", x), 8, 0, scale=activations)
+    write.output(write.gemm(x, 6, 3, bits=6), 3)
+    return write
+
+
+CHANNELS = 2.0 ** -np.array([5, 4, 5, 6, 5, 4])
+
+
+@pytest.mark.parametrize("shape", [(6,), (1, 6)])
+@pytest.mark.parametrize("attrs", [{}, {"narrow": True}, {"mode": "FLOOR"}, {"zero": 2.0}])
+def test_weights_with_a_power_of_two_per_channel_are_exact(
+    shape: tuple[int, ...], attrs: dict[str, Any]
+) -> None:
+    design = Design.from_onnx(scaled(CHANNELS.reshape(shape), **attrs).model())
+    (output,) = measure_fidelity(design).outputs
+    assert output.largest_difference == 0.0
+    assert output.largest_output > 1
+
+
+@pytest.mark.parametrize(
+    "scales",
+    [
+        {"weights": 0.03},
+        {"weights": np.linspace(0.02, 0.05, 6)},
+        {"weights": np.linspace(0.02, 0.05, 6)[None]},
+        {"activations": 0.07},
+        {"activations": np.linspace(0.05, 0.1, 6)},
+        {"weights": 0.03, "activations": 0.07},
+    ],
+)
+def test_other_scales_are_right_to_a_step_of_the_activation(scales: dict[str, Any]) -> None:
+    (output,) = measure_fidelity(Design.from_onnx(scaled(**scales).model())).outputs
+    assert output.largest_difference < 0.15
+    assert output.largest_output > 4
+    assert (output.equal_decisions or 0) > 0.99
+
+
 def test_a_model_that_is_only_a_proto_works_with_any_opset() -> None:
     model = quantized_mlp(bodies=False).model()
     for item in model.opset_import:
