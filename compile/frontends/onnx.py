@@ -23,6 +23,7 @@ from .onnx_prepare import (
     check_operators,
     name_inputs,
     output_order,
+    remove_identities,
     write_out,
 )
 
@@ -66,6 +67,7 @@ def _convert(model: onnx.ModelProto, target: Target) -> tuple[Any, list[str]]:
         dimensions = value.type.tensor_type.shape.dim
         if dimensions and not dimensions[0].HasField("dim_value"):
             dimensions[0].dim_value = 1
+    remove_identities(static)
     wrapper = cleanup_model(ModelWrapper(static))
     wrapper = cleanup_model(wrapper.transform(GemmToMatMul()))
     weights = {tensor.name for tensor in model.graph.initializer}

@@ -14,7 +14,14 @@ from samebits import errors
 
 from .quant import DOMAIN, QuantAttributes, attributes_of, quant_node
 
-__all__ = ["SUPPORTED_OPERATORS", "check_operators", "name_inputs", "output_order", "write_out"]
+__all__ = [
+    "SUPPORTED_OPERATORS",
+    "check_operators",
+    "name_inputs",
+    "output_order",
+    "remove_identities",
+    "write_out",
+]
 
 _QONNX_DOMAINS = (DOMAIN, "onnx.brevitas")
 SUPPORTED_OPERATORS = (
@@ -130,6 +137,31 @@ _USES: dict[str, Callable[[onnx.NodeProto, set[str]], str]] = {
     "Selu": _selu,
     **dict.fromkeys(_JOINING, _joining),
 }
+
+
+def remove_identities(model: onnx.ModelProto) -> None:
+    """Takes out Identity and Dropout, on which hls4ml fails at the end of a network.
+
+    Raises:
+        UnsupportedError: an output that is an input.
+    """
+    graph = model.graph
+    outputs = {value.name for value in graph.output}
+    made = {name for node in graph.node for name in node.output}
+    for node in [n for n in graph.node if n.op_type in ("Identity", "Dropout")]:
+        source, target = node.input[0], node.output[0]
+        if target in outputs and source not in made:
+            raise errors.UnsupportedError(f"output {target} is the input {source} itself")
+        if target in outputs and source in outputs:
+            raise errors.UnsupportedError(
+                f"outputs {source} and {target} are the same; give the network one of them"
+            )
+        graph.node.remove(node)
+        # an output keeps its name, any other tensor that of its source
+        old, new = (source, target) if target in outputs else (target, source)
+        for other in graph.node:
+            other.input[:] = [new if name == old else name for name in other.input]
+            other.output[:] = [new if name == old else name for name in other.output]
 
 
 def write_out(wrapper: Any) -> list[str]:

@@ -391,6 +391,32 @@ def test_other_scales_are_right_to_a_step_of_the_activation(scales: dict[str, An
     assert (output.equal_decisions or 0) > 0.99
 
 
+@pytest.mark.parametrize("op", ["Identity", "Dropout"])
+def test_identities_at_the_end_are_taken_out(op: str) -> None:
+    write = ModelWriter()
+    x = write.quant(write.input(), 8, 4)
+    write.output(write.node(op, write.node(op, write.node("Tanh", write.node(op, x)))), 4)
+    write.output(write.node(op, write.node("Relu", x)), 4)
+    design = Design.from_onnx(write.model())
+    assert [layer.kind for layer in design.graph.layers] == ["Activation", "Activation"]
+    found = measure_fidelity(design)
+    assert [output.name for output in found.outputs] == [f"{op.lower()}4_out", f"{op.lower()}6_out"]
+    assert max(output.largest_difference for output in found.outputs) < 0.03
+
+
+def test_networks_that_compute_nothing_are_refused() -> None:
+    write = ModelWriter()
+    write.output(write.node("Identity", write.node("Dropout", write.input())), 4)
+    assert refused(write) == "output identity1_out is the input x itself"
+    write = ModelWriter()
+    x = write.node("Relu", write.input())
+    write.output(write.node("Identity", x), 4)
+    write.output(x, 4)
+    assert refused(write) == (
+        "outputs relu0_out and identity1_out are the same; give the network one of them"
+    )
+
+
 def test_a_model_that_is_only_a_proto_works_with_any_opset() -> None:
     model = quantized_mlp(bodies=False).model()
     for item in model.opset_import:
