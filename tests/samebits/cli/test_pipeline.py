@@ -46,7 +46,6 @@ def test_stage_by_stage(
     for step in (
         "samebits.train.fit.prepare",
         "samebits.train.fit.fit_quantized",
-        "samebits.train.fit.scaling_costs",
     ):
         with monkeypatch.context() as patch:
             patch.setattr(step, interrupt)
