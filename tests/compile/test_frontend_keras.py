@@ -359,6 +359,6 @@ def test_anything_but_keras_2_is_refused_by_name() -> None:
     with pytest.raises(errors.UnsupportedError) as caught:
         export_keras(object())
     assert str(caught.value) == (
-        "the model is of type object; supported: Keras 2 models (package tf_keras) of Keras and QKeras "
-        "layers. Build it with tf_keras, or export it to ONNX yourself"
+        "the model is of type object; supported: Keras 2 models (package tf_keras) of Keras and "
+        "QKeras layers. Build it with tf_keras, or export it to ONNX yourself"
     )
