@@ -186,6 +186,7 @@ def _write_with_hls4ml(model_graph: Any, folder: Path) -> list[Any]:
                 contextlib.redirect_stdout(noise),
                 contextlib.redirect_stderr(noise),
                 _without_keras(),
+                _with_numpy_product(),
             ):
                 model_graph.write()
         except Exception as error:  # hls4ml raises bare Exception
@@ -243,6 +244,21 @@ def _without_keras() -> Iterator[None]:
         yield
     finally:
         del sys.modules["keras"]
+
+
+@contextlib.contextmanager
+def _with_numpy_product() -> Iterator[None]:
+    """Gives back `np.product`, which NumPy 2 removed and hls4ml 1.3 calls for exponent weights."""
+    import numpy as np
+
+    if hasattr(np, "product"):
+        yield
+        return
+    np.prod = np.prod  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        del np.prod  # type: ignore[attr-defined]
 
 
 def _facts(model_graph: Any, backend: str, traced: list[Any]) -> HlsProject:

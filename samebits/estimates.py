@@ -65,7 +65,7 @@ def _alkaid(design: Design) -> tuple[LatencyEstimate, ResourceEstimate]:
         return _no_latency(_ALKAID, absent), ResourceEstimate(
             source=_ALKAID, used=dict.fromkeys(("LUT", "FF"), absent)
         )
-    return _latency_of(found), ResourceEstimate(
+    return _latency_of(design, found), ResourceEstimate(
         source=_ALKAID,
         used={
             name: Quantity(value=used.value, unit=used.unit, kind=used.kind, tool=used.tool)
@@ -74,7 +74,19 @@ def _alkaid(design: Design) -> tuple[LatencyEstimate, ResourceEstimate]:
     )
 
 
-def _latency_of(found: Estimate) -> LatencyEstimate:
+def _scope(design: Design) -> tuple[str, ...]:
+    """What the estimate of unrolled logic is not, where the HLS project is something else."""
+    target = design.target
+    folded = target.strategy != "Latency" or target.reuse_factor > 1
+    if not folded and target.io_type == "io_parallel":
+        return ()
+    return (
+        f"this is logic unrolled for one event per clock; hls/ ({target.strategy}, reuse factor "
+        f"{target.reuse_factor}, {target.io_type}) is slower and smaller",
+    )
+
+
+def _latency_of(design: Design, found: Estimate) -> LatencyEstimate:
     return latency_estimate(
         _ALKAID,
         int(found.latency_cycles.value),
@@ -83,6 +95,7 @@ def _latency_of(found: Estimate) -> LatencyEstimate:
         "estimated",
         found.tool,
         (
+            *_scope(design),
             *found.notes,
             f"worst stage {found.worst_stage.value:g} of {found.stage_budget.value:g} "
             f"{found.worst_stage.unit}; {found.calibration}",

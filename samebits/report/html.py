@@ -134,7 +134,8 @@ def _latency_card(facts: ReportFacts) -> Card:
     if estimate is None:
         reasons = "; ".join(f"{e.source}: {origin(e.latency_ns)}" for e in facts.latency.estimates)
         return Card("Latency", "not run", reasons, "", is_run=False)
-    detail = f"{format_quantity(estimate.cycles)}, {format_quantity(estimate.bunch_crossings)}"
+    parts = (estimate.cycles, estimate.bunch_crossings)
+    detail = f"{', '.join(map(format_quantity, parts))}: {estimate.source}"
     return Card(
         "Latency", format_quantity(estimate.latency_ns), detail, origin(estimate.latency_ns)
     )

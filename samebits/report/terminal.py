@@ -84,7 +84,8 @@ def _add_hardware(facts: ReportFacts, row: _Row) -> None:
             row("latency", "not run", f"{e.source}: {origin(e.latency_ns)}", "yellow")
     else:
         parts = (estimate.latency_ns, estimate.cycles, estimate.bunch_crossings)
-        row("latency", ", ".join(map(format_quantity, parts)), origin(estimate.latency_ns))
+        values = ", ".join(map(format_quantity, parts))
+        row("latency", f"{values}: {estimate.source}", origin(estimate.latency_ns))
     resources = facts.resources
     if isinstance(resources, NotRun):
         row("resources", "not run", resources.reason, "yellow")
@@ -100,4 +101,4 @@ def _add_hardware(facts: ReportFacts, row: _Row) -> None:
             continue
         share = resources.share(used_by, name)
         of_part = "" if share is None else f", {format_share(share)} of {resources.part}"
-        row(name, f"{format_quantity(used)}{of_part}", origin(used))
+        row(name, f"{format_quantity(used)}{of_part}: {used_by.source}", origin(used))

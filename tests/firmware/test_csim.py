@@ -17,8 +17,10 @@ from samebits.firmware import csim, toolchain
 from samebits.firmware.csim import CSimulation
 from samebits.firmware.hls_project import write_project
 
+from ..corpus.runner import load_graph
 from .networks import classifier, hand_written, sum_and_difference
 
+CASES = Path(__file__).parents[1] / "corpus" / "cases"
 GOLDEN = Path(__file__).parent / "data" / "classifier.npz"  # see record_golden.py
 
 
@@ -237,3 +239,12 @@ def test_running_needs_neither_hls4ml_nor_onnx() -> None:
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "[]\n"
+
+
+def test_power_of_two_weights_are_written_and_simulated(tmp_path: Path) -> None:
+    """hls4ml writes them with a function that NumPy 2 no longer has."""
+    case = next(CASES.glob("qkeras__quantised_po2_bit_width__Latency*"))
+    write_project(load_graph(case), tmp_path / "hls")
+    x, y = (np.load(case / name) for name in ("inputs.npz", "outputs.npz"))
+    got = CSimulation(tmp_path / "hls").run(x["x0"][:20]).outputs[0]
+    assert np.array_equal(got.reshape(20, -1), y["y0"][:20].reshape(20, -1))

@@ -140,7 +140,7 @@ def test_the_numbers_stand_in_the_page(full_html: str, full_facts: ReportFacts) 
         "Not run: RTL.",
         "accuracy: passed 0.1 of 0.5 points lost",
         f"{100 * accuracy:.2f} %",
-        "65 ns 13 cycles, 2.6 BX estimated, alkaid 0.8.2",
+        "65 ns 13 cycles, 2.6 BX: RTL estimated, alkaid 0.8.2",
         "LUT 75.00 %",
         "not run: no verilator found",
         "Vitis HLS, not run: no Vitis report in hls/",
