@@ -115,7 +115,7 @@ def measure(build: Path, events: int) -> dict[str, float]:
     start = time.perf_counter()
     csim.build(force=True)
     numbers["csim, compile"] = time.perf_counter() - start
-    numbers["csim, samebits' runner"] = median_s(lambda: csim.run(x), 1)
+    numbers["csim, samebits' runner"] = median_s(lambda: csim.run(x), 3)
     numbers["import samebits"] = new_process_s("import samebits") - new_process_s("pass")
     load = f"import samebits; d = samebits.Design.load({str(build)!r})"
     simulate = "import numpy as np; d.simulate(np.zeros((1, 16)))"
@@ -144,7 +144,7 @@ def hls4ml_predict_s(build: Path, events: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         graph.config.config["OutputDir"] = folder
         graph.compile()
-        return median_s(lambda: graph.predict(x), 1)
+        return median_s(lambda: graph.predict(x), 3)
 
 
 def main() -> None:
