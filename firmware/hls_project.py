@@ -23,6 +23,7 @@ from samebits import errors
 __all__ = ["HlsProject", "Signal", "read_project", "write_project"]
 
 FACTS_FILE = "samebits.json"
+_REMOVED = "product"
 _FACTS_VERSION = 1
 _BACKENDS = ("Vivado", "Vitis")
 # hls4ml puts a random stamp into the name of the library that its own script builds.
@@ -251,14 +252,14 @@ def _with_numpy_product() -> Iterator[None]:
     """Gives back `np.product`, which NumPy 2 removed and hls4ml 1.3 calls for exponent weights."""
     import numpy as np
 
-    if hasattr(np, "product"):
+    if hasattr(np, _REMOVED):
         yield
         return
-    np.prod = np.prod  # type: ignore[attr-defined]
+    setattr(np, _REMOVED, np.prod)
     try:
         yield
     finally:
-        del np.prod  # type: ignore[attr-defined]
+        delattr(np, _REMOVED)
 
 
 def _facts(model_graph: Any, backend: str, traced: list[Any]) -> HlsProject:
