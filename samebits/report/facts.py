@@ -393,8 +393,13 @@ class ReportFacts(_Facts):
 
     @property
     def passed(self) -> bool:
-        """No mismatching bit and no failed gate: the exit code is 0 exactly then."""
+        """No mismatching bit and no failed gate, though perhaps no bit was compared."""
         return self.same_bits is not False and all(g.passed is not False for g in self.gates)
+
+    @property
+    def proved(self) -> bool:
+        """Passed, and at least one engine ran and gave the same bits."""
+        return self.passed and self.same_bits is True
 
 
 def latency_estimate(
