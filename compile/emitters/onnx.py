@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import onnx
@@ -22,11 +23,14 @@ from ..ops.accumulate import TREE, tree_split
 from ..ops.arith import as_carrier, common_format
 from ..passes import choose_carriers
 from .onnx_arith import (
+    emit_larger,
     emit_overflow,
     emit_quantize,
     emit_rescale,
     emit_scale_up,
+    emit_smaller,
     emit_values,
+    real_carrier,
 )
 from .onnx_writer import ELEMENT_TYPES, IR_VERSION, OPSET, OnnxWriter
 
@@ -57,6 +61,10 @@ class _Emit:
             for name, tensor in zip(self.inputs[first:], self.site.inputs[first:], strict=True)
         ]
 
+    def terms(self) -> list[str]:
+        """The slices of the first input along its first axis."""
+        return self.write.split(self.inputs[0], self.site.inputs[0].shape[0])
+
 
 def _reshape(e: _Emit) -> str:
     return e.write.node("Reshape", e.inputs[0], e.write.axes((0, *e.site.output.shape)))
@@ -74,6 +82,16 @@ def _binary(op: str) -> Callable[[_Emit], str]:
     return emit
 
 
+def _max(e: _Emit) -> str:
+    a, b = e.aligned(e.site.output.format)
+    return emit_larger(e.write, a, b, e.carrier)
+
+
+def _min(e: _Emit) -> str:
+    a, b = e.aligned(e.site.output.format)
+    return emit_smaller(e.write, a, b, e.carrier)
+
+
 def _mul(e: _Emit) -> str:
     return e.write.node("Mul", *e.inputs)
 
@@ -86,15 +104,21 @@ def _dot(e: _Emit) -> str:
 
 
 def _sum(e: _Emit) -> str:
+    if e.carrier is Carrier.INT64:
+        return reduce(lambda total, x: e.write.node("Add", total, x), e.terms())
     return e.write.node("ReduceSum", e.inputs[0], e.write.axes((1,)), keepdims=0)
 
 
 def _reduce_max(e: _Emit) -> str:
+    if e.carrier is Carrier.INT64:
+        return reduce(lambda best, x: emit_larger(e.write, best, x, e.carrier), e.terms())
     return e.write.node("ReduceMax", e.inputs[0], axes=[1], keepdims=0)
 
 
 def _argmax(e: _Emit) -> str:
-    # ArgMax has no int64 kernel in every runtime: the smallest position that holds the maximum
+    if e.carrier is Carrier.INT64:
+        return _argmax_int64(e)
+    # ArgMax is not there for every type in every runtime: the smallest position of the maximum
     count, rank = e.site.inputs[0].shape[0], len(e.site.inputs[0].shape)
     largest = e.write.node("ReduceMax", e.inputs[0], axes=[1], keepdims=1)
     here = e.write.node("Equal", e.inputs[0], largest)
@@ -103,6 +127,16 @@ def _argmax(e: _Emit) -> str:
         "Where", here, e.write.constant(positions), e.write.scalar(count, e.carrier)
     )
     return e.write.node("ReduceMin", candidates, axes=[1], keepdims=0)
+
+
+def _argmax_int64(e: _Emit) -> str:
+    best, *rest = e.terms()
+    where = e.write.node("Mul", best, e.write.scalar(0, e.carrier))
+    for position, x in enumerate(rest, start=1):
+        better = e.write.node("Greater", x, best)
+        best = e.write.node("Where", better, x, best)
+        where = e.write.node("Where", better, e.write.scalar(position, e.carrier), where)
+    return where
 
 
 def _compare(e: _Emit) -> str:
@@ -145,7 +179,7 @@ def _cast(e: _Emit) -> str:
 
 
 def _accumulate(e: _Emit) -> str:
-    terms = e.write.split(e.inputs[0], e.site.inputs[0].shape[0])
+    terms = e.terms()
 
     def plus(left: str, right: str) -> str:
         return emit_overflow(
@@ -176,8 +210,8 @@ EMITTERS: dict[str, Callable[[_Emit], str]] = {
     "compare": _compare,
     "dot": _dot,
     "lookup": _lookup,
-    "max": _binary("Max"),
-    "min": _binary("Min"),
+    "max": _max,
+    "min": _min,
     "mul": _mul,
     "reduce_max": _reduce_max,
     "reshape": _reshape,
@@ -191,7 +225,7 @@ EMITTERS: dict[str, Callable[[_Emit], str]] = {
 
 def input_dtype(fmt: Format) -> type[np.floating]:
     """float32 where it holds every value of the input format, else double."""
-    return np.float32 if fmt.width <= 24 and abs(fmt.fraction) < 100 else np.float64
+    return np.float32 if real_carrier(fmt) is Carrier.FLOAT32 else np.float64
 
 
 class _Values:

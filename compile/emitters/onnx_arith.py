@@ -2,6 +2,10 @@
 
 The counterpart of `compile/ops/arith.py` and `compile/ops/boundary.py`, mode by mode. Every
 intermediate value is exact, so no graph optimisation of a runtime can change a result.
+
+On int64, ONNX Runtime for x86-64 computes Max, Min, Clip, Sign, ReduceMax and ReduceMin wrongly for
+operands that share the high 32 bits (microsoft/onnxruntime#25280), and rounds ReduceSum beyond
+2**53; comparisons, Where and Add are exact there and stand in for them.
 """
 
 from __future__ import annotations
@@ -9,11 +13,50 @@ from __future__ import annotations
 from ..ir import Carrier, Format, Overflow, Rounding
 from .onnx_writer import ELEMENT_TYPES, OnnxWriter
 
-__all__ = ["emit_overflow", "emit_quantize", "emit_rescale", "emit_scale_up", "emit_values"]
+__all__ = [
+    "emit_larger",
+    "emit_overflow",
+    "emit_quantize",
+    "emit_rescale",
+    "emit_scale_up",
+    "emit_smaller",
+    "emit_values",
+    "real_carrier",
+]
+
+_INT64_SHIFT_LIMIT = 62  # 1 << 63 is no int64 any more
+
+
+def real_carrier(fmt: Format) -> Carrier:
+    """The type of a format's real numbers: float32 if all are exact in it, else double."""
+    exact = fmt.width <= 24 and abs(fmt.fraction) < 100
+    return Carrier.FLOAT32 if exact else Carrier.FLOAT64
+
+
+def emit_larger(write: OnnxWriter, a: str, b: str, carrier: Carrier) -> str:
+    """The larger of a and b, element by element."""
+    if carrier is Carrier.INT64:
+        return write.node("Where", write.node("Greater", a, b), a, b)
+    return write.node("Max", a, b)
+
+
+def emit_smaller(write: OnnxWriter, a: str, b: str, carrier: Carrier) -> str:
+    """The smaller of a and b, element by element."""
+    if carrier is Carrier.INT64:
+        return write.node("Where", write.node("Less", a, b), a, b)
+    return write.node("Min", a, b)
+
+
+def _clip(write: OnnxWriter, x: str, low: int, high: int, carrier: Carrier) -> str:
+    bounds = write.scalar(low, carrier), write.scalar(high, carrier)
+    if carrier is Carrier.INT64:
+        return emit_smaller(write, emit_larger(write, x, bounds[0], carrier), bounds[1], carrier)
+    return write.node("Clip", x, *bounds)
 
 
 def emit_scale_up(write: OnnxWriter, x: str, bits: int, carrier: Carrier) -> str:
     """x * 2**bits, bits >= 0."""
+    bits = min(bits, _INT64_SHIFT_LIMIT)  # what fits the carrier after more than that is zero
     return write.node("Mul", x, write.scalar(2**bits, carrier)) if bits else x
 
 
@@ -58,7 +101,9 @@ def _floor_divide(write: OnnxWriter, x: str, bits: int) -> str:
 
 
 def _round_integer(write: OnnxWriter, x: str, bits: int, rounding: Rounding) -> str:
-    bits = min(bits, 62)
+    if bits > _INT64_SHIFT_LIMIT:  # truncation: the other modes would have left int64
+        x, bits = _floor_divide(write, x, _INT64_SHIFT_LIMIT), bits - _INT64_SHIFT_LIMIT
+        return _floor_divide(write, x, min(bits, _INT64_SHIFT_LIMIT))
     half = 1 << (bits - 1)
 
     def plus(value: str, offset: int) -> str:
@@ -109,10 +154,9 @@ def emit_overflow(write: OnnxWriter, x: str, fmt: Format, carrier: Carrier) -> s
             whole = write.node("Mul", turns, write.scalar(2.0**fmt.width, carrier))
             return write.node("Sub", x, whole)
         case Overflow.SAT | Overflow.SAT_SYM:
-            return write.node("Clip", x, write.scalar(low, carrier), write.scalar(high, carrier))
+            return _clip(write, x, low, high, carrier)
         case Overflow.SAT_ZERO:
-            inside = write.node("Clip", x, write.scalar(low, carrier), write.scalar(high, carrier))
-            same = write.node("Equal", x, inside)
+            same = write.node("Equal", x, _clip(write, x, low, high, carrier))
             return write.node("Where", same, x, write.scalar(0, carrier))
 
 
@@ -135,14 +179,46 @@ def emit_quantize(write: OnnxWriter, x: str, fmt: Format, carrier: Carrier) -> s
             rounded = _round_to_nearest(write, scaled, fmt.rounding)
     if fmt.overflow is Overflow.WRAP:
         rounded = write.node("Mod", rounded, write.scalar(2.0**fmt.width, real), fmod=1)
-    else:
+    if fmt.width > 51:
+        wide = _wrap_wide if fmt.overflow is Overflow.WRAP else _saturate_wide
+        return write.cast(wide(write, rounded, fmt), ELEMENT_TYPES[carrier])
+    if fmt.overflow is not Overflow.WRAP:
         limit = 2.0 ** (fmt.width + 1)
         rounded = write.node("Clip", rounded, write.scalar(-limit, real), write.scalar(limit, real))
-    if fmt.width <= 51:
-        return write.cast(emit_overflow(write, rounded, fmt, real), ELEMENT_TYPES[carrier])
-    integers = write.cast(rounded, ELEMENT_TYPES[Carrier.INT64])
-    result = emit_overflow(write, integers, fmt, Carrier.INT64)
-    return write.cast(result, ELEMENT_TYPES[carrier])
+    return write.cast(emit_overflow(write, rounded, fmt, real), ELEMENT_TYPES[carrier])
+
+
+def _wrap_wide(write: OnnxWriter, remainder: str, fmt: Format) -> str:
+    # one turn at most is missing; added in halves, because 2**63 is no int64
+    x = write.cast(remainder, ELEMENT_TYPES[Carrier.INT64])
+
+    def number(value: int) -> str:
+        return write.scalar(value, Carrier.INT64)
+
+    half = 1 << (fmt.width - 1)
+    above = write.node("Greater", x, number(fmt.max_mantissa))
+    below = write.node("Less", x, number(fmt.min_mantissa))
+    down = write.node("Where", above, number(-half), number(0))
+    turn = write.node("Where", below, number(half), down)
+    return write.node("Add", write.node("Add", x, turn), turn)
+
+
+def _saturate_wide(write: OnnxWriter, rounded: str, fmt: Format) -> str:
+    # compared as doubles with powers of two, which are exact, so that the cast meets no overflow
+    real, low, high = Carrier.FLOAT64, fmt.min_saturated, fmt.max_mantissa
+    above = write.node("GreaterOrEqual", rounded, write.scalar(2.0 ** high.bit_length(), real))
+    if low == fmt.min_mantissa:
+        below = write.node("Less", rounded, write.scalar(float(low), real))
+    else:
+        below = write.node("LessOrEqual", rounded, write.scalar(float(low - 1), real))
+    outside = write.node("Or", above, below)
+    inside = write.node("Where", outside, write.scalar(0.0, real), rounded)
+    integers = write.cast(inside, ELEMENT_TYPES[Carrier.INT64])
+    if fmt.overflow is Overflow.SAT_ZERO:
+        return integers
+    limits = [write.scalar(limit, Carrier.INT64) for limit in (low, high)]
+    at_least = write.node("Where", below, limits[0], integers)
+    return write.node("Where", above, limits[1], at_least)
 
 
 def _round_to_nearest(write: OnnxWriter, scaled: str, rounding: Rounding) -> str:
@@ -161,17 +237,9 @@ def _round_to_nearest(write: OnnxWriter, scaled: str, rounding: Rounding) -> str
 
 
 def emit_values(write: OnnxWriter, x: str, fmt: Format, carrier: Carrier, output: str) -> int:
-    """Writes the real numbers of mantissas to `output`; returns its element type.
-
-    float32 where every value of the format is exact in it, else double.
-    """
-    if fmt.width <= 24 and abs(fmt.fraction) < 100:
-        if carrier is not Carrier.FLOAT32:
-            x = write.cast(x, ELEMENT_TYPES[Carrier.FLOAT32])
-        scale = write.scalar(2.0**-fmt.fraction, Carrier.FLOAT32)
-        write.node("Mul", x, scale, output=output)
-        return ELEMENT_TYPES[Carrier.FLOAT32]
-    if carrier is not Carrier.FLOAT64:
-        x = write.cast(x, ELEMENT_TYPES[Carrier.FLOAT64])
-    write.node("Mul", x, write.scalar(2.0**-fmt.fraction, Carrier.FLOAT64), output=output)
-    return ELEMENT_TYPES[Carrier.FLOAT64]
+    """Writes the real numbers of mantissas to `output`; returns its element type."""
+    real = real_carrier(fmt)
+    if carrier is not real:
+        x = write.cast(x, ELEMENT_TYPES[real])
+    write.node("Mul", x, write.scalar(2.0**-fmt.fraction, real), output=output)
+    return ELEMENT_TYPES[real]

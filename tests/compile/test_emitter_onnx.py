@@ -1,5 +1,6 @@
 """firmware.onnx under ONNX Runtime equals the NumPy engine bit for bit, at every level."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from samebits import errors
 from samebits.compile.builder import GraphBuilder
 from samebits.compile.emitters.onnx import EMITTERS, input_dtype, to_onnx
-from samebits.compile.ir import Carrier, Format, Graph, Overflow, Rounding
+from samebits.compile.ir import Carrier, Format, Graph, Overflow, Rounding, Tensor
 from samebits.compile.ops import OPERATIONS
 from samebits.compile.passes import choose_carriers, simplify
 from samebits.sim.numpy_engine import NumpyEngine
@@ -121,6 +122,163 @@ def test_raw_inputs_are_cast_like_the_engine_casts_them(
     same_bits(graph, [events], ("disabled", "all"))
 
 
+def wide_input(build: GraphBuilder, name: str, shape: tuple[int, ...]) -> Tensor:
+    """Integers of 59 bits from two inputs, because no double holds them: see `wide_events`."""
+    high = build.input(f"{name}_high", shape, Format(True, 28, 28))
+    low = build.input(f"{name}_low", shape, Format(False, 31, 31))
+    return build.apply("add", build.apply("shift", high, bits=31), low)
+
+
+def wide_events(rng: np.random.Generator, events: int, shape: tuple[int, ...]) -> list[Any]:
+    """The two inputs: integers of all sizes, integers that share the high 32 bits within an event,
+    and integers around multiples of 2**31, 2**32, 2**53 and 2**57."""
+    full = (events, *shape)
+    sizes = rng.integers(-(2**58), 2**58, full) >> rng.integers(0, 58, full)
+    one = (events, *(1 for _ in shape))
+    words = rng.integers(-(2**26), 2**26, one) >> rng.integers(0, 27, one)
+    shared = words * 2**32 + rng.integers(0, 2**32, full)
+    steps = rng.choice([2**31, 2**32, 2**53, 2**57], full) * rng.integers(-16, 17, full)
+    edges = steps + (rng.integers(-(2**32), 2**32, full) >> rng.integers(0, 33, full))
+    edges = ((edges + 2**58) & (2**59 - 1)) - 2**58
+    x = np.choose(rng.integers(0, 3, one), [sizes, shared, edges])
+    return [(x >> 31).astype(np.float64), (x & (2**31 - 1)).astype(np.float64)]
+
+
+def every_bit(build: GraphBuilder, *tensors: Tensor) -> Graph:
+    """A graph that returns the tensors, which a double may round, and their 32 lowest bits."""
+    low = [build.cast(y, Format(False, 32, 32 - y.format.fraction)) for y in tensors]
+    return build.graph(tuple(y.name for y in (*tensors, *low)))
+
+
+def wide_accumulate(build: GraphBuilder, x: Tensor, kind: str, overflow: Overflow) -> Tensor:
+    fmt = Format(True, 59, 59, Rounding.TRN, overflow)
+    order = (2, 0, 3, 1) if kind == "chain" else ()
+    return build.apply("accumulate", build.cast(x, fmt), format=fmt, kind=kind, order=order)
+
+
+def wide_index(build: GraphBuilder, x: Tensor) -> Tensor:
+    return build.cast(x, Format(False, 4, 4))
+
+
+# on a and b of shape (4, 4)
+WIDE: dict[str, Callable[[GraphBuilder, Tensor, Tensor], list[Tensor]]] = {
+    "accumulate": lambda build, a, b: [
+        wide_accumulate(build, x, kind, overflow)
+        for kind, x in (("chain", a), ("tree", b))
+        for overflow in Overflow
+    ],
+    "add": lambda build, a, b: [build.apply("add", a, b)],
+    "argmax": lambda build, a, b: [
+        build.apply("argmax", a),
+        build.apply("argmax", build.reshape(b, (1, 16))),
+    ],
+    "cast": lambda build, a, b: [build.cast(a, Format(True, 58, 58))],
+    "compare": lambda build, a, b: [
+        build.apply("compare", a, b, relation=relation) for relation in ("gt", "ge", "eq")
+    ],
+    "dot": lambda build, a, b: [
+        build.apply(
+            "dot",
+            build.reshape(a, (16,)),
+            build.integers(np.arange(48).reshape(16, 3) % 3 - 1, Format(True, 2, 2)),
+        )
+    ],
+    "lookup": lambda build, a, b: [
+        build.apply("lookup", wide_index(build, a), build.reshape(b, (16,)))
+    ],
+    "max": lambda build, a, b: [
+        build.apply("max", a, b),
+        build.apply("max", a, build.number(0, a, Format(False, 1, 1))),
+        build.apply("max", a, build.number(0, a, Format(False, 1, 71))),
+    ],
+    "min": lambda build, a, b: [
+        build.apply("min", a, b),
+        build.apply("min", b, build.number(7, b, Format(False, 4, 4))),
+    ],
+    "mul": lambda build, a, b: [
+        build.apply("mul", a, build.integers([[-3, 2, 1, 5]], Format(True, 4, 4)))
+    ],
+    "reduce_max": lambda build, a, b: [build.apply("reduce_max", a)],
+    "reshape": lambda build, a, b: [build.apply("reshape", a, shape=(2, 8))],
+    "select": lambda build, a, b: [
+        build.apply("select", build.apply("compare", a, b, relation="gt"), a, b)
+    ],
+    "shift": lambda build, a, b: [build.apply("shift", a, bits=-3)],
+    "sub": lambda build, a, b: [build.apply("sub", a, b)],
+    "sum": lambda build, a, b: [build.apply("sum", a)],
+    "transpose": lambda build, a, b: [build.apply("transpose", a, perm=(1, 0))],
+}
+
+
+def test_every_operation_has_a_case_in_int64() -> None:
+    assert sorted(WIDE) == sorted(OPERATIONS)
+
+
+@pytest.mark.parametrize("op", sorted(WIDE))
+def test_every_operation_in_int64(op: str, rng: np.random.Generator) -> None:
+    build = GraphBuilder()
+    a, b = (wide_input(build, name, (4, 4)) for name in "ab")
+    results = WIDE[op](build, a, b)
+    graph = every_bit(build, *results)
+    carriers = choose_carriers(graph)
+    assert {carriers[y.name] for y in results} == {Carrier.INT64}
+    events = wide_events(rng, 800, (8, 4))
+    same_bits(graph, [half[:, rows] for rows in (slice(4), slice(4, 8)) for half in events])
+
+
+@pytest.mark.parametrize("overflow", list(Overflow))
+@pytest.mark.parametrize("rounding", list(Rounding))
+def test_every_cast_mode_in_int64(
+    rounding: Rounding, overflow: Overflow, rng: np.random.Generator
+) -> None:
+    build = GraphBuilder()
+    x = wide_input(build, "x", (6,))
+    sizes = [(True, 34, 34), (False, 33, 33), (True, 40, 52), (True, 30, 45), (True, 58, 56)]
+    casts = [build.cast(x, Format(*size, rounding, overflow)) for size in sizes]
+    carriers = choose_carriers(build.graph(tuple(y.name for y in casts)))
+    assert {carriers[y.name] for y in casts} == {Carrier.INT64}
+    same_bits(every_bit(build, *casts), wide_events(rng, 1500, (6,)))
+
+
+def test_a_cast_that_drops_more_bits_than_int64_has(rng: np.random.Generator) -> None:
+    build = GraphBuilder()
+    x = build.input("x", (1,), Format(False, 63, 63))
+    casts = [
+        build.cast(x, Format(True, 4, 4 + dropped, Rounding.TRN, Overflow.SAT))
+        for dropped in (61, 62, 63, 64, 200)
+    ]
+    graph = build.graph(tuple(y.name for y in casts))
+    assert {choose_carriers(graph)[y.name] for y in casts} == {Carrier.INT64}
+    same_bits(graph, [rng.uniform(0, 2.0**63, (300, 1))])
+
+
+@pytest.mark.parametrize("overflow", list(Overflow))
+@pytest.mark.parametrize("rounding", list(Rounding))
+def test_raw_inputs_of_52_to_63_bits(
+    rounding: Rounding, overflow: Overflow, rng: np.random.Generator
+) -> None:
+    build = GraphBuilder()
+    inputs, tops, events = [], [], []
+    for width in (52, 53, 54, 61, 62, 63):
+        for signed in (True, False):
+            fmt = Format(signed, width, 10, rounding, overflow)
+            x = build.input(f"x{len(inputs)}", (1,), fmt)
+            top = build.integers([fmt.max_mantissa - below for below in range(8)], fmt)
+            inputs.append(x)
+            tops.append(build.apply("compare", x, top, relation="eq"))
+            size = 2.0 ** rng.integers(0, width + 4, 600) * rng.choice([0.75, 1, 3, 7], 600)
+            steps = rng.integers(-3, 4, 600) * np.maximum(0.5, np.spacing(size))
+            near = (size + steps) * rng.choice([-1.0, 1.0], 600)
+            wild = rng.normal(0, 1, 300) * 2.0 ** rng.integers(-80, 900, 300)
+            edges = [s * 2.0**k for s in (1, -1) for k in range(-1, 70)]
+            values = np.concatenate([near, wild, edges])
+            events.append(values.reshape(-1, 1) * fmt.lsb)
+    low = every_bit(build, *inputs[:-1])  # the cast to the low bits of the last one leaves int64
+    graph = build.graph((*low.outputs, inputs[-1].name, *(y.name for y in tops)))
+    assert fits(graph)
+    same_bits(graph, events, ("disabled", "all"))
+
+
 @pytest.mark.parametrize("kind", ["chain", "tree"])
 @pytest.mark.parametrize("overflow", list(Overflow))
 @pytest.mark.parametrize("width", [6, 30, 56])
@@ -175,6 +333,17 @@ def test_an_output_that_is_an_input_or_a_constant() -> None:
     x = build.input("x", (2,), FMT)
     build.layer("copy", "Activation", x)
     same_bits(build.graph(("x",)), [np.array([[0.5, -0.5], [100.0, -7.96875]])])
+
+
+def test_an_input_beyond_63_bits_is_refused() -> None:
+    build = GraphBuilder()
+    x = build.input("x", (1,), Format(False, 64, 20))
+    with pytest.raises(errors.UnsupportedError) as caught:
+        to_onnx(build.graph((build.apply("reshape", x, shape=(1, 1)).name,)))
+    assert str(caught.value) == (
+        "ONNX: x (ap_ufixed<64,20,TRN,WRAP>) needs integers beyond 63 bits, and ONNX has none; "
+        "use narrower formats"
+    )
 
 
 def test_beyond_63_bits_is_refused() -> None:
