@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -69,16 +70,17 @@ class Design:
             ModelError: the file or the model cannot be used; UnsupportedError lists the operators
                 or layers that samebits does not have.
         """
-        from samebits.compile.frontends.onnx import to_hls4ml
+        from samebits.compile.frontends.onnx import rename_inputs, to_hls4ml
         from samebits.compile.frontends.onnx_file import read_onnx
 
         model = read_onnx(source) if isinstance(source, str | Path) else source
         target = target or Target()
         name = Path(source).name if isinstance(source, str | Path) else model.graph.name
-        model_graph, notes = to_hls4ml(model, target)
+        model_graph, notes, inputs = to_hls4ml(model, target)
         design = cls.from_hls4ml(model_graph, target=target)
+        design.graph = rename_inputs(design.graph, inputs)
         design._model = model.SerializeToString()
-        design._facts |= {"source": name, "notes": notes}
+        design._facts |= {"source": name, "notes": [*notes, *design._facts["notes"]]}
         return design
 
     @classmethod
@@ -105,9 +107,11 @@ class Design:
         Args:
             weights: {"layer/weight": array} where distributed arithmetic removed the weights from
                 the graph. That strategy is not supported yet, so anything but None is refused.
+            target: what the graph was converted for; None reads it from the graph.
 
         Raises:
             UnsupportedError: backend, io_type or layers that samebits does not have.
+            UsageError: a target of another backend, io_type or part than the graph's.
         """
         from samebits.compile.lowering import lower
         from samebits.compile.passes import simplify
@@ -118,13 +122,22 @@ class Design:
                 "supported; convert the model with the strategy Latency or Resource"
             )
         graph = simplify(lower(model_graph))
-        versions = {"hls4ml": importlib.metadata.version("hls4ml")}
-        return cls(
-            graph,
-            target or _target_of(model_graph),
-            model_graph=model_graph,
-            facts={"versions": versions, "source": "hls4ml ModelGraph"},
-        )
+        found = _target_of(model_graph)
+        for name in ("backend", "io_type", "part") if target is not None else ():
+            if name == "part" and not model_graph.config.get_config_value("Part"):
+                continue
+            if getattr(target, name) != getattr(found, name):
+                raise errors.UsageError(
+                    f"from_hls4ml: the target's {name} is {getattr(target, name)}, but the model "
+                    f"was converted for {getattr(found, name)}; convert it again or give no target"
+                )
+        target = target or found
+        facts = {
+            "versions": {"hls4ml": importlib.metadata.version("hls4ml")},
+            "source": "hls4ml ModelGraph",
+            "notes": _deviations(model_graph, target),
+        }
+        return cls(graph, target, model_graph=model_graph, facts=facts)
 
     @classmethod
     def load(cls, folder: str | Path) -> Design:
@@ -312,13 +325,48 @@ class _TemporaryProject(AbstractContextManager[Path]):
 
 
 def _target_of(model_graph: Any) -> Target:
-    """What a converted hls4ml model says about its target; samebits' defaults for the rest."""
+    """What a converted hls4ml model says about its target; samebits' defaults for the rest.
+
+    Strategy and reuse factor are those of most layers that multiply.
+    """
     config = model_graph.config
     default = Target()
     period = config.get_config_value("ClockPeriod")
+    choices = Counter((strategy, reuse) for _, strategy, reuse in _multiplying(model_graph))
+    strategy, reuse = (
+        choices.most_common(1)[0][0] if choices else (default.strategy, default.reuse_factor)
+    )
     return Target(
         backend=str(config.backend.name),
         io_type=str(config.get_config_value("IOType")),
         part=str(config.get_config_value("Part") or default.part),
         clock_mhz=1000 / float(period) if period else default.clock_mhz,
+        strategy=strategy,
+        reuse_factor=reuse,
     )
+
+
+def _multiplying(model_graph: Any) -> list[tuple[str, str, int]]:
+    """(name, strategy, reuse factor) of the layers for which hls4ml chose a strategy."""
+    return [
+        (
+            str(layer.name),
+            "Resource" if "resource" in str(layer.get_attr("strategy")).lower() else "Latency",
+            int(layer.get_attr("reuse_factor") or 1),
+        )
+        for layer in model_graph.get_layers()
+        if layer.get_attr("strategy") is not None and "weight" in layer.weights
+    ]
+
+
+def _deviations(model_graph: Any, target: Target) -> list[str]:
+    """Where hls4ml took another strategy or reuse factor than the target's, one note per layer."""
+    notes = []
+    for name, strategy, reuse in _multiplying(model_graph):
+        if strategy != target.strategy:
+            notes.append(f"{name}: strategy {strategy} instead of {target.strategy}")
+        if reuse != target.reuse_factor:
+            notes.append(
+                f"{name}: reuse factor {reuse} instead of {target.reuse_factor}, as hls4ml chose"
+            )
+    return notes

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["Fidelity", "OutputFidelity", "measure_fidelity"]
 
 _SPAN = 4.0
+# beyond these a wrong conversion is likelier than the cost of the formats
+LOWEST_EQUAL_DECISIONS = 0.9
+LARGEST_RELATIVE_DIFFERENCE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,31 @@ class Fidelity:
                 text += f", same decision in {_percent(output.equal_decisions)}"
             parts.append(text if len(self.outputs) == 1 else f"{output.name}: {text}")
         return f"{'; '.join(parts)}; {self.events} random events, {self.tool}"
+
+    @property
+    def warning(self) -> str:
+        """What is too far from the model to be the cost of rounding; empty if nothing is."""
+        far = []
+        for output in self.outputs:
+            decisions = output.equal_decisions
+            if decisions is not None and decisions < LOWEST_EQUAL_DECISIONS:
+                far.append(
+                    f"{output.name}: same decision in only {_percent(decisions)} of the events "
+                    f"(warned below {_percent(LOWEST_EQUAL_DECISIONS)})"
+                )
+            limit = LARGEST_RELATIVE_DIFFERENCE * output.largest_output
+            if not output.largest_difference <= limit:
+                far.append(
+                    f"{output.name}: differs by up to {output.largest_difference:.2g}, outputs "
+                    f"reach {output.largest_output:.2g} (warned beyond "
+                    f"{_percent(LARGEST_RELATIVE_DIFFERENCE)} of that)"
+                )
+        if not far:
+            return ""
+        return (
+            f"the firmware is far from the model: {'; '.join(far)}. Give wider formats "
+            "(--precision), or the conversion is wrong"
+        )
 
 
 def _percent(share: float) -> str:
@@ -102,7 +130,10 @@ def _on_grid(fmt: Format, shape: tuple[int, ...], rng: np.random.Generator) -> N
     if fmt.overflow is Overflow.WRAP:
         span = max(1, int(_SPAN / fmt.lsb))
         low, high = max(low, -span), min(high, span)
-    return rng.integers(low, high, shape, endpoint=True) * fmt.lsb
+    if high - low < 2**53:
+        return rng.integers(low, high, shape, endpoint=True) * fmt.lsb
+    # too many steps for int64: float64 numbers of this size are whole
+    return np.clip(np.rint(rng.uniform(low, high, shape)), low, high) * fmt.lsb
 
 
 def _compare(name: str, wanted: NDArray[Any], got: NDArray[Any]) -> OutputFidelity:

@@ -5,36 +5,44 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import math
+import re
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from samebits import errors
 
+from ..ir import Graph
 from ..target import Target
 from .onnx_prepare import (
     SUPPORTED_OPERATORS,
+    add_zero_biases,
     check_operators,
+    check_softmax_axes,
     name_inputs,
     output_order,
+    refuse_copies,
     remove_identities,
     write_out,
 )
+from .quant import grid_of
 
-__all__ = ["SUPPORTED_OPERATORS", "to_hls4ml"]
+__all__ = ["SUPPORTED_OPERATORS", "rename_inputs", "to_hls4ml"]
 
 _WIDE, _NARROW = "fixed<32,16>", "fixed<16,6>"
 
 
-def to_hls4ml(model: onnx.ModelProto, target: Target) -> tuple[Any, list[str]]:
-    """The model as a converted hls4ml `ModelGraph`, and notes on what was decided for the user.
+def to_hls4ml(model: onnx.ModelProto, target: Target) -> tuple[Any, list[str], list[str]]:
+    """The model as a converted hls4ml `ModelGraph`, notes, and the model's names for its inputs.
 
+    The notes say what was decided for the user. In the `ModelGraph` an input `x` is `in_x`, so that
+    no name meets one of hls4ml's C++; `rename_inputs` gives the fixed-point graph the model's own.
     The input takes the format of the `Quant` node on it, so that raw numbers are rounded once, as
     the model rounds them. Inputs and outputs keep the model's order.
 
@@ -55,10 +63,11 @@ def to_hls4ml(model: onnx.ModelProto, target: Target) -> tuple[Any, list[str]]:
             ) from error
 
 
-def _convert(model: onnx.ModelProto, target: Target) -> tuple[Any, list[str]]:
+def _convert(model: onnx.ModelProto, target: Target) -> tuple[Any, list[str], list[str]]:
     import hls4ml  # type: ignore[import-untyped]
     from qonnx.core.modelwrapper import ModelWrapper  # type: ignore[import-untyped]
     from qonnx.transformation.gemm_to_matmul import GemmToMatMul  # type: ignore[import-untyped]
+    from qonnx.transformation.infer_shapes import InferShapes  # type: ignore[import-untyped]
     from qonnx.util.cleanup import cleanup_model  # type: ignore[import-untyped]
 
     static = onnx.ModelProto()
@@ -68,10 +77,14 @@ def _convert(model: onnx.ModelProto, target: Target) -> tuple[Any, list[str]]:
         if dimensions and not dimensions[0].HasField("dim_value"):
             dimensions[0].dim_value = 1
     remove_identities(static)
+    refuse_copies(static)
+    add_zero_biases(static)
+    if any(node.op_type == "Softmax" for node in static.graph.node):
+        check_softmax_axes(ModelWrapper(static).transform(InferShapes()))
     wrapper = cleanup_model(ModelWrapper(static))
     wrapper = cleanup_model(wrapper.transform(GemmToMatMul()))
     weights = {tensor.name for tensor in model.graph.initializer}
-    name_inputs(wrapper, [v.name for v in model.graph.input if v.name not in weights])
+    own = name_inputs(wrapper, [v.name for v in model.graph.input if v.name not in weights])
     quantized = any(node.op_type == "Quant" for node in wrapper.graph.node)
     notes = write_out(wrapper)
     precision = target.precision
@@ -88,16 +101,17 @@ def _convert(model: onnx.ModelProto, target: Target) -> tuple[Any, list[str]]:
     layers = config["LayerName"]
     for settings in layers.values():
         settings["Strategy"] = target.strategy
-    for name, text in _input_precisions(wrapper.model).items():
+    for name, text in _input_precisions(wrapper.model, own).items():
         layers[name]["Precision"]["result"] = text
+    settings_of = {own.get(name, name): settings for name, settings in layers.items()}
     for name, text in given.items():
         if name == "default":
             continue
-        if name not in layers:
+        if name not in settings_of:
             raise errors.UsageError(
-                f"precision: there is no layer {name!r}; layers: {', '.join(layers)}"
+                f"precision: there is no layer {name!r}; layers: {', '.join(settings_of)}"
             )
-        layers[name]["Precision"]["result"] = text
+        settings_of[name]["Precision"]["result"] = text
     _choose_softmax_formats(wrapper.model, layers)
     with tempfile.TemporaryDirectory(prefix="samebits-") as folder:
         graph = hls4ml.converters.convert_from_onnx_model(
@@ -111,7 +125,7 @@ def _convert(model: onnx.ModelProto, target: Target) -> tuple[Any, list[str]]:
         )
     # hls4ml orders outputs by their nodes
     graph.outputs = [graph.outputs[position] for position in output_order(wrapper)]
-    return graph, notes
+    return graph, notes, list(own.values())
 
 
 def _check_shapes(model: onnx.ModelProto) -> None:
@@ -132,38 +146,49 @@ def _check_shapes(model: onnx.ModelProto) -> None:
             )
 
 
-def _input_precisions(model: onnx.ModelProto) -> dict[str, str]:
+def rename_inputs(graph: Graph, names: Sequence[str]) -> Graph:
+    """The same graph with these names for its inputs; one that is taken gets `_in` behind it."""
+    taken = {*graph.tensors, *(layer.name for layer in graph.layers)} - {*graph.inputs}
+    new: dict[str, str] = {}
+    for old, name in zip(graph.inputs, names, strict=True):
+        # names that firmware.onnx gives its own tensors
+        if re.fullmatch(r"(constant|[A-Z]\w*)\.\d+|layer:.*", name):
+            name += "_in"
+        while name in taken:
+            name += "_in"
+        taken.add(name)
+        new[old] = name
+
+    def of(old: str) -> str:
+        return new.get(old, old)
+
+    return replace(
+        graph,
+        inputs=tuple(new.values()),
+        outputs=tuple(of(name) for name in graph.outputs),
+        nodes=tuple(
+            replace(node, inputs=tuple(of(name) for name in node.inputs)) for node in graph.nodes
+        ),
+        tensors={of(k): replace(tensor, name=of(k)) for k, tensor in graph.tensors.items()},
+        layers=tuple(replace(layer, tensor=of(layer.tensor)) for layer in graph.layers),
+    )
+
+
+def _input_precisions(model: onnx.ModelProto, own: Mapping[str, str]) -> dict[str, str]:
     """hls4ml precision by input name, for inputs that a Quant node reads first."""
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    inputs = {value.name for value in model.graph.input} - constants.keys()
     precisions: dict[str, str] = {}
     for node in model.graph.node:
-        if node.op_type != "Quant" or node.input[0] not in inputs:
+        if node.op_type != "Quant" or node.input[0] not in own:
             continue
-        name = node.input[0]
-        if not all(operand in constants for operand in node.input[1:4]):
-            continue
-        scale, zero, bits = (constants[operand] for operand in node.input[1:4])
-        attrs = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        if scale.size != 1 or zero.any() or math.frexp(float(scale.item()))[0] != 0.5:
+        operands = [constants[name] for name in node.input[1:4]]
+        grid = grid_of(node, *operands)
+        if grid is None:
             raise errors.ModelError(
-                f"input {name}: its quantizer must have one scale, a power of two, and "
-                f"zero point 0; got scale {np.unique(scale)[:4].tolist()}"
+                f"input {own[node.input[0]]}: its quantizer must have one scale, a power of two, "
+                f"and zero point 0; got scale {np.unique(operands[0])[:4].tolist()}"
             )
-        signed, narrow = bool(attrs.get("signed", 1)), bool(attrs.get("narrow", 0))
-        width = int(bits.item())
-        integer = width + round(math.log2(float(scale.item())))
-        mode = attrs.get("rounding_mode", b"ROUND")
-        mode = mode.decode() if isinstance(mode, bytes) else str(mode)
-        rounding = {"ROUND": "RND_CONV", "FLOOR": "TRN"}.get(mode)
-        if rounding is None:
-            raise errors.UnsupportedError(
-                f"input {name}: rounding mode {mode} of its quantizer is not supported; "
-                "supported: ROUND, FLOOR"
-            )
-        overflow = "SAT_SYM" if narrow and signed else "SAT"
-        kind = "fixed" if signed else "ufixed"
-        precisions[name] = f"{kind}<{width},{integer},{rounding},{overflow}>"
+        precisions[node.input[0]] = grid.precision
     return precisions
 
 

@@ -8,17 +8,28 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from samebits import errors
 
-from .quant import DOMAIN, QuantAttributes, attributes_of, quant_node
+from .quant import (
+    DOMAIN,
+    QuantAttributes,
+    QuantGrid,
+    attributes_of,
+    grid_of,
+    power_of_two,
+    quant_node,
+)
 
 __all__ = [
     "SUPPORTED_OPERATORS",
+    "add_zero_biases",
     "check_operators",
+    "check_softmax_axes",
     "name_inputs",
     "output_order",
+    "refuse_copies",
     "remove_identities",
     "write_out",
 ]
@@ -34,14 +45,6 @@ _JOINING = ("Add", "Div", "Mul", "Sub")
 _ALPHAS = {"Elu": 1.0, "LeakyRelu": 0.01, "ThresholdedRelu": 1.0}
 _SELU = {"alpha": 1.6732632423543772, "gamma": 1.0507009873554805}
 SOFTMAX_BITS, SOFTMAX_INTEGER = 10, 5  # -16 to 16 in steps of 1/32
-_KEYWORDS = frozenset(  # C++ words that could be an input's name
-    {"and", "auto", "bool", "break", "case", "char", "class", "const", "continue", "default"}
-    | {"delete", "do", "double", "else", "enum", "export", "extern", "false", "float", "for"}
-    | {"goto", "half", "if", "inline", "int", "long", "main", "namespace", "new", "not", "or"}
-    | {"private", "public", "register", "return", "short", "signed", "sizeof", "static"}
-    | {"struct", "switch", "template", "this", "true", "try", "typedef", "union", "unsigned"}
-    | {"using", "virtual", "void", "volatile", "while", "xor"}
-)
 
 
 def check_operators(model: onnx.ModelProto) -> None:
@@ -51,6 +54,8 @@ def check_operators(model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         if all(name in constants for name in node.input if name):
             constants.update(node.output)
+            if node.op_type == "Quant" and (reason := _quant(node, constants)):
+                found.append((node, reason))
         elif node.op_type not in SUPPORTED_OPERATORS or node.domain not in (
             "",
             "ai.onnx",
@@ -125,6 +130,10 @@ def _flatten(node: onnx.NodeProto, constants: set[str]) -> str:
 def _quant(node: onnx.NodeProto, constants: set[str]) -> str:
     if len(node.input) != 4 or not all(name in constants for name in node.input[1:]):
         return "scale, zero point and bit width must be constant"
+    try:
+        attributes_of(node)
+    except errors.UnsupportedError as error:
+        return str(error).removeprefix("Quant with ")
     return ""
 
 
@@ -164,21 +173,85 @@ def remove_identities(model: onnx.ModelProto) -> None:
             other.output[:] = [new if name == old else name for name in other.output]
 
 
+def refuse_copies(model: onnx.ModelProto) -> None:
+    """Raises UnsupportedError for an output that only reshapes an input or another output.
+
+    hls4ml gives both the same C++ variable, and its C simulation does not compile. A quantizer on
+    an input is the input's own format and computes nothing either.
+    """
+    makers = {name: node for node in model.graph.node for name in node.output}
+    outputs = [value.name for value in model.graph.output]
+    for output in outputs:
+        source = output
+        while source in makers and makers[source].op_type in ("Flatten", "Reshape"):
+            source = makers[source].input[0]
+            if source in outputs:
+                raise errors.UnsupportedError(
+                    f"output {output} only reshapes the output {source}; give the network one of "
+                    "them"
+                )
+        if source in makers and makers[source].op_type == "Quant":
+            source = makers[source].input[0]
+        if source not in makers:
+            raise errors.UnsupportedError(
+                f"output {output} only rounds or reshapes the input {source}; there is nothing to "
+                "compute"
+            )
+
+
+def check_softmax_axes(wrapper: Any) -> None:
+    """Raises UnsupportedError naming every softmax in a qonnx model not along the last axis.
+
+    hls4ml always takes the last one. Before opset 13 a softmax runs over `axis` and all behind it,
+    and the default is 1.
+    """
+    opset = next(
+        item.version for item in wrapper.model.opset_import if item.domain in ("", "ai.onnx")
+    )
+    wrong = []
+    for node in wrapper.graph.node:
+        if node.op_type != "Softmax":
+            continue
+        axis = _attributes(node).get("axis", -1 if opset >= 13 else 1)
+        shape = wrapper.get_tensor_shape(node.input[0]) or wrapper.get_tensor_shape(node.output[0])
+        if axis == -1 or (shape is not None and axis == len(shape) - 1):
+            continue
+        of = "unknown shape" if shape is None else f"{len(shape)} axes, the batch axis included"
+        wrong.append(f"Softmax ({node.name or node.output[0]}: axis={axis} of {of})")
+    if wrong:
+        raise errors.UnsupportedError(
+            f"unsupported operators: {', '.join(wrong)}; supported: Softmax along the last axis"
+        )
+
+
+def add_zero_biases(model: onnx.ModelProto) -> None:
+    """Gives every Gemm without a bias one of zeros, without which qonnx fails."""
+    for node in model.graph.node:
+        if node.op_type == "Gemm" and (len(node.input) < 3 or not node.input[2]):
+            name = f"{node.output[0]}_no_bias"
+            model.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float32), name))
+            node.input[:] = [*node.input[:2], name]
+
+
 def write_out(wrapper: Any) -> list[str]:
     """Makes explicit, in a cleaned-up qonnx model, what hls4ml would guess wrongly.
 
-    1. weights with a scale per channel (`_one_scale`), on which hls4ml fails;
-    2. `alpha` of activations that leave it to ONNX's default;
-    3. constants of element-wise operators as one number per feature;
-    4. a product with one and the same number (`_scale_as_batchnorm`);
-    5. the format of what enters a softmax (`_quantize_softmax_inputs`).
+    1. constants with a scale per channel or a zero point (`_one_grid`);
+    2. activations with a zero point (`_shift_by_zero_point`), which hls4ml ignores;
+    3. `alpha` of activations that leave it to ONNX's default;
+    4. constants of element-wise operators as one number per feature;
+    5. a product with one and the same number (`_scale_as_batchnorm`);
+    6. the format of what enters a softmax (`_quantize_softmax_inputs`).
 
     Returns:
         Notes for the user on values that this rounds.
     """
     for node in list(wrapper.graph.node):
-        if node.op_type == "Quant" and wrapper.get_initializer(node.input[0]) is not None:
-            _one_scale(wrapper, node)
+        if node.op_type == "Quant":
+            if wrapper.get_initializer(node.input[0]) is not None:
+                _one_grid(wrapper, node)
+            else:
+                _shift_by_zero_point(wrapper, node)
     for node in wrapper.graph.node:
         if node.op_type in _ALPHAS and "alpha" not in _attributes(node):
             node.attribute.append(helper.make_attribute("alpha", _ALPHAS[node.op_type]))
@@ -189,14 +262,15 @@ def write_out(wrapper: Any) -> list[str]:
     return _quantize_softmax_inputs(wrapper)
 
 
-def _one_scale(wrapper: Any, node: onnx.NodeProto) -> None:
-    """Quantized constants with one scale per channel as constants on one grid.
+def _one_grid(wrapper: Any, node: onnx.NodeProto) -> None:
+    """Quantized constants with a scale per channel or a zero point as constants on one grid.
 
     Scales that are powers of two share the finest one, and a Quant node says so; without such a
-    grid the constants stay as they are and take the default precision.
+    grid the constants stay as they are and take the default precision. hls4ml fails on several
+    scales and ignores the zero point.
     """
     x, scale, zero, bits = (wrapper.get_initializer(name) for name in node.input)
-    if scale.size == 1:
+    if scale.size == 1 and not zero.any():
         return
     attributes = attributes_of(node)
     levels = np.float32(2) ** (bits.astype(np.float32) - np.float32(attributes.signed))
@@ -205,7 +279,7 @@ def _one_scale(wrapper: Any, node: onnx.NodeProto) -> None:
         np.clip(x / scale + zero, low, levels - 1)
     )
     values = ((rounded - zero) * scale).astype(np.float32)
-    if (np.frexp(scale)[0] == 0.5).all():
+    if (np.frexp(scale)[0] == 0.5).all() and (zero == np.rint(zero)).all():
         step = float(scale.min())
         width = int(np.abs(values / step).max(initial=1)).bit_length() + 1
         quantized = QuantAttributes(signed=True, narrow=False, rounding="ROUND")
@@ -226,6 +300,46 @@ def _one_scale(wrapper: Any, node: onnx.NodeProto) -> None:
     for name in node.input:
         wrapper.del_initializer(name)  # hls4ml fails on constants without a reader
     wrapper.graph.node.remove(node)
+
+
+def _shift_by_zero_point(wrapper: Any, node: onnx.NodeProto) -> None:
+    """A quantized activation with a zero point as Add, Quant with zero point 0, Sub.
+
+    round(clip(x / s + z)) - z is that of (x + z s) / s: exact for a scale that is a power of two
+    and a whole z. hls4ml ignores z where all scales are the same power of two and handles others.
+    On an input it stays and is refused.
+
+    Raises:
+        UnsupportedError: a zero point that is no whole number.
+    """
+    scale, zero = (wrapper.get_initializer(name) for name in node.input[1:3])
+    inputs = [value.name for value in wrapper.graph.input]
+    if not zero.any() or power_of_two(scale) is None or node.input[0] in inputs:
+        return
+    if (zero != np.rint(zero)).any():
+        raise errors.UnsupportedError(
+            f"Quant {node.name}: zero point {np.unique(zero)[:4].tolist()} of an activation must "
+            "be a whole number"
+        )
+    graph, shape = wrapper.graph, wrapper.get_tensor_shape(node.output[0])
+    features = (shape[-1],)
+    source, target = node.input[0], node.output[0]
+    shifted, quantized = f"{node.name}_shifted", f"{node.name}_centred"
+    for name in (shifted, quantized):
+        wrapper.set_tensor_shape(name, shape)
+    for part in ("up", "down"):
+        values = np.broadcast_to((zero * scale).reshape(-1).astype(np.float32), features).copy()
+        wrapper.set_initializer(f"{node.name}_{part}", values)
+        wrapper.set_tensor_shape(f"{node.name}_{part}", features)
+    add = helper.make_node("Add", [source, f"{node.name}_up"], [shifted], name=f"{node.name}_add")
+    sub = helper.make_node(
+        "Sub", [quantized, f"{node.name}_down"], [target], name=f"{node.name}_sub"
+    )
+    node.input[0], node.output[0] = shifted, quantized
+    wrapper.set_initializer(node.input[2], np.zeros_like(zero))
+    position = list(graph.node).index(node)
+    graph.node.insert(position + 1, sub)
+    graph.node.insert(position, add)
 
 
 def _flatten_constants(wrapper: Any, node: onnx.NodeProto) -> None:
@@ -283,31 +397,26 @@ def _quantize_softmax_inputs(wrapper: Any) -> list[str]:
     for node in [n for n in wrapper.graph.node if n.op_type == "Softmax"]:
         grid = _quant_grid(wrapper, wrapper.find_producer(node.input[0]))
         if grid is None:
-            grid = (True, SOFTMAX_BITS, SOFTMAX_INTEGER)
+            signed = QuantAttributes(signed=True, narrow=False, rounding="ROUND")
+            grid = QuantGrid(signed, SOFTMAX_BITS, SOFTMAX_INTEGER)
             _insert_quant(wrapper, node, f"{node.name}_rounded", SOFTMAX_BITS, SOFTMAX_INTEGER)
             notes.append(
                 f"the input of softmax {node.name} has no quantizer: rounded to "
                 f"ap_fixed<{SOFTMAX_BITS},{SOFTMAX_INTEGER},RND_CONV,SAT>"
             )
-        signed, bits, integer = grid
+        wide = grid.width + 1, grid.integer + 1
         producer = wrapper.find_producer(node.input[0])
         before = _quant_grid(wrapper, wrapper.find_producer(producer.input[0]))
-        widened = before is not None and (before[1], before[2]) == (bits - 1, integer - 1)
-        if signed and not widened:
-            _insert_quant(wrapper, node, f"{node.name}_widened", bits + 1, integer + 1)
+        widened = before and (before.width + 1, before.integer + 1) == (grid.width, grid.integer)
+        if grid.attributes.signed and not widened:
+            _insert_quant(wrapper, node, f"{node.name}_widened", *wide)
     return notes
 
 
-def _quant_grid(wrapper: Any, node: onnx.NodeProto | None) -> tuple[bool, int, int] | None:
-    """(signed, width, integer bits) of a Quant node with one scale that is a power of two."""
+def _quant_grid(wrapper: Any, node: onnx.NodeProto | None) -> QuantGrid | None:
     if node is None or node.op_type != "Quant":
         return None
-    scale, zero, bits = (wrapper.get_initializer(name) for name in node.input[1:4])
-    if scale.size != 1 or zero.any() or np.frexp(scale.item())[0] != 0.5:
-        return None
-    width = int(bits.item())
-    signed = bool(_attributes(node).get("signed", 1))
-    return signed, width, width + round(float(np.log2(scale.item())))
+    return grid_of(node, *(wrapper.get_initializer(name) for name in node.input[1:4]))
 
 
 def _insert_quant(wrapper: Any, node: onnx.NodeProto, name: str, bits: int, integer: int) -> None:
@@ -325,21 +434,26 @@ def _insert_quant(wrapper: Any, node: onnx.NodeProto, name: str, bits: int, inte
     node.input[0] = f"{name}_out"
 
 
-def name_inputs(wrapper: Any, names: list[str]) -> None:
-    """Gives the inputs of a cleaned-up model their own names back, as far as C++ allows them."""
-    present = {value.name for value in wrapper.graph.value_info}
-    present |= {tensor.name for tensor in wrapper.graph.initializer}
-    present |= {value.name for value in wrapper.graph.output}
-    present |= {node.name for node in wrapper.graph.node}
+def name_inputs(wrapper: Any, names: list[str]) -> dict[str, str]:
+    """Gives the inputs of a cleaned-up model names that are safe in hls4ml's C++.
+
+    hls4ml writes an input's name as a C++ variable, beside its own `w2`, `layer2_out`, `input_t`,
+    `myproject` and the macros of the headers. Nothing of these begins with `in_`.
+
+    Args:
+        names: the names the model gave its inputs, in order.
+
+    Returns:
+        The model's name by safe name, in order.
+    """
+    own: dict[str, str] = {}
     for value, wanted in zip(list(wrapper.graph.input), names, strict=True):
-        name = re.sub(r"\W", "_", wanted, flags=re.ASCII)
-        if name in _KEYWORDS or not name or not name[0].isalpha():
-            name = f"in_{name}"
-        while name in present:
-            name += "_in"
-        present.add(name)
-        if name != value.name:
-            wrapper.rename_tensor(value.name, name)
+        name = "in_" + re.sub(r"\W", "_", wanted, flags=re.ASCII)
+        while name in own:
+            name += "_"
+        own[name] = wanted
+        wrapper.rename_tensor(value.name, name)
+    return own
 
 
 def output_order(wrapper: Any) -> list[int]:

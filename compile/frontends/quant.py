@@ -14,9 +14,11 @@ Source: qonnx 1.0, custom_op/general/intquant.py, `int_quant`, `min_int`, `max_i
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from samebits import errors
@@ -51,6 +53,50 @@ class QuantAttributes:
         """Name of the function body, e.g. `signed_narrow_round`."""
         sign = "signed" if self.signed else "unsigned"
         return f"{sign}{'_narrow' if self.narrow else ''}_{self.rounding.lower()}"
+
+
+@dataclass(frozen=True)
+class QuantGrid:
+    """A Quant node whose scales are one power of two and whose zero point is 0: a fixed-point type.
+
+    `width` and `integer` are ap_fixed's: integer bits left of the binary point, the sign included.
+    """
+
+    attributes: QuantAttributes
+    width: int
+    integer: int
+
+    @property
+    def precision(self) -> str:
+        """The type in hls4ml's words, such as `fixed<8,4,RND_CONV,SAT>`."""
+        kind = "fixed" if self.attributes.signed else "ufixed"
+        rounding = {"ROUND": "RND_CONV", "FLOOR": "TRN"}[self.attributes.rounding]
+        overflow = "SAT_SYM" if self.attributes.narrow else "SAT"
+        return f"{kind}<{self.width},{self.integer},{rounding},{overflow}>"
+
+
+def grid_of(
+    node: onnx.NodeProto, scale: NDArray[Any], zero: NDArray[Any], bits: NDArray[Any]
+) -> QuantGrid | None:
+    """The fixed-point type of a Quant node with these operands, None if it is not one type.
+
+    Raises:
+        UnsupportedError: as `attributes_of`.
+    """
+    attributes = attributes_of(node)
+    exponent = power_of_two(scale)
+    if exponent is None or np.any(zero) or np.size(bits) != 1:
+        return None
+    width = int(np.asarray(bits).item())
+    return QuantGrid(attributes, width, width + exponent)
+
+
+def power_of_two(scale: NDArray[Any]) -> int | None:
+    """The exponent of scales that are all the same power of two, else None."""
+    mantissas, exponents = np.frexp(np.asarray(scale))
+    if np.any(mantissas != 0.5) or np.any(exponents != exponents.flat[0]):
+        return None
+    return int(exponents.flat[0]) - 1
 
 
 def quant_function(attributes: QuantAttributes) -> onnx.FunctionProto:

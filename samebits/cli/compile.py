@@ -11,7 +11,7 @@ from rich.table import Table
 
 from samebits.design import Design
 
-from .console import bar, line, out, print_json
+from .console import bar, err, line, out, print_json
 from .options import (
     Backend,
     Clock,
@@ -53,6 +53,8 @@ def command(
         )
         advance(1)
     fidelity = measure_fidelity(design)
+    if fidelity.warning:
+        line(f"warning: {fidelity.warning}", err)
     if json:
         print_json(_summary(design, output) | {"fidelity": dataclasses.asdict(fidelity)})
     else:

@@ -227,8 +227,30 @@ def test_inputs_keep_their_names_and_order() -> None:
     for size, x in enumerate(tensors, start=2):
         write.output(write.gemm(write.node("Relu", x), size, 1), 1)
     design = Design.from_onnx(write.model())
-    assert design.graph.inputs == ("b", "a_1", "in_int", "in_9", "Relu_0_in")
+    assert design.graph.inputs == ("b", "a.1", "int", "9", "Relu_0_in")  # there is a layer Relu_0
     assert [t.shape[0] for t in design.graph.tensors_of(design.graph.inputs)] == [2, 3, 4, 5, 6]
+
+
+# what hls4ml's C++ uses itself: weights, types, layers, the project, keywords, macros
+TAKEN = (
+    *("b26", "w199", "s2", "t2", "config2", "layer2_out", "input_t", "result_t", "model_default_t"),
+    *("myproject", "nnet", "std", "class", "and", "NULL", "EOF", "M_PI", "INT_MAX", "__FILE__"),
+    *("in_x", "x", "x_t", "x[0]", "µ β", "Cast.1", "layer:Relu_0", "Dense_MatMul_0"),
+)
+
+
+def test_inputs_may_have_any_name() -> None:
+    write = ModelWriter()
+    for name in TAKEN:
+        write.output(write.gemm(write.input(name, 2), 2, 1), 1)
+    design = Design.from_onnx(write.model(), Target(precision={"NULL": "fixed<9,5>"}))
+    assert design.graph.inputs[:-3] == TAKEN[:-3]
+    assert design.graph.inputs[-3:] == ("Cast.1_in", "layer:Relu_0_in", "Dense_MatMul_0_in")
+    assert str(design.graph.tensors["NULL"].format) == "ap_fixed<9,5,TRN,WRAP>"
+    assert [value.name for value in design.firmware_onnx().graph.input] == [*design.graph.inputs]
+    found = design.verify({name: np.ones((2, 2)) for name in design.graph.inputs})
+    assert {engine.status for engine in found.engines} == {"equal"}
+    assert max(output.largest_difference for output in measure_fidelity(design).outputs) < 0.5
 
 
 @pytest.mark.parametrize("sizes", [(2, 3, 5), (5, 3, 2), (3, 5, 2)])
@@ -297,9 +319,9 @@ def test_other_rounding_modes_are_refused() -> None:
         if node.op_type == "Quant":
             del node.attribute[:]
             node.attribute.append(helper.make_attribute("rounding_mode", "CEIL"))
-    assert refused(write) == (
-        "input x: rounding mode CEIL of its quantizer is not supported; supported: ROUND, FLOOR"
-    )
+    message = refused(write)
+    for name in ("quant0", "quant1"):  # an input's and a weight's
+        assert f"Quant ({name}: rounding_mode 'CEIL': supported are ROUND, FLOOR)" in message
 
 
 def test_softmax_inputs_without_a_quantizer_are_rounded_and_noted() -> None:
@@ -414,6 +436,135 @@ def test_networks_that_compute_nothing_are_refused() -> None:
     write.output(x, 4)
     assert refused(write) == (
         "outputs relu0_out and identity1_out are the same; give the network one of them"
+    )
+
+
+def only(op: str, first: bool = False) -> ModelWriter:
+    """A shape operator on the input, or on an output."""
+    write = ModelWriter()
+    x = write.input(size=(2, 2))
+    if first:
+        x = write.node("Relu", x)
+        write.output(x, (2, 2))
+    elif op == "Quant":
+        write.output(write.quant(x, 8, 4), (2, 2))
+        return write
+    shape = write.weights.append(numpy_helper.from_array(np.array([-1, 4]), "shape")) or "shape"
+    write.output(write.node(op, x, *([shape] if op == "Reshape" else [])), 4)
+    return write
+
+
+@pytest.mark.parametrize("op", ["Flatten", "Reshape", "Quant"])
+def test_networks_that_only_copy_are_refused(op: str) -> None:
+    name = f"{op.lower()}0_out"
+    assert refused(only(op)) == (
+        f"output {name} only rounds or reshapes the input x; there is nothing to compute"
+    )
+    if op != "Quant":
+        assert refused(only(op, first=True)) == (
+            f"output {op.lower()}1_out only reshapes the output relu0_out; give the network one of "
+            "them"
+        )
+
+
+def softmax(rank: int, opset: int = 17, **attrs: Any) -> onnx.ModelProto:
+    write = ModelWriter()
+    size = (2, 3) if rank == 3 else 3
+    write.output(write.node("Softmax", write.node("Relu", write.input(size=size)), **attrs), size)
+    model = write.model()
+    model.opset_import[0].version = opset
+    model.ir_version = 7
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "axis", "rank"),
+    [
+        (softmax(2, axis=0), 0, 2),
+        (softmax(2, axis=-2), -2, 2),
+        (softmax(3, axis=1), 1, 3),
+        (softmax(3, opset=11), 1, 3),  # the default then
+    ],
+)
+def test_a_softmax_along_another_axis_is_refused(
+    model: onnx.ModelProto, axis: int, rank: int
+) -> None:
+    with pytest.raises(errors.UnsupportedError) as caught:
+        Design.from_onnx(model)
+    assert str(caught.value) == (
+        f"unsupported operators: Softmax (softmax1: axis={axis} of {rank} axes, the batch axis "
+        "included); supported: Softmax along the last axis"
+    )
+
+
+@pytest.mark.parametrize("model", [softmax(2), softmax(2, axis=1), softmax(2, opset=11)])
+def test_a_softmax_along_the_last_axis_is_right(model: onnx.ModelProto) -> None:
+    (output,) = measure_fidelity(Design.from_onnx(model)).outputs
+    assert output.largest_difference < 0.02
+
+
+@pytest.mark.parametrize("empty", [False, True])
+@pytest.mark.parametrize("attrs", [{}, {"alpha": 0.5}, {"transB": 1}])
+def test_gemm_without_a_bias(empty: bool, attrs: dict[str, Any]) -> None:
+    write = dense("Gemm", [0.0], **attrs)
+    del write.nodes[-1].input[2]
+    write.weights.pop()
+    if empty:
+        write.nodes[-1].input.append("")
+    (output,) = measure_fidelity(Design.from_onnx(write.model())).outputs
+    assert output.largest_difference == 0.0
+    assert output.largest_output > 1
+
+
+def zero_pointed(where: str, scale: Any, zero: Any, signed: bool) -> ModelWriter:
+    """Two layers; the activations, weights or bias have a zero point."""
+    write = ModelWriter()
+    x = write.quant(write.input(), 8, 4)
+    x = write.gemm(x, 4, 4, 6)
+    options: dict[str, Any] = {"scale": scale, "zero": zero, "signed": signed}
+    weights, bias = write.weight(write.grid(4, 3)), write.weight(write.grid(3))
+    if where == "activation":
+        x = write.quant(x, 6, 0, **options)
+        weights, bias = write.quant(weights, 6, 2), write.quant(bias, 6, 2)
+    else:
+        x = write.quant(x, 6, 4)
+        weights = write.quant(weights, 6, 2, **(options if where == "weight" else {}))
+        bias = write.quant(bias, 6, 2, **(options if where == "bias" else {}))
+    write.output(write.node("Gemm", x, weights, bias), 3)
+    return write
+
+
+@pytest.mark.parametrize(
+    ("where", "scale", "zero", "signed"),
+    [
+        ("activation", 0.25, 32.0, False),
+        ("activation", 0.25, 5.0, True),  # odd: ties are even in x / s + z
+        ("activation", 1.0, -3.0, True),
+        ("activation", [0.25] * 4, [1.0, 2.0, 3.0, 4.0], True),
+        ("weight", 0.0625, 8.0, False),
+        ("weight", 0.0625, 5.0, True),
+        ("weight", [0.0625, 0.125, 0.25], [1.0, 8.0, 3.0], True),
+        ("bias", 0.0625, 8.0, False),
+    ],
+)
+def test_zero_points_are_exact(where: str, scale: Any, zero: Any, signed: bool) -> None:
+    design = Design.from_onnx(zero_pointed(where, scale, zero, signed).model())
+    (output,) = measure_fidelity(design).outputs
+    assert output.largest_difference == 0.0
+    assert output.largest_output > 2
+
+
+@pytest.mark.parametrize("where", ["activation", "weight", "bias"])
+def test_zero_points_of_other_scales(where: str) -> None:
+    write = zero_pointed(where, 0.3 if where == "activation" else 0.07, 8.0, False)
+    (output,) = measure_fidelity(Design.from_onnx(write.model())).outputs
+    assert output.largest_difference < (0.5 if where == "activation" else 0.001)
+    assert output.largest_output > 2
+
+
+def test_a_zero_point_between_steps_is_refused() -> None:
+    assert refused(zero_pointed("activation", 0.25, 0.5, True)) == (
+        "Quant Quant_5: zero point [0.5] of an activation must be a whole number"
     )
 
 

@@ -86,8 +86,8 @@ def test_a_design_too_wide_for_onnx_is_saved_and_says_so(tmp_path: Path) -> None
     assert not (tmp_path / "build" / "firmware.onnx").exists()
     loaded = Design.load(tmp_path / "build")
     assert "needs integers beyond 63 bits" in loaded.facts["firmware_onnx"]
-    (off, on) = wide.verify(against=["onnxruntime"]).engines
-    assert (off.status, on.status) == ("not run", "not run")
+    engines = wide.verify(against=["onnxruntime"]).engines
+    assert {engine.status for engine in engines} == {"not run"}
     assert wide.verify(against=["csim"]).mismatching_bits == 0
 
 
@@ -100,6 +100,42 @@ def test_any_hls4ml_graph(backend: str, rng: np.random.Generator) -> None:
     assert design.facts["source"] == "hls4ml ModelGraph"
     x = rng.normal(0, 3, (200, 4))
     assert design.verify(x, ["onnxruntime"]).passed
+
+
+def test_the_target_is_read_from_a_graph() -> None:
+    asked = Target("Vivado", part="xc7z020clg400-1", strategy="Resource", reuse_factor=2)
+    made = Design.from_onnx(quantized_mlp().model(), asked)
+    assert Design.from_hls4ml(made._model_graph).target == asked
+
+
+def test_reuse_factors_that_hls4ml_changes_are_noted() -> None:
+    # 4 x 6 and 6 x 3 weights: 5 divides neither
+    made = Design.from_onnx(
+        quantized_mlp(softmax=False).model(), Target(strategy="Resource", reuse_factor=5)
+    )
+    assert made.facts["notes"] == [
+        "Dense_MatMul_0: reuse factor 4 instead of 5, as hls4ml chose",
+        "Dense_MatMul_1: reuse factor 6 instead of 5, as hls4ml chose",
+    ]
+    assert Design.from_onnx(quantized_mlp(softmax=False).model()).facts["notes"] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"backend": "Vivado"}, "backend is Vivado, but the model was converted for Vitis"),
+        ({"io_type": "io_stream"},
+         "io_type is io_stream, but the model was converted for io_parallel"),
+        ({"part": "xc7z020clg400-1"},
+         "part is xc7z020clg400-1, but the model was converted for xcvu13p-flga2577-2-e"),
+    ],
+)  # fmt: skip
+def test_a_target_of_another_graph_is_refused(given: dict[str, str], message: str) -> None:
+    with pytest.raises(errors.UsageError) as caught:
+        Design.from_hls4ml(classifier(), target=Target(**given))  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        f"from_hls4ml: the target's {message}; convert it again or give no target"
+    )
 
 
 def test_other_backends_are_refused() -> None:

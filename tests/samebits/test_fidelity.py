@@ -77,6 +77,30 @@ def test_shares_are_rounded_down() -> None:
     assert "same decision in 100 %" in text(1.0)
 
 
+def test_what_is_too_far_is_warned_of() -> None:
+    def warning(difference: float, share: float | None) -> str:
+        return Fidelity((OutputFidelity("y", difference, 4.0, share),), 10, "tool 1").warning
+
+    assert warning(1.0, 0.9) == warning(0.0, None) == ""
+    assert Fidelity(reason="no model").warning == ""
+    assert warning(1.5, 0.899) == (
+        "the firmware is far from the model: y: same decision in only 89.9 % of the events (warned "
+        "below 90 %); y: differs by up to 1.5, outputs reach 4 (warned beyond 25 % of that). Give "
+        "wider formats (--precision), or the conversion is wrong"
+    )
+    assert "same decision in only 50 %" in warning(0.0, 0.5)
+    assert "differs by up to nan" in warning(float("nan"), 1.0)
+
+
+@pytest.mark.parametrize("precision", ["fixed<80,10>", "fixed<80,10,RND,SAT>", "fixed<100,80>"])
+def test_very_wide_formats_are_measured(precision: str) -> None:
+    found = measure_fidelity(
+        Design.from_onnx(float_mlp().model(), Target(precision=precision)), events=50
+    )
+    assert found.reason == ""
+    assert found.outputs[0].largest_difference < 0.5 * found.outputs[0].largest_output
+
+
 def test_what_cannot_be_measured_says_why() -> None:
     assert str(measure_fidelity(Design.from_hls4ml(classifier()))) == (
         "not run: the design has no model.onnx"

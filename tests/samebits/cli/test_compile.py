@@ -71,6 +71,22 @@ def test_json_stands_alone_on_stdout(samebits: Command, model: Path) -> None:
     assert values["fidelity"]["outputs"][0]["equal_decisions"] > 0.95
 
 
+def test_a_firmware_far_from_the_model_is_warned_of(samebits: Command, tmp_path: Path) -> None:
+    path = float_mlp("Tanh").save(tmp_path / "m.onnx")
+    coarse = samebits("compile", path, "-o", tmp_path / "a", "--precision", "fixed<5,3>", "--json")
+    assert coarse.code == 0
+    assert "warning: the firmware is far from the model: gemm2_out: " in coarse.stderr
+    assert json.loads(coarse.stdout)["fidelity"]["outputs"]
+    fine = samebits("compile", path, "-o", tmp_path / "b")
+    assert (fine.code, "warning" in fine.stderr) == (0, False)
+
+
+def test_notes_name_reuse_factors_that_hls4ml_changed(samebits: Command, model: Path) -> None:
+    result = samebits("compile", model, "-o", model.parent / "out", "--strategy", "Resource",
+                      "--reuse-factor", "5")  # fmt: skip
+    assert "note: Dense_MatMul_0: reuse factor 4 instead of 5, as hls4ml chose" in result.stdout
+
+
 def written(data: bytes) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         (folder / "m.onnx").write_bytes(data)
