@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import logging
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,8 +43,13 @@ __all__ = [
     "target_facts",
     "training_facts",
     "training_run",
+    "updated",
     "verification_facts",
+    "write",
 ]
+
+_FILE = "report.json"
+_log = logging.getLogger("samebits")
 
 Status = Literal["equal", "MISMATCH", "not run"]
 
@@ -67,42 +73,61 @@ def versions() -> dict[str, str]:
 
 
 def load_record(folder: Path) -> ReportFacts:
-    """The facts recorded in a folder so far; new ones if there are none or they are unreadable."""
+    """The facts recorded in a folder so far; new ones if there are none.
+
+    A damaged record is said in a warning and begun again.
+    """
+    path = folder / _FILE
     try:
-        return read_facts(folder)
-    except errors.BuildError:
-        return ReportFacts(design=folder.name or "design", created=utc_now(), versions=versions())
+        if path.exists():
+            return read_facts(folder)
+    except errors.BuildError as error:
+        _log.warning("%s; what earlier stages recorded is lost", error)
+    name = folder.resolve().name or "design"
+    return ReportFacts(design=name, created=utc_now(), versions=versions())
 
 
-def record(folder: Path, command: str, **sections: Any) -> ReportFacts:
-    """Writes report.json with these sections; later stages' sections are dropped.
+def updated(old: ReportFacts, command: str | tuple[str, ...], **sections: Any) -> ReportFacts:
+    """The facts with these sections; those of later stages that depended on them are dropped.
 
     Args:
-        command: how to do this stage again, for the report's provenance.
-
-    Raises:
-        BuildError: the folder cannot be written.
+        command: how to do this stage again, for the report's provenance; a command that is there
+            already moves to the end.
     """
-    old = load_record(folder)
     fields = {name: getattr(old, name) for name in ReportFacts.model_fields}
     first = min((_STAGES.index(name) for name in sections if name in _STAGES), default=len(_STAGES))
     for name in _STAGES[first + 1 :]:
         # the target's estimates do not depend on the verification, nor the metrics
         if name not in sections and not (first >= _STAGES.index("verification")):
             fields.pop(name, None)
+    if sections:
+        fields["gates"] = ()
     if first <= _STAGES.index("target"):
         fields.pop("performance", None)
-        fields["gates"] = ()
         if "layers" not in sections:
             fields["layers"] = ()
     fields |= sections
     fields |= {"created": utc_now(), "versions": versions()}
-    if command and command not in old.commands:
-        fields["commands"] = (*old.commands, command)
-    facts = ReportFacts(**fields)
-    with storage.replace_file(folder / "report.json") as temporary:
+    new = tuple(text for text in ((command,) if isinstance(command, str) else command) if text)
+    fields["commands"] = (*(text for text in old.commands if text not in new), *new)
+    return ReportFacts(**fields)
+
+
+def write(folder: Path, facts: ReportFacts) -> ReportFacts:
+    """Writes report.json and removes the report.html that it makes out of date.
+
+    Raises:
+        BuildError: the folder cannot be written.
+    """
+    with storage.replace_file(folder / _FILE) as temporary:
         temporary.write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (folder / "report.html").unlink(missing_ok=True)
     return facts
+
+
+def record(folder: Path, command: str | tuple[str, ...], **sections: Any) -> ReportFacts:
+    """Writes report.json with these sections: see `updated` and `write`."""
+    return write(folder, updated(load_record(folder), command, **sections))
 
 
 def target_facts(target: Target) -> TargetFacts:

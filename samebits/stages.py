@@ -1,4 +1,4 @@
-"""The stages of the main job as Python calls: train, export, compile, verify, report, demo.
+"""The stages of the main job as Python calls: train, export, compile, verify, report.
 
 Each works on a build directory and keeps its report.json up to date, so that a stage can be run
 again alone. The command line is a thin layer over these functions.
@@ -7,13 +7,12 @@ again alone. The command line is a thin layer over these functions.
 from __future__ import annotations
 
 import importlib.metadata
-import json
+import logging
 import os
 import statistics
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,74 +22,44 @@ from numpy.typing import NDArray
 from samebits import errors, storage
 from samebits.compile.target import Target
 from samebits.design import Design
+from samebits.recipe import (
+    FLOAT_MODEL,
+    JETS,
+    KERAS_SHA256,
+    QAT_MODEL,
+    RECIPE,
+    Recipe,
+    file_sha256,
+    load_data,
+    recipe_of,
+)
 
 if TYPE_CHECKING:
     from samebits.report import ReportFacts
     from samebits.sim.verification import Verification
     from samebits.train.config import TrainingConfig
-    from samebits.train.data import Dataset, Split
+    from samebits.train.data import Dataset
 
 __all__ = [
-    "JETS",
-    "Recipe",
     "build_report",
+    "check_folder",
     "compile_model",
-    "demo",
     "export_model",
-    "load_data",
+    "no_bar",
     "train_models",
     "verify_build",
 ]
 
-JETS = "jets"
-QAT_MODEL, FLOAT_MODEL, RECIPE = "model.keras", "float.keras", "training.json"
 ACCURACY_LIMIT_POINTS = 0.5
+_log = logging.getLogger("samebits")
 
 Bar = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 Progress = Callable[[str, int, int], None]
 
 
-def _no_bar(title: str, total: int) -> AbstractContextManager[Callable[..., None]]:
+def no_bar(title: str, total: int) -> AbstractContextManager[Callable[..., None]]:
+    """A progress bar that nobody sees."""
     return nullcontext(lambda *_: None)
-
-
-def load_data(name: str) -> Dataset:
-    """A labelled data set: "jets" for the shipped sample, or the path of a file.
-
-    Raises:
-        DataError: a file that cannot be used.
-    """
-    from samebits.train.data import load, load_jets
-
-    return load_jets() if name == JETS else load(name)
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What is needed to split the data again as a training split them."""
-
-    data: str
-    seed: int
-
-    @classmethod
-    def read(cls, folder: Path) -> Recipe | None:
-        """The recipe of a build directory, None if nothing was trained there.
-
-        Raises:
-            BuildError: the file is damaged.
-        """
-        path = folder / RECIPE
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            return cls(str(values["data"]), int(values["seed"]))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise errors.BuildError(f"{path}: is damaged ({error}); train again") from None
-
-    def split(self) -> Split:
-        """Train, validation and test part of the data."""
-        return load_data(self.data).split(self.seed)
 
 
 def train_models(
@@ -98,12 +67,14 @@ def train_models(
     data: str = JETS,
     config: TrainingConfig | None = None,
     *,
-    command: str = "",
-    bar: Bar = _no_bar,
+    demo: bool = False,
+    command: str | tuple[str, ...] = "",
+    bar: Bar = no_bar,
 ) -> ReportFacts:
     """Trains the float baseline and the quantized network; writes model.keras and float.keras.
 
-    Only the training and validation parts are used; the test part waits for the report.
+    Only the training and validation parts are used; the test part waits for the report. `demo`
+    marks what `samebits demo` may replace.
 
     Raises:
         MissingToolError: the extra `train` is not installed.
@@ -113,7 +84,7 @@ def train_models(
     from samebits.train import fit, store
     from samebits.train.config import training_config
 
-    _check_folder(folder)
+    check_folder(folder)
     config = config or training_config()
     dataset = load_data(data)
     split = dataset.split(config.seed)
@@ -131,22 +102,26 @@ def train_models(
     _make_folder(folder)
     store.save_model(float_model, folder / FLOAT_MODEL)
     store.save_model(model, folder / QAT_MODEL)
-    source = data if data == JETS else os.path.abspath(data)
-    with storage.replace_file(folder / RECIPE) as temporary:
-        values = {"data": source, "seed": config.seed, "config": config.model_dump(mode="json")}
-        temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     sizes = [len(dataset.feature_names), *config.hidden, len(dataset.class_names)]
     network = "-".join(map(str, sizes))
     runs = (
         record.training_run("float", network, None, float_fit),
         record.training_run("qat", network, config.weight_bits, quantized_fit),
     )
-    return record.record(
-        folder,
-        command,
-        data=record.data_facts(dataset, split),
-        training=record.training_facts(runs, prepared, costs),
-    )
+    sections: dict[str, Any] = {
+        "data": record.data_facts(dataset, split),
+        "training": record.training_facts(runs, prepared, costs),
+    }
+    Recipe(
+        data if data == JETS else os.path.abspath(data),
+        dataset.sha256,
+        config.seed,
+        {name: file_sha256(folder / name) or "" for name in (QAT_MODEL, FLOAT_MODEL)},
+        demo,
+        config.model_dump(mode="json"),
+        {name: section.model_dump(mode="json") for name, section in sections.items()},
+    ).write(folder)
+    return record.record(folder, command, **sections)
 
 
 def export_model(source: Path, output: Path, *, check: bool = True, command: str = "") -> Any:
@@ -164,11 +139,20 @@ def export_model(source: Path, output: Path, *, check: bool = True, command: str
     from samebits.train.store import load_model
 
     model = load_model(source)
+    digest = file_sha256(source) or ""
     recipe = Recipe.read(source.parent)
+    if recipe and recipe.models.get(source.name) != digest:
+        _log.warning(
+            "%s: is not what %s says was trained here: compared on random events",
+            source,
+            RECIPE,
+        )
+        recipe = None
     split = recipe.split() if recipe else None
     features = split.test.feature_names if split else ()
     classes = split.test.class_names if split else ()
     exported = export_keras(model, features, classes)
+    exported.metadata_props.add(key=KERAS_SHA256, value=digest)
     with storage.replace_file(output) as temporary:
         temporary.write_bytes(exported.SerializeToString())
     if not check:
@@ -179,7 +163,7 @@ def export_model(source: Path, output: Path, *, check: bool = True, command: str
         shape = (1000, *model.input_shape[1:])
         events = np.random.default_rng(0).normal(0, 2, shape).astype(np.float32)
     result = check_export(model, exported, events)
-    if recipe:
+    if recipe and output.resolve() == (source.parent / storage.MODEL).resolve():
         from samebits import record
 
         record.record(source.parent, command, export=record.export_facts(output, result))
@@ -206,14 +190,39 @@ def compile_model(
     part_of(target.part)
     design = Design.from_onnx(source, target)
     design.save(folder, force=force)
-    record.record(
-        folder,
-        command,
-        design=folder.resolve().name,
-        target=record.target_facts(target),
-        layers=record.layer_facts(design.graph),
-    )
+    facts, _, _ = _recorded(design)
+    record.write(folder, record.updated(facts, command, target=facts.target, layers=facts.layers))
     return design
+
+
+def _recorded(design: Design) -> tuple[ReportFacts, Recipe | None, str]:
+    """The record of a saved design, its recipe, and why there is none although a training is there.
+
+    What the record says of another design, or of a training that this design does not come from, is
+    taken out.
+    """
+    from samebits import record
+    from samebits.report.facts import DataFacts, NotRun, TrainingFacts
+
+    assert design.folder is not None
+    old = record.load_record(design.folder)
+    recipe, why = recipe_of(design)
+    sections: dict[str, Any] = {
+        "design": design.folder.resolve().name,
+        "target": record.target_facts(design.target),
+        "layers": record.layer_facts(design.graph),
+        "export": old.export,
+    }
+    if why:
+        sections |= dict.fromkeys(("data", "training", "export"), NotRun(reason=why))
+    elif recipe and recipe.sections:
+        sections["data"] = DataFacts.model_validate(recipe.sections["data"])
+        sections["training"] = TrainingFacts.model_validate(recipe.sections["training"])
+    if all(getattr(old, name) == value for name, value in sections.items()):
+        return old, recipe, why
+    if (old.target, old.layers) == (sections["target"], sections["layers"]):
+        sections["verification"] = old.verification
+    return record.updated(old, "", **sections), recipe, why
 
 
 def verify_build(
@@ -226,15 +235,23 @@ def verify_build(
     command: str = "",
     progress: Progress | None = None,
 ) -> Verification:
-    """Verifies a saved design on events, or on the test part of what it was trained on."""
+    """Verifies a saved design on events, or on the test part of what it was trained on.
+
+    Raises:
+        BuildError: training.json is damaged, or the data changed since the training.
+    """
     from samebits import record
 
     assert design.folder is not None
+    facts, recipe, why = _recorded(design)
     name = "data"
-    if events is None and (recipe := Recipe.read(design.folder)) is not None:
+    if why:
+        _log.warning("the training in %s is not used: %s", design.folder, why)
+    if events is None and recipe is not None:
         events, name = recipe.split().test.features, "test set"
     result = design.verify(events, against, adversarial=adversarial, seed=seed, progress=progress)
-    record.record(design.folder, command, verification=record.verification_facts(result, name))
+    verification = record.verification_facts(result, name)
+    record.write(design.folder, record.updated(facts, command, verification=verification))
     return result
 
 
@@ -244,7 +261,7 @@ def build_report(
     *,
     budget_ns: float | None = None,
     command: str = "",
-    bar: Bar = _no_bar,
+    bar: Bar = no_bar,
 ) -> ReportFacts:
     """Metrics, speed, latency and resources added; report.html and report.json written.
 
@@ -256,47 +273,58 @@ def build_report(
     from samebits import record
     from samebits.estimates import estimate_facts
     from samebits.report import write_report
-    from samebits.report.facts import Gate, NotRun
+    from samebits.report.facts import NotRun
 
     assert design.folder is not None
-    folder = design.folder
-    metrics: Any = NotRun(reason="no labelled data: give --data")
-    gates: list[Gate] = []
-    test = load_data(data) if data else None
-    if test is None and (recipe := Recipe.read(folder)) is not None:
-        test = recipe.split().test
+    facts, recipe, why = _recorded(design)
+    if why:
+        _log.warning("the training in %s is not used: %s", design.folder, why)
+    test, split = _labelled(data, recipe)
+    metrics: Any = NotRun(reason=why or "no labelled data: give --data")
     if test is not None:
         with bar("metrics", 1) as advance:
-            metrics = _metrics(design, test)
+            metrics = _metrics(design, test, split, recipe, why)
             advance(1)
-        gates += _accuracy_gates(metrics)
     with bar("latency and resources", 1) as advance:
         latency, resources = estimate_facts(design, budget_ns)
         advance(1)
-    facts = record.record(
-        folder,
+    facts = record.updated(
+        facts,
         command,
         metrics=metrics,
         performance=_performance(design, test.features if test is not None else None),
         latency=latency,
         resources=resources,
+        gates=(*_bit_gates(facts), *_accuracy_gates(metrics)),
     )
-    facts = record.record(folder, "", gates=(*_bit_gates(facts), *gates))
-    write_report(facts, folder)
+    write_report(facts, design.folder)
     return facts
 
 
-def _metrics(design: Design, test: Dataset) -> Any:
+def _labelled(data: str | None, recipe: Recipe | None) -> tuple[Dataset | None, str]:
+    """The labelled events of a report and what they are: never those of the training, if known."""
+    if data is None:
+        return (recipe.split().test if recipe else None), "test"
+    dataset = load_data(data)
+    if recipe and dataset.sha256 == recipe.data_sha256:
+        _log.warning("%s: the network was trained on it; its test part is used", dataset.source)
+        return dataset.split(recipe.seed).test, "test"
+    return dataset, f"events of {Path(dataset.source).name}"
+
+
+def _metrics(design: Design, test: Dataset, split: str, recipe: Recipe | None, why: str) -> Any:
     from samebits.report.facts import MetricsFacts, NotRun
     from samebits.sim.metrics import classification_metrics, compare_models
 
     assert design.folder is not None
+    if len(design.graph.inputs) > 1:
+        return NotRun(reason="the network has several inputs")
     scores: dict[str, NDArray[Any]] = {}
-    for name, file in (("float", FLOAT_MODEL), ("qat", QAT_MODEL)):
-        if (design.folder / file).is_file():
-            from samebits.train.fit import predict
-            from samebits.train.store import load_model
+    if recipe:
+        from samebits.train.fit import predict
+        from samebits.train.store import load_model
 
+        for name, file in (("float", FLOAT_MODEL), ("qat", QAT_MODEL)):
             scores[name] = predict(load_model(design.folder / file), test.features)
     answer = design.simulate(test.features)
     if isinstance(answer, list):
@@ -311,7 +339,7 @@ def _metrics(design: Design, test: Dataset) -> Any:
         name: classification_metrics(values, test.labels, test.class_names, where=name)
         for name, values in scores.items()
     }
-    comparison: Any = NotRun(reason="only one model")
+    comparison: Any = NotRun(reason=why or "only one model")
     if len(scores) > 1:
         comparison = compare_models(
             scores,
@@ -321,7 +349,7 @@ def _metrics(design: Design, test: Dataset) -> Any:
             limit_points=ACCURACY_LIMIT_POINTS,
         )
     tool = f"scikit-learn {importlib.metadata.version('scikit-learn')}"
-    return MetricsFacts(split="test", tool=tool, models=models, comparison=comparison)
+    return MetricsFacts(split=split, tool=tool, models=models, comparison=comparison)
 
 
 def _accuracy_gates(metrics: Any) -> list[Any]:
@@ -348,8 +376,8 @@ def _bit_gates(facts: ReportFacts) -> list[Any]:
 
 
 def _performance(design: Design, features: NDArray[Any] | None) -> Any:
-    """Events per second of the software engines on this machine, one thread, median of 5 runs."""
-    from samebits.report.facts import PerformanceFacts, PerformanceRow, Quantity
+    """Events per second of the software engines on this machine, median of 5 runs."""
+    from samebits.report.facts import NotRun, PerformanceFacts, PerformanceRow, Quantity
     from samebits.sim.onnx_engine import OnnxEngine
 
     graph, count = design.graph, 20_000
@@ -369,70 +397,24 @@ def _performance(design: Design, features: NDArray[Any] | None) -> Any:
             seconds.append(time.perf_counter() - start)
         return count / statistics.median(seconds)
 
-    rows: list[tuple[str, str, Callable[[], Any]]] = [
-        ("NumPy engine", f"numpy {np.__version__}", lambda: design.simulate(inputs))
-    ]
+    def row(name: str, tool: str, run: Callable[[], Any]) -> PerformanceRow:
+        speed = Quantity(value=rate(run), unit="events/s", kind="measured", tool=tool)
+        return PerformanceRow(name=name, result=speed)
+
+    rows = [row("NumPy engine", f"numpy {np.__version__}", lambda: design.simulate(inputs))]
     try:
         engine = OnnxEngine(design.firmware_onnx())
-        rows.append(("firmware.onnx", engine.tool, lambda: engine.run(inputs)))
-    except (errors.MissingToolError, errors.UnsupportedError):
-        pass
+        rows.append(row("firmware.onnx", engine.tool, lambda: engine.run(inputs)))
+    except (errors.MissingToolError, errors.UnsupportedError) as error:
+        rows.append(PerformanceRow(name="firmware.onnx", result=NotRun(reason=str(error))))
     return PerformanceFacts(
-        conditions=f"{count} events, ONNX Runtime on one thread, median of 5 runs, this machine",
-        rows=tuple(
-            PerformanceRow(
-                name=name,
-                result=Quantity(value=rate(run), unit="events/s", kind="measured", tool=tool),
-            )
-            for name, tool, run in rows
-        ),
+        conditions=f"{count} events, NumPy with BLAS threads as set, ONNX Runtime on one thread, "
+        "median of 5 runs, this machine",
+        rows=tuple(rows),
     )
 
 
-def demo(
-    folder: Path,
-    *,
-    fast: bool = False,
-    seed: int = 0,
-    target: Target | None = None,
-    bar: Bar = _no_bar,
-    engine_bars: Callable[[], AbstractContextManager[Progress | None]] = nullcontext,
-    say: Callable[[str], None] = lambda text: None,
-) -> ReportFacts:
-    """From the shipped jets to verified firmware and its report in one call.
-
-    The other stages' errors apply. An earlier demo in the folder is replaced; another design is
-    not.
-    """
-    from samebits.train.config import training_config
-
-    _check_folder(folder)
-    if (folder / storage.DESIGN).exists() and Recipe.read(folder) is None:
-        raise errors.BuildError(
-            f"{folder}: already holds another design; give another folder with -o"
-        )
-    config = training_config(seed=seed, **({"epochs": 12} if fast else {}))
-    say("1/5 training on the shipped jets")
-    train_models(folder, JETS, config, command=f"samebits train -o {folder.name}", bar=bar)
-    say("2/5 export to model.onnx")
-    model = folder / storage.MODEL
-    export_model(folder / QAT_MODEL, model, command=f"samebits export {folder.name}/{QAT_MODEL}")
-    say("3/5 hls4ml project and fixed-point graph")
-    design = compile_model(
-        model,
-        folder,
-        target or Target(),
-        force=True,
-        command=f"samebits compile {folder.name}/{storage.MODEL} -o {folder.name}",
-    )
-    say("4/5 verification, bit by bit")
-    with engine_bars() as progress:
-        verify_build(design, seed=seed, command=f"samebits verify {folder.name}", progress=progress)
-    say("5/5 metrics, latency, resources, report")
-    return build_report(design, command=f"samebits report {folder.name}", bar=bar)
-
-
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
     """Says before the long work, not after it, that a folder cannot be written."""
     if folder.exists() and not folder.is_dir():
         raise errors.BuildError(f"{folder}: is a file; give a folder")

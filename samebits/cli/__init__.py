@@ -13,7 +13,7 @@ from samebits import __version__, errors
 
 from . import compile as compile_command
 from . import demo, doctor, export, report, simulate, train, verify
-from .console import err
+from .console import err, warnings_shown
 
 __all__ = ["app", "main"]
 
@@ -56,7 +56,8 @@ def main() -> None:
     try:
         # a command's own exit code is returned, not raised; typer turns Ctrl-C into one, or into
         # Abort, depending on its version
-        code = app(standalone_mode=False)
+        with warnings_shown():
+            code = app(standalone_mode=False)
         if code == _TYPER_INTERRUPTED:
             raise KeyboardInterrupt
     except (typer.Abort, KeyboardInterrupt):

@@ -48,9 +48,7 @@ def command(
 
     target = target_of(backend, io_type, part, clock_mhz, strategy, reuse_factor, precision)
     with bar(f"compiling {model.name}", 1) as advance:
-        design = compile_model(
-            model, output, target, force=force, command=f"samebits compile {model} -o {output}"
-        )
+        design = compile_model(model, output, target, force=force, command=command_line())
         advance(1)
     fidelity = measure_fidelity(design)
     if fidelity.warning:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +13,17 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-__all__ = ["bar", "engine_bars", "err", "line", "out", "print_json", "say"]
+__all__ = [
+    "bar",
+    "command_line",
+    "engine_bars",
+    "err",
+    "line",
+    "out",
+    "print_json",
+    "say",
+    "warnings_shown",
+]
 
 _WIDTH_COLUMNS = 160  # of a file or pipe, where nothing should be cut short
 out = Console(width=None if sys.stdout.isatty() else _WIDTH_COLUMNS)
@@ -74,3 +86,27 @@ def line(text: str, console: Console = out) -> None:
 def print_json(value: Any) -> None:
     """A JSON document on stdout."""
     sys.stdout.write(json.dumps(value, indent=1) + "\n")
+
+
+def command_line() -> str:
+    """The command that runs now, as it can be given to a shell again."""
+    return shlex.join(["samebits", *sys.argv[1:]])
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        line(f"{record.levelname.lower()}: {record.getMessage()}", err)
+
+
+@contextlib.contextmanager
+def warnings_shown() -> Iterator[None]:
+    """What samebits logs stands on stderr, one line each."""
+    logger, handler = logging.getLogger("samebits"), _Lines(logging.WARNING)
+    propagate = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate

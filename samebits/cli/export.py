@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from .console import bar, line, out, print_json
+from .console import bar, command_line, line, out, print_json
 from .options import Json
 
 NAME = "export"
@@ -28,9 +28,7 @@ def command(
 
     path = output or model.with_name("model.onnx")
     with bar("exporting", 1) as advance:
-        result = export_model(
-            model, path, check=check, command=f"samebits export {model} -o {path}"
-        )
+        result = export_model(model, path, check=check, command=command_line())
         advance(1)
     if json:
         print_json({"output": str(path), "check": dataclasses.asdict(result) if result else None})

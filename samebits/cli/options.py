@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from samebits import errors
 from samebits.compile.target import Target
+from samebits.design import Design
 
 __all__ = [
     "Backend",
@@ -23,6 +26,7 @@ __all__ = [
     "Reuse",
     "Seed",
     "Strategy",
+    "events_of",
     "target_of",
 ]
 
@@ -67,3 +71,30 @@ def target_of(
             raise errors.UsageError(f"--precision: {name or 'the default'} is given twice")
         table[name or "default"] = value
     return Target(backend, io_type, part, clock_mhz, strategy, reuse_factor, table or None)
+
+
+def events_of(design: Design, path: Path) -> Any:
+    """The events of a file as `Design.simulate` takes them.
+
+    For several inputs the file is a .npz with one array for each, named like the input.
+
+    Raises:
+        DataError: a file that cannot be used.
+    """
+    from samebits.train.data import load_features
+
+    names = design.graph.inputs
+    if len(names) == 1:
+        return load_features(path).features
+    wanted = f"the network has {len(names)} inputs: give a .npz file with arrays {', '.join(names)}"
+    if path.suffix != ".npz":
+        raise errors.DataError(f"{path}: {wanted}")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if missing := [name for name in names if name not in arrays]:
+                raise errors.DataError(
+                    f"{path}: has no array {', '.join(missing)}, only {', '.join(arrays)}; {wanted}"
+                )
+            return {name: arrays[name] for name in names}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise errors.DataError(f"{path}: cannot be read as .npz: {error}") from None

@@ -8,7 +8,7 @@ import typer
 
 from samebits.design import Design
 
-from .console import bar, line, out
+from .console import bar, command_line, line, out
 from .options import Build, Json
 
 NAME = "report"
@@ -35,9 +35,7 @@ def command(
     from samebits.stages import build_report
 
     design = Design.load(build)
-    facts = build_report(
-        design, data, budget_ns=budget_ns, command=f"samebits report {build}", bar=bar
-    )
+    facts = build_report(design, data, budget_ns=budget_ns, command=command_line(), bar=bar)
     if json:
         sys.stdout.write(facts.model_dump_json(indent=1) + "\n")
     else:

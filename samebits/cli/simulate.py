@@ -14,7 +14,7 @@ from samebits import errors, storage
 from samebits.design import Design
 
 from .console import bar, line, print_json
-from .options import Build, Json
+from .options import Build, Json, events_of
 
 NAME = "simulate"
 _SUFFIXES = (".npz", ".npy", ".csv")
@@ -22,7 +22,12 @@ _SUFFIXES = (".npz", ".npy", ".csv")
 
 def command(
     build: Build,
-    events: Annotated[Path, typer.Argument(help="Events: .npz, .h5, .parquet or .root.")],
+    events: Annotated[
+        Path,
+        typer.Argument(
+            help="Events: .npz, .h5, .parquet or .root; for several inputs a .npz, one array each."
+        ),
+    ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Scores: .npz, .npy or .csv.")
     ] = None,
@@ -30,16 +35,15 @@ def command(
     json: Json = False,
 ) -> None:
     """Run the NumPy simulator: bit-exact with the firmware, no compiler needed."""
-    from samebits.train.data import load_features
-
     if output is not None and output.suffix not in (_SUFFIXES[:1] if trace else _SUFFIXES):
         raise errors.UsageError(
             f"{output}: unknown suffix; wanted {'.npz' if trace else ', '.join(_SUFFIXES)}"
         )
     design = Design.load(build)
-    features = load_features(events).features
+    features = events_of(design, events)
+    count = len(next(iter(features.values())) if isinstance(features, dict) else features)
     started = time.perf_counter()
-    with bar("simulating", len(features)) as advance:
+    with bar("simulating", count) as advance:
         answer = design.simulate(features, progress=advance)
     seconds = time.perf_counter() - started
     arrays = dict(
@@ -50,16 +54,16 @@ def command(
     if output is not None:
         _write(output, arrays)
     summary = {
-        "events": len(features),
+        "events": count,
         "seconds": seconds,
-        "events_per_second": len(features) / max(seconds, 1e-9),
+        "events_per_second": count / max(seconds, 1e-9),
         "output": str(output) if output else None,
     }
     if json:
         print_json(summary)
         return
     line(
-        f"{len(features)} events in {seconds:.3f} s "
+        f"{count} events in {seconds:.3f} s "
         f"({summary['events_per_second']:,.0f} events/s, NumPy engine)"
     )
     if output is not None:

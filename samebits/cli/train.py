@@ -10,7 +10,7 @@ from rich.table import Table
 
 from samebits import errors
 
-from .console import bar, line, out, print_json
+from .console import bar, command_line, line, out, print_json
 from .options import Json, Output, Seed
 
 if TYPE_CHECKING:
@@ -57,9 +57,7 @@ def command(
         scaling=scaling,
         seed=seed,
     )
-    facts = train_models(
-        output, data, config, command=f"samebits train -o {output} --data {data}", bar=bar
-    )
+    facts = train_models(output, data, config, command=command_line(), bar=bar)
     training = facts.training
     assert isinstance(training, TrainingFacts)
     if json:

@@ -11,8 +11,8 @@ from rich.table import Table
 from samebits.design import Design
 from samebits.sim.verification import Verification
 
-from .console import engine_bars, err, line, out, print_json
-from .options import Build, Json, Seed
+from .console import command_line, engine_bars, err, line, out, print_json
+from .options import Build, Json, Seed, events_of
 
 NAME = "verify"
 
@@ -34,10 +34,9 @@ def command(
 ) -> None:
     """Compare all engines bit by bit, at the output and every layer; exit code 1 on a mismatch."""
     from samebits.stages import verify_build
-    from samebits.train.data import load_features
 
     design = Design.load(build)
-    features = load_features(events).features if events else None
+    features = events_of(design, events) if events else None
     with engine_bars() as progress:
         result = verify_build(
             design,
@@ -45,7 +44,7 @@ def command(
             tuple(name.strip() for name in against.split(",")),
             adversarial=adversarial,
             seed=seed,
-            command=f"samebits verify {build}",
+            command=command_line(),
             progress=progress,
         )
     if json:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from samebits import Design, Target, errors, record
-from samebits.report.facts import ExportFacts, NotRun, TargetFacts, VerificationFacts
+from samebits.recipe import Recipe
+from samebits.report.facts import ExportFacts, Gate, NotRun, TargetFacts, VerificationFacts
 from samebits.sim.verification import EngineReport, LayerRow, Verification
-from samebits.stages import Recipe, compile_model, verify_build
+from samebits.stages import compile_model, verify_build
 
 from ..models import quantized_mlp
 
@@ -57,17 +58,35 @@ def test_an_earlier_stage_drops_the_later_ones(tmp_path: Path) -> None:
     assert facts.layers == ()
 
 
-def test_a_command_stands_once(tmp_path: Path) -> None:
-    for _ in range(3):
-        facts = record.record(tmp_path, "samebits verify build", verification=verified())
-    assert facts.commands == ("samebits verify build",)
+def test_a_command_stands_once_and_last(tmp_path: Path) -> None:
+    for command in ("samebits verify build", "samebits report build", "samebits verify build"):
+        facts = record.record(tmp_path, command, verification=verified())
+    assert facts.commands == ("samebits report build", "samebits verify build")
+    assert record.record(tmp_path, ("", "a", "b")).commands[2:] == ("a", "b")
 
 
-def test_a_broken_report_is_begun_again(tmp_path: Path) -> None:
+def test_gates_and_the_page_do_not_outlive_what_they_show(tmp_path: Path) -> None:
+    gate = Gate(name="same bits", passed=True, detail="0 mismatching bits")
+    for sections in ({"verification": verified("MISMATCH", 2)}, {"metrics": NotRun(reason="no")}):
+        facts = record.record(tmp_path, "", verification=verified(), gates=(gate,))
+        assert facts.gates == (gate,)
+        (tmp_path / "report.html").touch()
+        assert record.record(tmp_path, "", **sections).gates == ()
+        assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_a_broken_report_is_said_and_begun_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    facts = record.record(tmp_path, "", target=target())
+    assert caplog.messages == []
     (tmp_path / "report.json").write_text("{")
     facts = record.record(tmp_path, "", target=target())
     assert isinstance(facts.target, TargetFacts)
     assert isinstance(facts.export, NotRun)
+    [message] = caplog.messages
+    assert message.startswith(f"{tmp_path / 'report.json'} is not a report of this version of ")
+    assert message.endswith("; what earlier stages recorded is lost")
 
 
 def test_verification_as_the_report_shows_it() -> None:
@@ -108,5 +127,7 @@ def test_a_damaged_recipe(tmp_path: Path, text: str) -> None:
     (tmp_path / "training.json").write_text(text)
     with pytest.raises(errors.BuildError) as caught:
         Recipe.read(tmp_path)
-    assert str(caught.value).startswith(f"{tmp_path / 'training.json'}: is damaged (")
+    assert str(caught.value).startswith(
+        f"{tmp_path / 'training.json'}: is damaged, or of an older "
+    )
     assert str(caught.value).endswith("); train again")

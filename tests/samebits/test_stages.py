@@ -1,16 +1,64 @@
-"""The stages' own checks: folders said to be bad before the work, the demo and other designs."""
+"""The stages' own checks: bad folders, other designs, and what still belongs to a training."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from samebits import Design, Target, errors, stages
+from samebits import Design, Target, errors, record, stages
 from samebits.compile.emitters.onnx import output_names
-from samebits.stages import compile_model, demo, train_models
+from samebits.demo import demo
+from samebits.recipe import KERAS_SHA256, Recipe, recipe_of
+from samebits.report.facts import DataFacts, NotRun
+from samebits.sim.onnx_engine import OnnxEngine
+from samebits.stages import build_report, compile_model, train_models, verify_build
 
-from ..models import ModelWriter, quantized_mlp
+from ..models import ModelWriter, float_mlp, quantized_mlp
+
+ENGINES = ("onnxruntime",)
+NOT_EXPORTED = (
+    "model.onnx was not exported from the model.keras in this folder: run samebits export and "
+    "compile again"
+)
+
+
+def events_file(path: Path, seed: int = 1) -> Path:
+    """100 events of four features in three classes."""
+    features = np.random.default_rng(seed).normal(0, 2, (100, 4))
+    np.savez(path, features=features, label=np.resize([0, 1, 2], 100))
+    return path
+
+
+def trained(folder: Path, data: Path, content: bytes = b"network", demo: bool = False) -> Recipe:
+    """A folder as a training leaves it, but for the networks, which are any bytes."""
+    folder.mkdir(exist_ok=True)
+    models = {name: content + name.encode() for name in ("model.keras", "float.keras")}
+    for name, values in models.items():
+        (folder / name).write_bytes(values)
+    hashes = {name: hashlib.sha256(values).hexdigest() for name, values in models.items()}
+    recipe = Recipe(str(data), hashlib.sha256(data.read_bytes()).hexdigest(), 3, hashes, demo)
+    recipe.write(folder)
+    return recipe
+
+
+def exported(folder: Path, recipe: Recipe, seed: int = 1) -> Path:
+    """A model.onnx that says it was exported from the folder's model.keras."""
+    path = quantized_mlp(seed=seed).save(folder / "model.onnx")
+    import onnx
+
+    proto = onnx.load(path)
+    proto.metadata_props.add(key=KERAS_SHA256, value=recipe.models["model.keras"])
+    onnx.save(proto, path)
+    return path
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Design:
+    """Trained, exported and compiled in one folder."""
+    recipe = trained(tmp_path / "build", events_file(tmp_path / "d.npz"))
+    return compile_model(exported(tmp_path / "build", recipe), tmp_path / "build", Target())
 
 
 @pytest.mark.parametrize("stage", [demo, train_models])
@@ -31,13 +79,39 @@ def test_bad_folders_are_said_before_any_work(
         assert str(caught.value) == f"{tmp_path / place}: {reason}"
 
 
-def test_the_demo_does_not_replace_another_design(tmp_path: Path) -> None:
-    compile_model(quantized_mlp().save(tmp_path / "m.onnx"), tmp_path / "build", Target())
+@pytest.mark.parametrize("holds", ["design", "training", "demo"])
+def test_the_demo_replaces_only_a_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holds: str
+) -> None:
+    folder = tmp_path / "build"
+    if holds == "design":
+        compile_model(quantized_mlp().save(tmp_path / "m.onnx"), folder, Target())
+    else:
+        trained(folder, events_file(tmp_path / "d.npz"), demo=holds == "demo")
+
+    class Begun(Exception):
+        pass
+
+    def begin(*arguments: Any, **options: Any) -> None:
+        raise Begun
+
+    monkeypatch.setattr("samebits.demo.train_models", begin)
+    if holds == "demo":
+        with pytest.raises(Begun):
+            demo(folder)
+        return
+    files = {
+        "design": "model.onnx, firmware.onnx, design.npz, hls, design.json",
+        "training": "model.keras, float.keras, training.json",
+    }
     with pytest.raises(errors.BuildError) as caught:
-        demo(tmp_path / "build")
+        demo(folder)
     assert str(caught.value) == (
-        f"{tmp_path / 'build'}: already holds another design; give another folder with -o"
+        f"{folder}: holds what no demo made ({files[holds]}); give another folder with "
+        "-o/--output, or replace it with --force"
     )
+    with pytest.raises(Begun):
+        demo(folder, force=True)
 
 
 def test_an_unknown_part_is_said_before_the_model_is_read(tmp_path: Path) -> None:
@@ -45,17 +119,136 @@ def test_an_unknown_part_is_said_before_the_model_is_read(tmp_path: Path) -> Non
         compile_model(tmp_path / "absent.onnx", tmp_path / "build", Target(part="xc0"))
 
 
-def test_verify_takes_what_the_design_was_trained_on(tmp_path: Path) -> None:
-    rng = np.random.default_rng(1)
-    labels = np.resize([0, 1, 2], 100)
-    np.savez(tmp_path / "d.npz", features=rng.normal(0, 2, (100, 4)), label=labels)
+def test_verify_takes_the_test_part_of_the_training(built: Design, tmp_path: Path) -> None:
+    assert verify_build(built, against=ENGINES).events["data"] == 20
+    events_file(tmp_path / "d.npz", seed=2)
+    with pytest.raises(errors.BuildError) as caught:
+        verify_build(built, against=ENGINES)
+    text = str(caught.value)
+    assert text.startswith(f"{tmp_path / 'd.npz'}: the data changed since the training (sha256 ")
+    assert text.endswith(
+        "): train again, or give other data (report --data FILE, verify BUILD FILE)"
+    )
+    assert verify_build(built, np.ones((5, 4)), ENGINES).events["data"] == 5
+
+
+def test_every_link_from_the_training_to_the_design(built: Design, tmp_path: Path) -> None:
+    folder = tmp_path / "build"
+    assert recipe_of(built)[1] == recipe_of(Design.load(folder))[1] == ""
+
+    def why() -> str:
+        recipe, reason = recipe_of(Design.load(folder))
+        assert (recipe is None) == bool(reason)
+        return reason
+
+    # trained again, exported again, compiled again
+    again = trained(folder, tmp_path / "d.npz", b"another")
+    assert why() == NOT_EXPORTED
+    exported(folder, again, seed=2)
+    assert why() == (
+        "the design was not compiled from the model.onnx in this folder: run samebits compile again"
+    )
+    compile_model(folder / "model.onnx", folder, Target(), force=True)
+    assert why() == ""
+
+    # another network in the place of one that was trained
+    for name in again.models:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(b"mine")
+        assert why() == (
+            f"{name} in this folder is not the one trained here: run samebits train, export and "
+            "compile again"
+        )
+        (folder / name).write_bytes(content)
+
+    # a foreign model
+    compile_model(float_mlp().save(tmp_path / "f.onnx"), folder, Target(), force=True)
+    assert why() == NOT_EXPORTED
+
+
+def test_a_foreign_design_is_not_mixed_with_the_training(
+    built: Design, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "build"
+    data = DataFacts(name="d", source="d", sha256="0" * 64, events={}, class_names=(),
+                     feature_names=())  # fmt: skip
+    record.record(folder, "", data=data)
+    foreign = quantized_mlp(seed=5).save(tmp_path / "f.onnx")
+    design = compile_model(foreign, folder, Target(), force=True)
+    result = verify_build(design, against=ENGINES)
+    assert "data" not in result.events
+    assert caplog.messages == [f"the training in {folder} is not used: {NOT_EXPORTED}"]
+    facts = record.load_record(folder)
+    assert facts.data == facts.training == facts.export == NotRun(reason=NOT_EXPORTED)
+    assert facts.same_bits
+
+
+def test_a_design_saved_by_hand_replaces_the_recorded_one(built: Design, tmp_path: Path) -> None:
+    verify_build(built, against=ENGINES)
+    other = Design.from_onnx(tmp_path / "build" / "model.onnx", Target(clock_mhz=320))
+    other.save(tmp_path / "build", force=True)
+    verify_build(other, np.ones((5, 4)), ENGINES)
+    target = record.load_record(tmp_path / "build").target
+    assert target.clock_mhz == 320  # type: ignore[union-attr]
+
+
+def test_labelled_data_are_named_for_what_they_are(
+    built: Design, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe, _ = recipe_of(built)
+    copy = tmp_path / "copy.npz"
+    copy.write_bytes((tmp_path / "d.npz").read_bytes())
+    test, name = stages._labelled(None, recipe)
+    assert test is not None
+    assert (len(test), name) == (20, "test")
+    assert caplog.messages == []
+    again, name = stages._labelled(str(copy), recipe)
+    assert again is not None
+    assert name == "test"
+    assert np.array_equal(again.features, test.features)
+    assert caplog.messages == [f"{copy}: the network was trained on it; its test part is used"]
+    other, name = stages._labelled(str(events_file(tmp_path / "other.npz", 2)), recipe)
+    assert other is not None
+    assert (len(other), name) == (100, "events of other.npz")
+    assert len(stages._labelled(str(copy), None)[0] or ()) == 100
+
+
+def test_reports_follow_the_verification(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("alkaid")
     build = tmp_path / "build"
     design = compile_model(quantized_mlp().save(tmp_path / "m.onnx"), build, Target())
-    result = stages.verify_build(design, against=("onnxruntime",))
-    assert "data" not in result.events
-    (build / "training.json").write_text(f'{{"data": "{tmp_path / "d.npz"}", "seed": 3}}')
-    result = stages.verify_build(design, against=("onnxruntime",))
-    assert result.events["data"] == 20
+    verify_build(design, against=ENGINES)
+    facts = build_report(design)
+    assert [gate.passed for gate in facts.gates] == [True]
+    assert (build / "report.html").is_file()
+    run = OnnxEngine.run
+
+    def broken(engine: OnnxEngine, *arguments: Any) -> Any:
+        found = run(engine, *arguments)
+        return {name: values + 0.0625 for name, values in found.items()}
+
+    monkeypatch.setattr(OnnxEngine, "run", broken)
+    assert not verify_build(design, against=ENGINES).passed
+    facts = record.load_record(build)
+    assert facts.same_bits is False
+    assert facts.gates == ()
+    assert not (build / "report.html").exists()
+    assert [gate.passed for gate in build_report(design).gates] == [False]
+
+
+def test_speeds_that_were_not_measured_say_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    design = Design.from_onnx(quantized_mlp().model())
+
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        raise errors.UnsupportedError("formats beyond 63 bits")
+
+    monkeypatch.setattr(Design, "firmware_onnx", refuse)
+    facts = stages._performance(design, None)
+    assert [row.name for row in facts.rows] == ["NumPy engine", "firmware.onnx"]
+    assert facts.rows[1].result == NotRun(reason="formats beyond 63 bits")
+    assert "NumPy with BLAS threads as set" in facts.conditions
 
 
 def test_reports_without_metrics_say_why(tmp_path: Path) -> None:

@@ -90,12 +90,13 @@ def test_stage_by_stage(
     assert result.code == 0, result.stderr
     facts = json.loads(result.stdout)
     assert facts["commands"] == [
-        f"samebits train -o {build} --data {data}",
-        f"samebits export {build}/model.keras -o {build}/model.onnx",
+        f"samebits train -o {build} --data {data} --hidden 8 --epochs 25",
+        f"samebits export {build}/model.keras --json",
         f"samebits compile {build}/model.onnx -o {build}",
-        f"samebits verify {build}",
-        f"samebits report {build}",
+        f"samebits verify {build} --against onnxruntime",
+        f"samebits report {build} --json --budget-ns 1000",
     ]
+    assert facts["metrics"]["split"] == "test"
     assert {gate["name"]: gate["passed"] for gate in facts["gates"]}["same bits"] is True
     assert set(facts["metrics"]["models"]) == {"float", "qat", "firmware"}
     html = (build / "report.html").read_text(encoding="utf-8")
@@ -117,6 +118,35 @@ def test_stage_by_stage(
         result = samebits("report", build)
     assert (result.code, result.error) == (2, INTERRUPTED)
     assert names(build) == before
+
+    # the training's own data: its test part; trained again: nothing of the old firmware is mixed
+    result = samebits("report", build, "--json", "--data", data)
+    assert json.loads(result.stdout)["metrics"]["models"]["firmware"]["events"] == 180
+    assert f"warning: {data}: the network was trained on it; its test part is used\n" in (
+        result.stderr
+    )
+    assert samebits(*train, "--epochs", "1").code == 0
+    result = samebits("verify", build, "--against", "onnxruntime", "--json")
+    why = (
+        "model.onnx was not exported from the model.keras in this folder: run samebits export and "
+        "compile again"
+    )
+    assert f"warning: the training in {build} is not used: {why}\n" in result.stderr
+    assert "data" not in json.loads(result.stdout)["events"]
+    facts = json.loads(samebits("report", build, "--json").stdout)
+    for section in ("metrics", "training", "data", "export"):
+        assert facts[section] == {"status": "not run", "reason": why}
+    facts = json.loads(samebits("report", build, "--json", "--data", data).stdout)
+    assert facts["metrics"]["split"] == "events of data.npz"
+    assert set(facts["metrics"]["models"]) == {"firmware"}
+
+    # exported and compiled again: all of it is back
+    assert samebits("export", build / "model.keras").code == 0
+    assert samebits("compile", build / "model.onnx", "-o", build, "--force").code == 0
+    facts = json.loads((build / "report.json").read_text())
+    assert facts["training"]["runs"][1]["epochs"] == 1
+    assert facts["export"]["file"] == "model.onnx"
+    assert samebits("verify", build, "--against", "onnxruntime", "--json").code == 0
 
 
 def test_bad_models_and_options(samebits: Command, tmp_path: Path, data: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from samebits import Design
 
+from ...models import ModelWriter
 from .command import Command
 
 
@@ -88,6 +89,37 @@ def test_nothing_half_written_is_left(
     assert result.code == 2
     assert path.read_bytes() == b"old"
     assert [p.name for p in path.parent.iterdir()] == ["scores.npy"]
+
+
+def test_several_inputs_come_by_name(samebits: Command, tmp_path: Path) -> None:
+    write = ModelWriter()
+    for name in "ab":
+        write.output(write.gemm(write.input(name), 4, 3), 3)
+    build, path = tmp_path / "build", tmp_path / "x.npz"
+    assert samebits("compile", write.save(tmp_path / "m.onnx"), "-o", build).code == 0
+    rng = np.random.default_rng(2)
+    arrays = {name: rng.normal(0, 1, (9, 4)) for name in "ab"}
+    names = Design.load(build).graph.inputs
+    assert set(names) == set(arrays)
+    np.savez(path, **arrays)
+    result = samebits("simulate", build, path, "--json", "-o", tmp_path / "y.npz")
+    assert result.code == 0
+    assert json.loads(result.stdout)["events"] == 9
+    with np.load(tmp_path / "y.npz", allow_pickle=False) as found:
+        for got, scores in zip(found.values(), Design.load(build).simulate(arrays), strict=True):
+            assert np.array_equal(got, scores)
+    assert samebits("verify", build, path, "--against", "onnxruntime").code == 0
+
+    wanted = f"the network has 2 inputs: give a .npz file with arrays {', '.join(names)}"
+    np.savez(path, a=arrays["a"], c=arrays["b"])
+    for command in ("simulate", "verify"):
+        assert (
+            samebits(command, build, path).error == f"{path}: has no array b, only a, c; {wanted}"
+        )
+        other = tmp_path / "y.npy"
+        assert samebits(command, build, other).error == f"{other}: {wanted}"
+        absent = tmp_path / "absent.npz"
+        assert samebits(command, build, absent).error.startswith(f"{absent}: cannot be read as ")
 
 
 def test_neither_hls4ml_nor_tensorflow_nor_onnx_is_imported(build: Path, events: Path) -> None:

@@ -1,0 +1,154 @@
+"""training.json: what was trained in a folder, and whether a design still comes from it.
+
+Every link holds the hash of the one before: training.json those of the data and of both networks,
+model.onnx that of the network it was exported from, design.json that of model.onnx.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from samebits import errors, storage
+
+if TYPE_CHECKING:
+    from samebits.design import Design
+    from samebits.train.data import Dataset, Split
+
+__all__ = ["JETS", "Recipe", "file_sha256", "load_data", "recipe_of"]
+
+JETS = "jets"
+QAT_MODEL, FLOAT_MODEL, RECIPE = "model.keras", "float.keras", "training.json"
+KERAS_SHA256 = "samebits.keras.sha256"
+_TRAIN_AGAIN = "run samebits train, export and compile again"
+
+
+def load_data(name: str) -> Dataset:
+    """A labelled data set: "jets" for the shipped sample, or the path of a file.
+
+    Raises:
+        DataError: a file that cannot be used.
+    """
+    from samebits.train.data import load, load_jets
+
+    return load_jets() if name == JETS else load(name)
+
+
+def file_sha256(path: Path) -> str | None:
+    """The digest of a file, None where there is none."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How the networks of a folder were trained.
+
+    `models` holds the sha256 of the network files, `sections` the report's sections on the data and
+    the training, `demo` says that `samebits demo` made them.
+    """
+
+    data: str
+    data_sha256: str
+    seed: int
+    models: Mapping[str, str]
+    demo: bool = False
+    config: Mapping[str, Any] = field(default_factory=dict)
+    sections: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> Recipe | None:
+        """The recipe of a build directory, None if nothing was trained there.
+
+        Raises:
+            BuildError: the file is damaged.
+        """
+        path = folder / RECIPE
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            return cls(
+                str(values["data"]),
+                str(values["data_sha256"]),
+                int(values["seed"]),
+                {str(name): str(digest) for name, digest in values["models"].items()},
+                bool(values.get("demo", False)),
+                dict(values.get("config", {})),
+                dict(values.get("sections", {})),
+            )
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise errors.BuildError(
+                f"{path}: is damaged, or of an older samebits ({type(error).__name__}: {error}); "
+                "train again"
+            ) from None
+
+    def write(self, folder: Path) -> None:
+        """Writes training.json.
+
+        Raises:
+            BuildError: the folder cannot be written.
+        """
+        with storage.replace_file(folder / RECIPE) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    def split(self) -> Split:
+        """Train, validation and test part of the data.
+
+        Raises:
+            DataError: the data cannot be read any more.
+            BuildError: the data are not those of the training.
+        """
+        dataset = load_data(self.data)
+        if dataset.sha256 != self.data_sha256:
+            raise errors.BuildError(
+                f"{dataset.source}: the data changed since the training (sha256 "
+                f"{dataset.sha256[:12]}, was {self.data_sha256[:12]}): train again, or give other "
+                "data (report --data FILE, verify BUILD FILE)"
+            )
+        return dataset.split(self.seed)
+
+    def missing_link(self, design: Design) -> str | None:
+        """None if a saved design comes from the networks trained here, else what speaks against."""
+        assert design.folder is not None
+        for name, digest in self.models.items():
+            if file_sha256(design.folder / name) != digest:
+                return f"{name} in this folder is not the one trained here: {_TRAIN_AGAIN}"
+        model = design.folder / storage.MODEL
+        compiled_from = design.facts.get("files", {}).get(storage.MODEL)
+        if compiled_from and compiled_from != file_sha256(model):
+            return (
+                "the design was not compiled from the model.onnx in this folder: run samebits "
+                "compile again"
+            )
+        if not model.is_file() or _keras_sha256(model.read_bytes()) != self.models.get(QAT_MODEL):
+            return (
+                "model.onnx was not exported from the model.keras in this folder: run samebits "
+                "export and compile again"
+            )
+        return None
+
+
+def _keras_sha256(model: bytes) -> str | None:
+    import onnx
+
+    proto = onnx.load_model_from_string(model)
+    return {entry.key: entry.value for entry in proto.metadata_props}.get(KERAS_SHA256)
+
+
+def recipe_of(design: Design) -> tuple[Recipe | None, str]:
+    """The recipe of a saved design; None, and why, where the design does not come from it.
+
+    Raises:
+        BuildError: training.json is damaged.
+    """
+    assert design.folder is not None
+    recipe = Recipe.read(design.folder)
+    why = recipe.missing_link(design) if recipe else None
+    return (None, why) if why else (recipe, "")
