@@ -11,7 +11,7 @@ from rich.table import Table
 
 from samebits.design import Design
 
-from .console import bar, err, line, out, print_json
+from .console import bar, command_line, err, line, out, print_json
 from .options import (
     Backend,
     Clock,
