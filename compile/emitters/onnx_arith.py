@@ -163,22 +163,26 @@ def emit_overflow(write: OnnxWriter, x: str, fmt: Format, carrier: Carrier) -> s
 def emit_quantize(write: OnnxWriter, x: str, fmt: Format, carrier: Carrier) -> str:
     """Finite real numbers, given as double, cast to a format; the result is in the carrier.
 
-    Exact for every float32: scaling by a power of two cannot leave the range of a double, and the
-    remainder of a division by a power of two is exact.
+    Exact: the remainder of a division by a power of two is exact, and scaling by one too; where it
+    leaves the range of a double, infinity saturates and zero rounds as the tiny number would.
     """
     real = Carrier.FLOAT64
+    if fmt.overflow is Overflow.WRAP:
+        x = write.node("Mod", x, write.scalar(2.0**fmt.integer, real), fmod=1)
     scaled = write.node("Mul", x, write.scalar(2.0**fmt.fraction, real))
     match fmt.rounding:
         case Rounding.TRN:
             rounded = write.node("Floor", scaled)
+            if fmt.fraction < 0 and real_carrier(fmt) is real:
+                negative = write.node("Less", x, write.scalar(0.0, real))
+                below = write.node("Min", rounded, write.scalar(-1.0, real))
+                rounded = write.node("Where", negative, below, rounded)
         case Rounding.RND_CONV:
             rounded = write.node("Round", scaled)
         case Rounding.TRN_ZERO:
             rounded = _towards_zero(write, scaled)
         case _:
             rounded = _round_to_nearest(write, scaled, fmt.rounding)
-    if fmt.overflow is Overflow.WRAP:
-        rounded = write.node("Mod", rounded, write.scalar(2.0**fmt.width, real), fmod=1)
     if fmt.width > 51:
         wide = _wrap_wide if fmt.overflow is Overflow.WRAP else _saturate_wide
         return write.cast(wide(write, rounded, fmt), ELEMENT_TYPES[carrier])

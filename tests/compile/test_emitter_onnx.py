@@ -254,6 +254,26 @@ def test_a_cast_that_drops_more_bits_than_int64_has(rng: np.random.Generator) ->
 
 @pytest.mark.parametrize("overflow", list(Overflow))
 @pytest.mark.parametrize("rounding", list(Rounding))
+def test_raw_inputs_over_the_whole_range_of_doubles(
+    rounding: Rounding, overflow: Overflow, rng: np.random.Generator
+) -> None:
+    build = GraphBuilder()
+    inputs, events = [], []
+    for signed, width, integer in (
+        *((True, 30, 5), (False, 30, 5), (True, 60, 4), (False, 63, 10)),
+        *((True, 30, 60), (False, 30, 60), (True, 30, -80), (True, 60, 61)),
+    ):
+        fmt = Format(signed, width, integer, rounding, overflow)
+        inputs.append(build.input(f"x{len(inputs)}", (1,), fmt))
+        values = rng.normal(0, 1, 400) * 2.0 ** rng.integers(-1060, 1020, 400)
+        edges = [s * v for v in (5e-324, 2e-310, 1e308, 1.7e308) for s in (1.0, -1.0)]
+        events.append(np.concatenate([values, edges]).reshape(-1, 1))
+    names = tuple(build.apply("reshape", x, shape=(1, 1)).name for x in inputs)
+    same_bits(build.graph(names), events, ("disabled", "all"))
+
+
+@pytest.mark.parametrize("overflow", list(Overflow))
+@pytest.mark.parametrize("rounding", list(Rounding))
 def test_raw_inputs_of_52_to_63_bits(
     rounding: Rounding, overflow: Overflow, rng: np.random.Generator
 ) -> None:
