@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,11 +163,26 @@ class Design:
 
     @cached_property
     def model_bytes(self) -> bytes | None:
-        """The content of model.onnx, None for a design that came from an hls4ml graph."""
-        if self._model is None and self.folder is not None:
-            path = self.folder / storage.MODEL
-            return path.read_bytes() if path.is_file() else None
-        return self._model
+        """The content of model.onnx, None for a design that came from an hls4ml graph.
+
+        Raises:
+            BuildError: the file of a loaded design is missing or was changed.
+        """
+        return self._artefact(storage.MODEL) if self._model is None else self._model
+
+    def check_files(self) -> bytes | None:
+        """The firmware.onnx of the design's folder, None if there is none.
+
+        Raises:
+            BuildError: model.onnx or firmware.onnx is missing there or was changed.
+        """
+        self._artefact(storage.MODEL)
+        return self._artefact(storage.FIRMWARE)
+
+    def _artefact(self, name: str) -> bytes | None:
+        if self.folder is None:
+            return None
+        return storage.read_artefact(self.folder, name, self._facts.get("files", {}))
 
     @cached_property
     def engine(self) -> NumpyEngine:
@@ -218,14 +234,16 @@ class Design:
         Args:
             x: events as for `simulate`, rounded to float32 where the input format fits in it, for
                 every engine alike. None: adversarial inputs only.
-            against: "csim", "onnxruntime" (all optimisations on and off).
+            against: "csim", "onnxruntime" (all optimisations on and off, at every layer; and the
+                firmware.onnx of the design's folder as it is).
             adversarial: add ties, saturation, extremes, zeros, subnormals, and random inputs chosen
                 to reach ties and overflows inside the network.
             progress: called with (engine, events done, events).
 
         Raises:
             UsageError: an engine that does not exist.
-            DataError: wrong shape, NaN or infinity in x.
+            DataError: wrong shape, NaN or infinity in x; no events at all.
+            BuildError: a file of the design's folder is missing, damaged or of another design.
         """
         from samebits.verify import verify
 
@@ -265,7 +283,7 @@ class Design:
         Raises:
             BuildError: the design was loaded from a folder that holds no HLS project.
         """
-        if self.folder is not None and (self.folder / storage.HLS).is_dir():
+        if self.folder is not None and (self.folder / storage.HLS).exists():
             return nullcontext(self.folder / storage.HLS)
         if self._model_graph is None:
             raise errors.BuildError(f"{self.folder}: holds no HLS project; compile the model again")
@@ -273,6 +291,8 @@ class Design:
 
     def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Writes the build directory: model.onnx, firmware.onnx, design.json (+ arrays), hls/.
+
+        A loaded design takes the HLS project of its folder along.
 
         Raises:
             BuildError: the folder holds another design and `force` is not set, or cannot be
@@ -285,22 +305,26 @@ class Design:
             firmware = None
             self._facts["firmware_onnx"] = f"not written: {error}"
 
-        def write_hls(target: Path) -> None:
+        source = self.folder / storage.HLS if self.folder is not None else None
+        write_hls: Callable[[Path], object] | None = None
+        if self._model_graph is not None:
             from samebits.firmware.hls_project import write_project
 
-            write_project(self._model_graph, target)
+            write_hls = partial(write_project, self._model_graph)
+        elif source is not None and source.is_dir():
+            write_hls = partial(shutil.copytree, source)
 
         facts = {"samebits": __version__, **self._facts}
         for key in ("schema", "fingerprint", "target", "files"):
             facts.pop(key, None)
-        storage.write_design(
+        self._facts["files"] = storage.write_design(
             folder,
             self.graph,
             self.target,
             facts,
             self.model_bytes,
             firmware,
-            write_hls if self._model_graph is not None else None,
+            write_hls,
             force=force,
         )
         self.folder = folder

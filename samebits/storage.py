@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,15 @@ from samebits import errors
 from samebits.compile.ir import Graph, graph_from_json, graph_to_json
 from samebits.compile.target import Target
 
-__all__ = ["ARTEFACTS", "SCHEMA", "fingerprint", "read_design", "replace_file", "write_design"]
+__all__ = [
+    "ARTEFACTS",
+    "SCHEMA",
+    "fingerprint",
+    "read_artefact",
+    "read_design",
+    "replace_file",
+    "write_design",
+]
 
 SCHEMA = 1
 DESIGN, ARRAYS, MODEL, FIRMWARE, HLS = (
@@ -75,11 +83,11 @@ def write_design(
     facts: dict[str, Any],
     model: bytes | None,
     firmware: bytes | None,
-    write_hls: Callable[[Path], None] | None,
+    write_hls: Callable[[Path], object] | None,
     *,
     force: bool,
-) -> None:
-    """Writes design.json, its arrays, model.onnx, firmware.onnx and hls/ into a folder.
+) -> dict[str, str]:
+    """Writes design.json, its arrays, model.onnx, firmware.onnx and hls/; gives the files' SHA-256.
 
     Everything is made in a temporary folder first and moved when complete, design.json last.
 
@@ -111,6 +119,8 @@ def write_design(
         }
         (stage / DESIGN).write_text(json.dumps(design, separators=(",", ":")) + "\n")
         _replace(folder, stage)
+    except shutil.Error as error:  # a copy of many files, each with its own reason
+        raise errors.BuildError(f"{folder}: cannot be written: {error}") from None
     except OSError as error:
         raise errors.BuildError(f"{folder}: cannot be written: {error.strerror or error}") from None
     finally:
@@ -118,6 +128,7 @@ def write_design(
             shutil.rmtree(stage, ignore_errors=True)
         if created and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
+    return files
 
 
 def _replace(folder: Path, stage: Path) -> None:
@@ -212,3 +223,28 @@ def read_design(folder: Path) -> tuple[Graph, Target, dict[str, Any]]:
             f"{path}: is damaged ({type(error).__name__}: {error}); compile the model again"
         ) from None
     return graph, target, facts
+
+
+def read_artefact(folder: Path, name: str, files: Mapping[str, str]) -> bytes | None:
+    """The content of a file of a saved design; None if the design was saved without it.
+
+    Args:
+        files: name -> SHA-256, as `write_design` gives them and design.json holds them.
+
+    Raises:
+        BuildError: the file is missing or not the one that was saved.
+    """
+    path, wanted = folder / name, files.get(name)
+    if wanted is None and not path.exists():
+        return None
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise errors.BuildError(
+            f"{path}: cannot be read: {error.strerror}; compile the model again"
+        ) from None
+    if hashlib.sha256(data).hexdigest() != wanted:
+        raise errors.BuildError(
+            f"{path}: is not the file that {DESIGN} was saved with; compile the model again"
+        )
+    return data

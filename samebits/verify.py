@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from samebits import errors
 from samebits.compile.emitters.onnx import input_dtype, output_names
+from samebits.compile.ir import Graph
 from samebits.inputs import check_inputs
-from samebits.sim.stimuli import CastCoverage, adversarial_inputs, cover_casts
+from samebits.sim.stimuli import CastCoverage, adversarial_inputs, as_finite, cover_casts
 from samebits.sim.verification import (
     EngineReport,
     LayerRow,
@@ -34,6 +35,7 @@ Progress = Callable[[str, int, int], None]
 Run = Callable[[list[Array]], dict[str, Array]]
 _CHUNK_EVENTS = 8192
 _POOL_EVENTS = 20_000
+_NO_CODE = ("Reshape",)  # in io_parallel, the only place where it is supported
 _LATER = {"native": "the native emulator", "rtl": "the RTL"}
 
 
@@ -55,6 +57,7 @@ def verify(
         )
     if x is None and not adversarial:
         raise errors.UsageError("verify: give events, or leave the adversarial inputs on")
+    design.check_files()
     inputs, events, coverage = _events(design, x, adversarial, seed)
     reports: list[EngineReport] = []
     for name in against:
@@ -83,13 +86,19 @@ def _events(
         parts["data"] = check_inputs(graph, rounded(check_inputs(graph, x)))
     coverage: list[CastCoverage] = []
     if adversarial:
-        for kind, arrays in adversarial_inputs(graph, seed).items():
+        for kind, arrays in adversarial_inputs(graph, dtypes, seed).items():
             parts[kind] = rounded(arrays)
-        pool = rounded(_pool(design, parts, seed))
+        pool = [
+            as_finite(array, dtype)
+            for array, dtype in zip(_pool(design, parts, seed), dtypes, strict=True)
+        ]
         keep, coverage = cover_casts(graph, design.engine, pool)
         parts["inner ties and overflows"] = [array[keep] for array in pool]
+    events = {kind: len(arrays[0]) for kind, arrays in parts.items()}
+    if not sum(events.values()):
+        raise errors.DataError("verify: the data hold no events, so nothing would be compared")
     inputs = [np.concatenate(arrays) for arrays in zip(*parts.values(), strict=True)]
-    return inputs, {kind: len(arrays[0]) for kind, arrays in parts.items()}, coverage
+    return inputs, events, coverage
 
 
 def _pool(design: Design, parts: dict[str, list[Array]], seed: int) -> list[Array]:
@@ -105,7 +114,9 @@ def _pool(design: Design, parts: dict[str, list[Array]], seed: int) -> list[Arra
         source = parts.get("data", parts["uniform"])[position]
         if len(source):
             picked = source[rng.integers(0, len(source), shape[0])].astype(np.float64)
-            arrays.append(picked * rng.uniform(0.0, 2.0, shape))
+            # beyond float64 it becomes infinite, and the largest number afterwards
+            with np.errstate(over="ignore"):
+                arrays.append(picked * rng.uniform(0.0, 2.0, shape))
         pool.append(np.concatenate(arrays))
     return pool
 
@@ -141,11 +152,13 @@ class _Comparison:
                 self._first_order = (order, start)
                 self.first = describe_mismatch(name, fmt, wanted, found, self._engine, start)
 
-    def report(self, tool: str, seconds: float) -> EngineReport:
-        """The engine's report."""
-        status = "MISMATCH" if self.first else "equal"
+    def report(self, tool: str, seconds: float, note: str) -> EngineReport:
+        """The engine's report; `note` stands in it unless there is a mismatch to describe."""
         rows = tuple(self._rows.values())
-        return EngineReport(self._engine, status, self.first, tool, rows, seconds)
+        if not any(row.elements for row in rows):
+            return EngineReport(self._engine, "not run", "there was nothing to compare", tool)
+        status = "MISMATCH" if self.first else "equal"
+        return EngineReport(self._engine, status, self.first or note, tool, rows, seconds)
 
 
 def _sum(a: LayerRow, b: LayerRow) -> LayerRow:
@@ -175,6 +188,7 @@ def _compare(
     inputs: list[Array],
     run: Run,
     progress: Progress | None,
+    note: str = "",
 ) -> EngineReport:
     started = time.perf_counter()
     comparison = _Comparison(design, engine, _names(design, layers))
@@ -182,22 +196,28 @@ def _compare(
         comparison.add(start, chunk, run(chunk))
         if progress:
             progress(engine, min(start + _CHUNK_EVENTS, len(inputs[0])), len(inputs[0]))
-    return comparison.report(tool, time.perf_counter() - started)
+    return comparison.report(tool, time.perf_counter() - started, note)
 
 
 def _csim(design: Design, inputs: list[Array], progress: Progress | None) -> list[EngineReport]:
     from samebits.firmware.csim import CSimulation
 
     with ExitStack() as stack:
-        # without project or compiler there is nothing to run; whatever fails later is an error
+        # without project or compiler there is nothing to run; whatever else fails is an error
         try:
-            simulation = CSimulation(stack.enter_context(design.hls_project()))
-            compiler = simulation.compiler
-        except (errors.ToolError, errors.BuildError) as error:
+            context = design.hls_project()
+        except errors.BuildError as error:
             return [EngineReport("csim", "not run", str(error))]
+        simulation = CSimulation(stack.enter_context(context))
         project = simulation.project
-        layers = [layer.name for layer in project.layers]
         _check_project(design, project)
+        try:
+            compiler = simulation.compiler
+        except errors.MissingToolError as error:
+            return [EngineReport("csim", "not run", str(error))]
+        layers = [layer.name for layer in project.layers]
+        untraced = [layer.name for layer in design.graph.layers if layer.kind in _NO_CODE]
+        note = f"not traced, because they are no code: {', '.join(untraced)}" if untraced else ""
         if progress:
             progress("csim (compiling)", 0, len(inputs[0]))
         simulation.build()
@@ -209,22 +229,46 @@ def _csim(design: Design, inputs: list[Array], progress: Progress | None) -> lis
             return found | dict(zip(outputs, result.outputs, strict=True))
 
         tool = f"hls4ml {project.hls4ml_version}, {compiler.name}"
-        return [_compare(design, "csim", tool, layers, inputs, run, progress)]
+        return [_compare(design, "csim", tool, layers, inputs, run, progress, note)]
 
 
 def _check_project(design: Design, project: HlsProject) -> None:
-    """Raises BuildError if the HLS project has other layers, inputs or outputs than the design."""
-    graph = design.graph
-    shapes = {name: graph.tensors[tensor].shape for name, tensor in graph.layer_tensors.items()}
-    strangers = [layer.name for layer in project.layers if shapes.get(layer.name) != layer.shape]
-    sizes = [
-        [math.prod(tensor.shape) for tensor in graph.tensors_of(names)]
-        for names in (graph.inputs, graph.outputs)
-    ]
-    if strangers or sizes != [[s.size for s in part] for part in (project.inputs, project.outputs)]:
+    """Raises BuildError if the HLS project has other layers, signals or settings than the design.
+
+    The layers must be all that can be traced, or the comparison would silently be a smaller one.
+    """
+    graph, target = design.graph, design.target
+    period_ns, part = project.clock_period_ns, project.part
+    pairs: dict[str, tuple[object, object]] = {
+        "layers": (
+            {layer.name: layer.shape for layer in project.layers},
+            {
+                layer.name: graph.tensors[layer.tensor].shape
+                for layer in graph.layers
+                if layer.kind not in _NO_CODE
+            },
+        ),
+        "inputs": ([s.size for s in project.inputs], _sizes(graph, graph.inputs)),
+        "outputs": ([s.size for s in project.outputs], _sizes(graph, graph.outputs)),
+        "backend": (project.backend, target.backend),
+        "io_type": (project.io_type, target.io_type),
+        # a converted model without them has samebits' defaults as its target
+        "part": (part or target.part, target.part),
+        "clock": (
+            period_ns is None or math.isclose(period_ns, target.clock_ns, rel_tol=1e-9),
+            True,
+        ),
+    }
+    other = [name for name, (found, wanted) in pairs.items() if found != wanted]
+    if other:
         raise errors.BuildError(
-            f"{design.folder}: its HLS project belongs to another design; compile the model again"
+            f"{design.folder}: its HLS project belongs to another design (other "
+            f"{', '.join(other)}); compile the model again"
         )
+
+
+def _sizes(graph: Graph, names: tuple[str, ...]) -> list[int]:
+    return [math.prod(tensor.shape) for tensor in graph.tensors_of(names)]
 
 
 def _onnxruntime(
@@ -242,7 +286,15 @@ def _onnxruntime(
             reports.append(EngineReport(name, "not run", str(error)))
             continue
         reports.append(_compare(design, name, engine.tool, layers, inputs, engine.run, progress))
-    return reports
+    shipped = design.check_files()
+    if shipped is None:  # not saved, or impossible to write: then nothing above has run either
+        return reports
+    name = "firmware.onnx (the file)"
+    try:
+        engine = OnnxEngine(shipped)
+    except errors.MissingToolError as error:
+        return [*reports, EngineReport(name, "not run", str(error))]
+    return [*reports, _compare(design, name, engine.tool, (), inputs, engine.run, progress)]
 
 
 ENGINES: dict[str, Callable[[Design, list[Array], Progress | None], list[EngineReport]]] = {

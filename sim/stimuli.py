@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,29 +15,32 @@ from samebits.compile.passes import propagate_ranges
 
 from .numpy_engine import NumpyEngine
 
-__all__ = ["CastCoverage", "adversarial_inputs", "cover_casts"]
+__all__ = ["CastCoverage", "adversarial_inputs", "as_finite", "cover_casts"]
 
 Inputs = list[NDArray[np.float64]]
 _RANDOM_EVENTS = 512
-_TINY = (1.4e-45, 1e-42, 1.17e-38)  # float32: smallest subnormal, a subnormal, the largest ones
 _PER_CONDITION = 4  # events kept for every condition of every cast
 
 
-def adversarial_inputs(graph: Graph, seed: int) -> dict[str, Inputs]:
+def adversarial_inputs(
+    graph: Graph, dtypes: Sequence[type[np.floating]], seed: int
+) -> dict[str, Inputs]:
     """Inputs by kind, each a list of arrays (N, *input shape) in the order of the graph's inputs.
 
-    zeros; extremes of the input format; saturation: beyond it, both ways; subnormals of float32;
-    ties: halfway between two input mantissas, and one float32 step beside; uniform: the whole
-    format at random; small: a few mantissas around zero. All values are exact in float32.
+    zeros; extremes of the input format; saturation: beyond it, both ways; subnormals of the input's
+    float type; ties: halfway between two input mantissas, and one float step beside; uniform: the
+    whole format at random; small: a few mantissas around zero.
+
+    Args:
+        dtypes: float32 or float64 for every input: what the engines take, and in which all values
+            are exact.
     """
     rng = np.random.default_rng(seed)
-    tensors = graph.tensors_of(graph.inputs)
     kinds: dict[str, Inputs] = {}
-    for tensor in tensors:
+    for tensor, dtype in zip(graph.tensors_of(graph.inputs), dtypes, strict=True):
         size = int(np.prod(tensor.shape))
-        for kind, rows in _one_input(tensor.format, size, rng).items():
-            finite = np.clip(rows, -np.finfo(np.float32).max, np.finfo(np.float32).max)
-            exact = finite.astype(np.float32).astype(np.float64)
+        for kind, rows in _one_input(tensor.format, dtype, size, rng).items():
+            exact = as_finite(rows, dtype).astype(np.float64)
             kinds.setdefault(kind, []).append(exact.reshape(len(rows), *tensor.shape))
     # several inputs: every kind needs as many events of each
     for kind, arrays in kinds.items():
@@ -45,7 +49,15 @@ def adversarial_inputs(graph: Graph, seed: int) -> dict[str, Inputs]:
     return kinds
 
 
-def _one_input(fmt: Format, size: int, rng: np.random.Generator) -> dict[str, NDArray[np.float64]]:
+def as_finite(values: NDArray[np.float64], dtype: type[np.floating]) -> NDArray[Any]:
+    """The nearest numbers of a float type; what is beyond its largest becomes that."""
+    largest = np.finfo(dtype).max
+    return np.clip(values, -largest, largest).astype(dtype)
+
+
+def _one_input(
+    fmt: Format, dtype: type[np.floating], size: int, rng: np.random.Generator
+) -> dict[str, NDArray[np.float64]]:
     low, high, lsb = fmt.min_mantissa * fmt.lsb, fmt.max_mantissa * fmt.lsb, fmt.lsb
 
     def everywhere(values: Sequence[float]) -> NDArray[np.float64]:
@@ -60,19 +72,22 @@ def _one_input(fmt: Format, size: int, rng: np.random.Generator) -> dict[str, ND
     shape = (_RANDOM_EVENTS, size)
     if fmt.width < 63:
         whole = rng.integers(fmt.min_mantissa, fmt.max_mantissa, shape, endpoint=True).astype(float)
-    else:  # NumPy draws 64-bit integers only; float32 keeps 24 bits of any of them
+    else:  # NumPy draws 64-bit integers only; a float keeps 53 bits of any of them
         whole = np.floor(rng.uniform(float(fmt.min_mantissa), float(fmt.max_mantissa), shape))
     near = rng.integers(-8, 8, shape, endpoint=True).astype(float)
     ties = np.concatenate([whole[: _RANDOM_EVENTS // 2], near[: _RANDOM_EVENTS // 2]]) + 0.5
-    ties = (ties * lsb).astype(np.float32)
-    step = np.nextafter(ties, rng.choice(np.array([-np.inf, np.inf], np.float32), shape))
+    ties = as_finite(ties * lsb, dtype)
+    step = np.nextafter(ties, rng.choice(np.array([-np.inf, np.inf], dtype), shape))
     beside = np.where(rng.random(shape) < 0.5, ties, step)
     span = max(high, -low)
+    info = np.finfo(dtype)
+    least, largest = float(info.smallest_subnormal), float(info.max)
+    tiny = (least, 700 * least, float(np.nextafter(info.tiny, dtype(0))))
     return {
         "zeros": np.zeros((1, size)),
         "extremes": everywhere([low, high, high - lsb, low + lsb, lsb, -lsb]),
-        "saturation": everywhere([high + lsb, low - lsb, 2 * span, -2 * span, 3e38, -3e38]),
-        "subnormals": everywhere([sign * tiny for tiny in _TINY for sign in (1.0, -1.0)]),
+        "saturation": everywhere([high + lsb, low - lsb, 2 * span, -2 * span, largest, -largest]),
+        "subnormals": everywhere([sign * value for value in tiny for sign in (1.0, -1.0)]),
         "ties": np.concatenate([ties, beside]).astype(np.float64),
         "uniform": whole * lsb,
         "small": near * lsb,

@@ -111,6 +111,13 @@ def test_verdict(bare_facts: ReportFacts) -> None:
     for passed, expected in ((True, True), (None, True), (False, False)):
         gate = Gate(name="accuracy", passed=passed, detail="d")
         assert with_engines(engine(), gates=(gate,)).passed is expected
+        assert with_engines(engine(), gates=(gate,)).proved is expected
+    assert bare_facts.passed
+    assert not bare_facts.proved
+    assert with_engines(absent).passed
+    assert not with_engines(absent).proved
+    assert with_engines(engine(), absent).proved
+    assert not with_engines(engine(), differs).proved
 
 
 def test_creation_time_is_kept_in_utc() -> None:

@@ -60,13 +60,51 @@ def test_a_saved_design_loads_as_it_was(design: Design, saved: Path) -> None:
     assert all(np.array_equal(traces[0][k], traces[1][k]) for k in traces[0])
 
 
-def test_a_loaded_design_saves_elsewhere_without_the_hls_project(
-    saved: Path, tmp_path: Path
-) -> None:
-    Design.load(saved).save(tmp_path / "copy")
-    assert Design.load(tmp_path / "copy").fingerprint == Design.load(saved).fingerprint
+def test_a_loaded_design_takes_the_hls_project_along(build: Path, tmp_path: Path) -> None:
+    before = content(build)
+    Design.load(build).save(build)
+    assert content(build) == before
+    Design.load(build).save(tmp_path / "copy")
+    assert content(tmp_path / "copy") == before
+    shutil.rmtree(build / "hls")
+    Design.load(build).save(tmp_path / "without")
     with pytest.raises(errors.BuildError, match="holds no HLS project; compile the model again"):
-        Design.load(tmp_path / "copy").hls_project()
+        Design.load(tmp_path / "without").hls_project()
+
+
+def test_a_changed_model_is_not_the_designs(build: Path) -> None:
+    path = build / "model.onnx"
+    path.write_bytes(b"another")
+    with pytest.raises(errors.BuildError) as caught:
+        _ = Design.load(build).model_bytes
+    assert str(caught.value) == (
+        f"{path}: is not the file that design.json was saved with; compile the model again"
+    )
+    path.unlink()
+    with pytest.raises(errors.BuildError) as caught:
+        Design.load(build).check_files()
+    assert str(caught.value) == (
+        f"{path}: cannot be read: No such file or directory; compile the model again"
+    )
+
+
+def test_a_file_that_the_design_was_saved_without_is_not_its_own(
+    design: Design, tmp_path: Path
+) -> None:
+    build = tmp_path / "build"
+    Design(design.graph, design.target).save(build)
+    loaded = Design.load(build)
+    assert loaded.model_bytes is None
+    (build / "model.onnx").write_bytes(b"mine")
+    with pytest.raises(errors.BuildError, match=r"model\.onnx: is not the file that"):
+        loaded.check_files()
+
+
+def test_a_saved_design_knows_its_files(design: Design, tmp_path: Path) -> None:
+    fresh = Design(design.graph, design.target, model=design.model_bytes)
+    assert fresh.check_files() is None
+    fresh.save(tmp_path / "build")
+    assert fresh.check_files() == (tmp_path / "build" / "firmware.onnx").read_bytes()
 
 
 def test_the_same_design_may_be_written_again(design: Design, build: Path) -> None:

@@ -1,7 +1,8 @@
 """`Design.verify`: equal engines pass, one wrong bit is found and described, absent ones say so."""
 
+import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from samebits import Design, Target, errors
+from samebits.compile.emitters.onnx import output_names
 from samebits.compile.ir import Graph
 from samebits.sim.onnx_engine import OnnxEngine
 from samebits.sim.verification import EngineReport, Verification
@@ -26,6 +28,13 @@ def design() -> Design:
     return Design.from_onnx(quantized_mlp().model())
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "build"
+    Design.from_onnx(quantized_mlp().model()).save(folder)
+    return folder
+
+
 def every_activation() -> ModelWriter:
     """Every activation on one dense layer, each with an output of its own; reshaped input."""
     write = ModelWriter()
@@ -40,6 +49,7 @@ def outcome(result: Verification) -> dict[str, str]:
 
 
 OFF, ON = (f"firmware.onnx (optimisations {state})" for state in ("off", "on"))
+FILE = "firmware.onnx (the file)"
 ALL_EQUAL = {"csim": "equal", OFF: "equal", ON: "equal"}
 
 
@@ -58,6 +68,8 @@ def test_every_activation_has_the_same_bits_in_every_engine(rng: np.random.Gener
     ]
     assert len(compared) == len(layers) + len(ACTIVATIONS)
     assert csim.tool.startswith("hls4ml 1.3")
+    reshapes = [layer.name for layer in design.graph.layers if layer.kind == "Reshape"]
+    assert csim.detail == f"not traced, because they are no code: {reshapes[0]}"
     assert all(row.bits > row.elements > 0 for row in csim.rows)
 
 
@@ -152,16 +164,15 @@ def test_without_a_compiler_csim_is_not_run(
     assert result.passed
 
 
-def test_a_compiler_that_fails_leaves_csim_not_run(
+def test_a_compiler_that_fails_is_an_error(
     design: Design, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     compiler = tmp_path / "g++"
     compiler.write_text("#!/bin/sh\necho broken >&2\nexit 1\n")
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
-    (report,) = design.verify(against=["csim"]).engines
-    assert report.status == "not run"
-    assert "does not start" in report.detail
+    with pytest.raises(errors.ToolError, match="does not start"):
+        design.verify(against=["csim"])
 
 
 def tampered(design: Design, wanted: str, change: int) -> Graph:
@@ -240,11 +251,10 @@ def test_a_wrong_weight_in_the_hls_project_is_found(design: Design, tmp_path: Pa
 
 
 def test_hls_projects_that_are_gone_damaged_or_of_another_design(
-    design: Design, tmp_path: Path
+    saved: Path, tmp_path: Path
 ) -> None:
-    build, elsewhere = tmp_path / "build", tmp_path / "elsewhere"
+    build = tmp_path / "build"
     Design.from_onnx(float_mlp().model()).save(build)
-    design.save(elsewhere)
 
     def message() -> str:
         with pytest.raises(errors.BuildError) as caught:
@@ -262,10 +272,111 @@ def test_hls_projects_that_are_gone_damaged_or_of_another_design(
     assert report == EngineReport(
         "csim", "not run", f"{build}: holds no HLS project; compile the model again"
     )
-    shutil.copytree(elsewhere / "hls", build / "hls")
+    shutil.copytree(saved / "hls", build / "hls")
     assert message() == (
-        f"{build}: its HLS project belongs to another design; compile the model again"
+        f"{build}: its HLS project belongs to another design (other layers); compile the "
+        "model again"
     )
+    shutil.rmtree(build / "hls")
+    (build / "hls").write_text("")
+    assert message() == (
+        f"{build}/hls is not an HLS project of samebits: cannot read samebits.json: Not a "
+        "directory; write it again with `samebits compile`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("layers", lambda facts: facts["layers"].pop(1), "layers"),
+        ("layers", lambda facts: facts["layers"].clear(), "layers"),
+        ("layers", lambda facts: facts["layers"][0].update(shape=[3]), "layers"),
+        ("backend", lambda facts: facts.update(backend="Vivado"), "backend"),
+        ("io_type", lambda facts: facts.update(io_type="io_stream"), "io_type"),
+        ("part", lambda facts: facts.update(part="xcvu9p-flga2104-2l-e"), "part"),
+        ("clock", lambda facts: facts.update(clock_period_ns=4.0), "clock"),
+    ],
+)
+def test_an_hls_project_that_says_something_else_is_an_error(
+    saved: Path, tmp_path: Path, name: str, change: Callable[[Any], Any], told: str
+) -> None:
+    build = Path(shutil.copytree(saved, tmp_path / "build"))
+    path = build / "hls" / "samebits.json"
+    facts = json.loads(path.read_text())
+    change(facts)
+    path.write_text(json.dumps(facts))
+    with pytest.raises(errors.BuildError) as caught:
+        Design.load(build).verify(against=["csim"])
+    assert str(caught.value) == (
+        f"{build}: its HLS project belongs to another design (other {told}); compile the model "
+        "again"
+    )
+
+
+def test_the_file_in_the_folder_is_run(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = Design.load(saved).verify(against=["onnxruntime"])
+    assert outcome(result) == {OFF: "equal", ON: "equal", FILE: "equal"}
+    assert [row.name for row in result.engines[2].rows] == output_names(Design.load(saved).graph)
+    run = OnnxEngine.run
+
+    def broken(engine: OnnxEngine, inputs: Sequence[Any], progress: Any = None) -> Any:
+        found = run(engine, inputs, progress)
+        if len(engine.outputs) == 1:  # without the layers: the file
+            found[engine.outputs[0]][3, 0] += 1
+        return found
+
+    monkeypatch.setattr(OnnxEngine, "run", broken)
+    result = Design.load(saved).verify(np.zeros((5, 4)), ["onnxruntime"], adversarial=False)
+    assert outcome(result) == {OFF: "equal", ON: "equal", FILE: "MISMATCH"}
+
+
+@pytest.mark.parametrize("name", ["firmware.onnx", "model.onnx"])
+def test_changed_and_missing_files_are_errors(saved: Path, tmp_path: Path, name: str) -> None:
+    build = Path(shutil.copytree(saved, tmp_path / "build"))
+    path = build / name
+    path.write_bytes(path.read_bytes() + b"\0")
+    for reason in (
+        "is not the file that design.json was saved with",
+        "cannot be read: No such file or directory",
+    ):
+        for against in ("onnxruntime", "csim"):
+            with pytest.raises(errors.BuildError) as caught:
+                Design.load(build).verify(against=[against])
+            assert str(caught.value) == f"{path}: {reason}; compile the model again"
+        path.unlink(missing_ok=True)
+    assert Design.load(build).simulate(np.zeros((1, 4))).shape == (1, 3)  # type: ignore[union-attr]
+
+
+def test_a_design_saved_without_firmware_onnx_has_no_file_to_run(tmp_path: Path) -> None:
+    write = ModelWriter()
+    write.output(write.node("Relu", write.quant(write.input(), 70, 30)), 4)
+    Design.from_onnx(write.model()).save(tmp_path / "build")
+    assert not (tmp_path / "build" / "firmware.onnx").exists()
+    result = Design.load(tmp_path / "build").verify(against=["onnxruntime"])
+    assert outcome(result) == {OFF: "not run", ON: "not run"}
+    assert not result.passed
+
+
+def test_no_events_are_an_error(design: Design) -> None:
+    with pytest.raises(errors.DataError) as caught:
+        design.verify(np.zeros((0, 4)), ["onnxruntime"], adversarial=False)
+    assert str(caught.value) == "verify: the data hold no events, so nothing would be compared"
+
+
+def test_wide_inputs_are_verified_with_all_their_bits(rng: np.random.Generator) -> None:
+    write = ModelWriter()
+    write.output(write.node("Relu", write.quant(write.input(), 40, 10)), 4)
+    design = Design.from_onnx(write.model())
+    largest = np.finfo(np.float64).max
+    x = np.concatenate([rng.normal(0, 99, (20, 4)), np.full((20, 4), largest), -np.ones((1, 4))])
+    result = design.verify(x)
+    assert outcome(result) == ALL_EQUAL, str(result)
+
+
+def test_data_at_the_end_of_float32_stay_finite(design: Design) -> None:
+    x = np.full((5, 4), np.finfo(np.float32).max)
+    result = design.verify(x, ["onnxruntime"])
+    assert outcome(result) == {OFF: "equal", ON: "equal"}
 
 
 @pytest.mark.parametrize("size", [(1,), (3, 2)])

@@ -6,7 +6,7 @@ import pytest
 from samebits.compile.builder import GraphBuilder
 from samebits.compile.ir import Format, Graph, Overflow, Rounding
 from samebits.sim.numpy_engine import NumpyEngine
-from samebits.sim.stimuli import adversarial_inputs, cover_casts
+from samebits.sim.stimuli import adversarial_inputs, as_finite, cover_casts
 
 FORMATS = [
     Format(True, 8, 4),
@@ -31,27 +31,29 @@ def inputs_of(fmt: Format, *shapes: tuple[int, ...]) -> Graph:
 
 
 @pytest.mark.parametrize("fmt", FORMATS, ids=str)
-def test_kinds_are_what_they_claim(fmt: Format) -> None:
-    kinds = adversarial_inputs(inputs_of(fmt, (3,)), seed=1)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_kinds_are_what_they_claim(fmt: Format, dtype: type[np.floating]) -> None:
+    kinds = adversarial_inputs(inputs_of(fmt, (3,)), [dtype], seed=1)
     flat = {kind: arrays[0].ravel() for kind, arrays in kinds.items()}
     assert list(kinds) == [
         "zeros", "extremes", "saturation", "subnormals", "ties", "uniform", "small",
     ]  # fmt: skip
     for values in flat.values():
         assert np.isfinite(values).all()
-        assert np.array_equal(values, values.astype(np.float32))
+        assert np.array_equal(values, values.astype(dtype))
     assert not flat["zeros"].any()
     low, high = fmt.min_mantissa * fmt.lsb, fmt.max_mantissa * fmt.lsb
     assert flat["saturation"].max() > high
     assert flat["saturation"].min() < low
-    tiny = np.finfo(np.float32).tiny
+    tiny = np.finfo(dtype).tiny
     assert (np.abs(flat["subnormals"])[flat["subnormals"] != 0] <= tiny * 1.01).all()
     assert (flat["subnormals"] > 0).any()
     assert (flat["subnormals"] < 0).any()
-    if 0 < fmt.width <= 22:
+    assert np.abs(flat["saturation"]).max() == np.finfo(dtype).max
+    if 0 < fmt.width <= (22 if dtype is np.float32 else 51):
         scaled = flat["ties"] / fmt.lsb
         tie = scaled - np.floor(scaled) == 0.5
-        assert 0.4 < tie.mean() < 1  # the others stand one float32 step beside
+        assert 0.4 < tie.mean() < 1  # the others stand one float step beside
         grid = flat["uniform"] / fmt.lsb
         assert np.array_equal(grid, np.floor(grid))
         assert grid.min() >= fmt.min_mantissa
@@ -59,18 +61,26 @@ def test_kinds_are_what_they_claim(fmt: Format) -> None:
         assert {low, high} <= set(flat["extremes"])
 
 
+def test_numbers_beyond_a_float_type_become_its_largest() -> None:
+    largest = np.finfo(np.float32).max
+    found = as_finite(np.array([1e300, -np.inf, 0.1]), np.float32)
+    assert found.dtype == np.float32
+    assert found.tolist() == [largest, -largest, np.float32(0.1)]
+
+
 def test_seeds() -> None:
     graph = inputs_of(Format(True, 8, 4), (3,))
 
     def ties(seed: int) -> list[float]:
-        return adversarial_inputs(graph, seed)["ties"][0].ravel().tolist()
+        return adversarial_inputs(graph, [np.float32], seed)["ties"][0].ravel().tolist()
 
     assert ties(1) == ties(1)
     assert ties(1) != ties(2)
 
 
 def test_several_inputs_have_as_many_events() -> None:
-    kinds = adversarial_inputs(inputs_of(Format(True, 8, 4), (3,), (2, 2)), seed=1)
+    graph = inputs_of(Format(True, 8, 4), (3,), (2, 2))
+    kinds = adversarial_inputs(graph, [np.float32, np.float64], seed=1)
     for arrays in kinds.values():
         assert [a.shape[1:] for a in arrays] == [(3,), (2, 2)]
         assert len(arrays[0]) == len(arrays[1])

@@ -41,6 +41,19 @@ def test_differing_bits_are_counted(wanted: float, got: float, bits: int) -> Non
     assert (row.bits, row.mismatching_bits) == (12, bits)
 
 
+def test_of_wide_formats_53_bits_are_compared() -> None:
+    fmt = Format(True, 70, 40)
+    wanted, got = np.array([-1.0, 0.0, 1.0]), np.array([1.0, 2.0**-31, 1.0])
+    row = compare_bits("x", fmt, wanted, got)
+    assert (row.bits, row.mismatching_bits) == (3 * 53, 39 + 53)
+    assert compare_bits("x", fmt, wanted, -wanted).mismatching_bits == 2 * 39
+    widest = Format(True, 120, 60)
+    assert compare_bits("x", widest, np.array([-(2.0**-60)]), np.array([0.0])).bits == 53
+    assert compare_bits("x", widest, np.array([-(2.0**-60)]), np.array([0.0])) == LayerRow(
+        "x", str(widest), 1, 1, 53, 53
+    )
+
+
 def test_zeros_of_both_signs_are_the_same_bits() -> None:
     assert compare_bits("x", FMT, np.array([0.0]), np.array([-0.0])).mismatching_bits == 0
 
@@ -83,6 +96,9 @@ def test_verdicts() -> None:
     assert Verification((equal, absent)).passed
     assert not Verification((equal, wrong)).passed
     assert not Verification((absent,)).passed
+    assert not Verification(()).passed
+    assert not Verification((EngineReport("csim", "equal"),)).passed
+    assert not Verification((equal, EngineReport("csim", "MISMATCH"))).passed
     assert Verification((wrong, wrong)).mismatching_bits == 6
     assert (equal.bits, absent.bits) == (12, 0)
     Verification((equal, absent)).raise_on_mismatch()
