@@ -7,6 +7,7 @@ from .accumulators import open_accumulators
 from .bounds import bound_casts
 from .carriers import choose_carriers
 from .clamps import drop_clamps
+from .constants import fold_constants
 from .ranges import propagate_ranges
 from .rewrite import Rewriter
 
@@ -15,6 +16,7 @@ __all__ = [
     "bound_casts",
     "choose_carriers",
     "drop_clamps",
+    "fold_constants",
     "open_accumulators",
     "propagate_ranges",
     "simplify",
@@ -23,6 +25,7 @@ __all__ = [
 
 def simplify(graph: Graph) -> Graph:
     """The same function with as few and as cheap operations as the proofs allow."""
+    graph = fold_constants(graph)
     graph = open_accumulators(graph, propagate_ranges(graph))
     ranges = propagate_ranges(graph)
     return drop_clamps(bound_casts(graph, ranges), ranges)
