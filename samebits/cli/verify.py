@@ -32,7 +32,7 @@ def command(
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Compare all engines bit by bit, at the output and every layer; exit code 1 on a mismatch."""
+    """Compare all engines bit by bit, at the output and every layer; exit code 0 if they agree."""
     from samebits.stages import verify_build
 
     design = Design.load(build)
@@ -52,11 +52,11 @@ def command(
     else:
         out.print(_table(result))
     for engine in result.engines:
-        if engine.status == "MISMATCH":
-            line(f"{engine.engine}: {engine.detail}", err)
-        elif engine.status == "not run":
+        if engine.status == "not run":
             line(f"{engine.engine}: not run: {engine.detail}", err)
-    raise typer.Exit(0 if result.mismatching_bits == 0 else 1)
+        elif engine.detail:
+            line(f"{engine.engine}: {engine.detail}", err)
+    raise typer.Exit(0 if result.passed else 1)
 
 
 def _summary(result: Verification) -> dict[str, object]:
