@@ -101,9 +101,8 @@ def _floor_divide(write: OnnxWriter, x: str, bits: int) -> str:
 
 
 def _round_integer(write: OnnxWriter, x: str, bits: int, rounding: Rounding) -> str:
-    if bits > _INT64_SHIFT_LIMIT:  # truncation: the other modes would have left int64
-        x, bits = _floor_divide(write, x, _INT64_SHIFT_LIMIT), bits - _INT64_SHIFT_LIMIT
-        return _floor_divide(write, x, min(bits, _INT64_SHIFT_LIMIT))
+    if bits > _INT64_SHIFT_LIMIT:  # truncation, as the others need larger integers; -1 or 0 is left
+        return _floor_divide(write, _floor_divide(write, x, _INT64_SHIFT_LIMIT), 1)
     half = 1 << (bits - 1)
 
     def plus(value: str, offset: int) -> str:
