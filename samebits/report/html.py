@@ -110,7 +110,8 @@ def _accuracy_card(facts: ReportFacts) -> Card:
     if isinstance(facts.metrics, NotRun):
         return Card("Accuracy", "not run", facts.metrics.reason, "", is_run=False)
     name, metrics = list(facts.metrics.models.items())[-1]
-    detail = f"{metrics.events:,} {facts.metrics.split} events"
+    split = facts.metrics.split
+    detail = f"{metrics.events:,} {'test events' if split == 'test' else split}"
     comparison = facts.metrics.comparison
     if not isinstance(comparison, NotRun):
         for d in comparison.differences:

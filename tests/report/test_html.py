@@ -204,6 +204,16 @@ def test_one_model_without_comparison(full_facts: ReportFacts) -> None:
     assert "Differences between models, not run: no comparison of several models" in words
 
 
+def test_events_are_named_for_what_they_are(full_facts: ReportFacts) -> None:
+    assert isinstance(full_facts.metrics, MetricsFacts)
+    assert "All numbers are measured on the test split, " in Page(render_html(full_facts)).words
+    models = {"firmware": full_facts.metrics.models["firmware"]}
+    metrics = MetricsFacts(split="events of jets.npz", tool="scikit-learn 1.9.1", models=models)
+    words = Page(render_html(full_facts.model_copy(update={"metrics": metrics}))).words
+    assert "All numbers are measured on events of jets.npz, " in words
+    assert f"{models['firmware'].events:,} events of jets.npz" in words
+
+
 def test_same_facts_same_bytes(full_facts: ReportFacts, tmp_path: Path) -> None:
     first = write_report(full_facts, tmp_path / "a")
     # Another process with another hash seed starts from the JSON of the first.
