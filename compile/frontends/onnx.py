@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import re
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,6 @@ from onnx import numpy_helper
 
 from samebits import errors
 
-from ..ir import Graph
 from ..target import Target
 from .onnx_prepare import (
     SUPPORTED_OPERATORS,
@@ -33,7 +30,7 @@ from .onnx_prepare import (
 )
 from .quant import grid_of
 
-__all__ = ["SUPPORTED_OPERATORS", "rename_inputs", "to_hls4ml"]
+__all__ = ["SUPPORTED_OPERATORS", "to_hls4ml"]
 
 _WIDE, _NARROW = "fixed<32,16>", "fixed<16,6>"
 
@@ -144,34 +141,6 @@ def _check_shapes(model: onnx.ModelProto) -> None:
                 f"input {value.name} has dynamic shape {sizes}; firmware needs fixed sizes: only "
                 "the first (batch) axis may be open. Export the model with static shapes"
             )
-
-
-def rename_inputs(graph: Graph, names: Sequence[str]) -> Graph:
-    """The same graph with these names for its inputs; one that is taken gets `_in` behind it."""
-    taken = {*graph.tensors, *(layer.name for layer in graph.layers)} - {*graph.inputs}
-    new: dict[str, str] = {}
-    for old, name in zip(graph.inputs, names, strict=True):
-        # names that firmware.onnx gives its own tensors
-        if re.fullmatch(r"(constant|[A-Z]\w*)\.\d+|layer:.*", name):
-            name += "_in"
-        while name in taken:
-            name += "_in"
-        taken.add(name)
-        new[old] = name
-
-    def of(old: str) -> str:
-        return new.get(old, old)
-
-    return replace(
-        graph,
-        inputs=tuple(new.values()),
-        outputs=tuple(of(name) for name in graph.outputs),
-        nodes=tuple(
-            replace(node, inputs=tuple(of(name) for name in node.inputs)) for node in graph.nodes
-        ),
-        tensors={of(k): replace(tensor, name=of(k)) for k, tensor in graph.tensors.items()},
-        layers=tuple(replace(layer, tensor=of(layer.tensor)) for layer in graph.layers),
-    )
 
 
 def _input_precisions(model: onnx.ModelProto, own: Mapping[str, str]) -> dict[str, str]:
