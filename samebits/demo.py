@@ -18,6 +18,7 @@ from samebits.stages import (
     check_folder,
     compile_model,
     export_model,
+    fidelity_of,
     no_bar,
     train_models,
     verify_build,
@@ -72,6 +73,7 @@ def demo(
     export_model(folder / QAT_MODEL, model, command=commands["export"])
     say("3/5 hls4ml project and fixed-point graph")
     design = compile_model(model, folder, target, force=True, command=commands["compile"])
+    fidelity_of(design)
     say("4/5 verification, bit by bit")
     with engine_bars() as progress:
         verify_build(design, seed=seed, command=commands["verify"], progress=progress)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import logging
+import math
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,14 +14,18 @@ from typing import Any, Literal, cast
 from samebits import __version__, errors, storage
 from samebits.compile.ir import Format, Graph
 from samebits.compile.target import Target
+from samebits.fidelity import Fidelity
 from samebits.report.facts import (
     DataFacts,
     EngineFacts,
     EventSet,
     ExportCheck,
     ExportFacts,
+    FidelityFacts,
     LayerComparison,
     LayerFacts,
+    NotRun,
+    OutputFidelityFacts,
     Quantity,
     ReportFacts,
     ScalingOption,
@@ -37,6 +42,7 @@ from samebits.sim.verification import Verification
 __all__ = [
     "data_facts",
     "export_facts",
+    "fidelity_facts",
     "layer_facts",
     "load_record",
     "record",
@@ -54,7 +60,10 @@ _log = logging.getLogger("samebits")
 Status = Literal["equal", "MISMATCH", "not run"]
 
 # What is out of date as soon as a section changes, in the order of the stages.
-_STAGES = ("training", "export", "target", "verification", "metrics", "latency", "resources")
+_STAGES = (
+    *("training", "export", "target", "fidelity"),
+    *("verification", "metrics", "latency", "resources"),
+)
 _PACKAGES = (
     *("numpy", "onnx", "onnxruntime", "qonnx", "hls4ml", "alkaid"),
     *("tensorflow", "tensorflow-cpu", "tf-keras", "qkeras", "scikit-learn"),
@@ -277,6 +286,34 @@ def export_facts(path: Path, check: Any) -> ExportFacts:
                 largest_difference=_measured(tensor.largest_difference, "", "onnxruntime"),
             )
             for tensor in check.tensors
+        ),
+    )
+
+
+def fidelity_facts(fidelity: Fidelity) -> FidelityFacts | NotRun:
+    """The firmware against model.onnx as the report shows it."""
+    if not fidelity.outputs:
+        return NotRun(reason=fidelity.reason)
+
+    def number(value: float | None, unit: str = "") -> Quantity | NotRun:
+        if value is None:
+            return NotRun(reason="one element per event decides nothing")
+        if not math.isfinite(value):
+            return NotRun(reason=f"the model's answer is not finite: {value}")
+        return _measured(value, unit, fidelity.tool)
+
+    return FidelityFacts(
+        events=fidelity.events,
+        outputs=tuple(
+            OutputFidelityFacts(
+                name=output.name,
+                largest_difference=number(output.largest_difference),
+                largest_output=number(output.largest_output),
+                equal_decisions=number(
+                    None if output.equal_decisions is None else 100 * output.equal_decisions, "%"
+                ),
+            )
+            for output in fidelity.outputs
         ),
     )
 

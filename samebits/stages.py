@@ -35,6 +35,7 @@ from samebits.recipe import (
 )
 
 if TYPE_CHECKING:
+    from samebits.fidelity import Fidelity
     from samebits.report import ReportFacts
     from samebits.sim.verification import Verification
     from samebits.train.config import TrainingConfig
@@ -45,6 +46,7 @@ __all__ = [
     "check_folder",
     "compile_model",
     "export_model",
+    "fidelity_of",
     "no_bar",
     "train_models",
     "verify_build",
@@ -195,6 +197,17 @@ def compile_model(
     return design
 
 
+def fidelity_of(design: Design) -> Fidelity:
+    """How far a saved design's firmware is from its model.onnx, measured and recorded."""
+    from samebits import record
+    from samebits.fidelity import measure_fidelity
+
+    assert design.folder is not None
+    fidelity = measure_fidelity(design)
+    record.record(design.folder, "", fidelity=record.fidelity_facts(fidelity))
+    return fidelity
+
+
 def _recorded(design: Design) -> tuple[ReportFacts, Recipe | None, str]:
     """The record of a saved design, its recipe, and why there is none although a training is there.
 
@@ -221,7 +234,7 @@ def _recorded(design: Design) -> tuple[ReportFacts, Recipe | None, str]:
     if all(getattr(old, name) == value for name, value in sections.items()):
         return old, recipe, why
     if (old.target, old.layers) == (sections["target"], sections["layers"]):
-        sections["verification"] = old.verification
+        sections |= {"fidelity": old.fidelity, "verification": old.verification}
     return record.updated(old, "", **sections), recipe, why
 
 

@@ -43,14 +43,13 @@ def command(
     json: Json = False,
 ) -> None:
     """Compile an ONNX model: fixed-point graph, firmware.onnx and the HLS project."""
-    from samebits.fidelity import measure_fidelity
-    from samebits.stages import compile_model
+    from samebits.stages import compile_model, fidelity_of
 
     target = target_of(backend, io_type, part, clock_mhz, strategy, reuse_factor, precision)
     with bar(f"compiling {model.name}", 1) as advance:
         design = compile_model(model, output, target, force=force, command=command_line())
+        fidelity = fidelity_of(design)
         advance(1)
-    fidelity = measure_fidelity(design)
     if fidelity.warning:
         line(f"warning: {fidelity.warning}", err)
     if json:

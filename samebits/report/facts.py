@@ -29,6 +29,7 @@ __all__ = [
     "EventSet",
     "ExportCheck",
     "ExportFacts",
+    "FidelityFacts",
     "Gate",
     "Kind",
     "LatencyEstimate",
@@ -38,6 +39,7 @@ __all__ = [
     "Measured",
     "MetricsFacts",
     "NotRun",
+    "OutputFidelityFacts",
     "PerformanceFacts",
     "PerformanceRow",
     "Quantity",
@@ -176,6 +178,22 @@ class ExportFacts(_Facts):
     provably_equal: Text
     only_rounding: Text
     checks: tuple[ExportCheck, ...] = ()
+
+
+class OutputFidelityFacts(_Facts):
+    """One output of the firmware against the model's: largest difference, largest magnitude."""
+
+    name: Text
+    largest_difference: Measured
+    largest_output: Measured
+    equal_decisions: Measured
+
+
+class FidelityFacts(_Facts):
+    """How far the firmware is from model.onnx on random events; no part of same bits."""
+
+    events: Count
+    outputs: tuple[OutputFidelityFacts, ...]
 
 
 class LayerFacts(_Facts):
@@ -377,6 +395,7 @@ class ReportFacts(_Facts):
     training: TrainingFacts | NotRun = Field(default_factory=_absent("training"))
     export: ExportFacts | NotRun = Field(default_factory=_absent("export check"))
     layers: tuple[LayerFacts, ...] = ()
+    fidelity: FidelityFacts | NotRun = Field(default_factory=_absent("fidelity measurement"))
     verification: VerificationFacts | NotRun = Field(default_factory=_absent("verification"))
     metrics: MetricsFacts | NotRun = Field(default_factory=_absent("labelled data"))
     performance: PerformanceFacts | NotRun = Field(default_factory=_absent("speed measurement"))

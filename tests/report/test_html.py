@@ -17,7 +17,15 @@ import pytest
 
 from samebits import errors
 from samebits.report import ReportFacts, render_html, write_report
-from samebits.report.facts import Gate, MetricsFacts, NotRun, VerificationFacts
+from samebits.report.facts import (
+    FidelityFacts,
+    Gate,
+    MetricsFacts,
+    NotRun,
+    OutputFidelityFacts,
+    Quantity,
+    VerificationFacts,
+)
 
 for module in ("jinja2", "matplotlib", "mplhep"):
     pytest.importorskip(module, reason=f"{module} is in the extra hep")
@@ -212,6 +220,16 @@ def test_events_are_named_for_what_they_are(full_facts: ReportFacts) -> None:
     words = Page(render_html(full_facts.model_copy(update={"metrics": metrics}))).words
     assert "All numbers are measured on events of jets.npz, " in words
     assert f"{models['firmware'].events:,} events of jets.npz" in words
+
+
+def test_fidelity_stands_with_the_exported_model(full_facts: ReportFacts) -> None:
+    number = Quantity(value=0.25, unit="", kind="measured", tool="onnxruntime 1")
+    row = OutputFidelityFacts(
+        name="y", largest_difference=number, largest_output=number, equal_decisions=number
+    )
+    facts = full_facts.model_copy(update={"fidelity": FidelityFacts(events=2000, outputs=(row,))})
+    assert "Firmware against model.onnx, 2,000 random events" in Page(render_html(facts)).words
+    assert "no fidelity measurement in this run" in Page(render_html(full_facts)).words
 
 
 def test_same_facts_same_bytes(full_facts: ReportFacts, tmp_path: Path) -> None:

@@ -7,8 +7,17 @@ import numpy as np
 import pytest
 
 from samebits import Design, Target, errors, record
+from samebits.fidelity import Fidelity, OutputFidelity
 from samebits.recipe import Recipe
-from samebits.report.facts import ExportFacts, Gate, NotRun, TargetFacts, VerificationFacts
+from samebits.report.facts import (
+    ExportFacts,
+    FidelityFacts,
+    Gate,
+    NotRun,
+    Quantity,
+    TargetFacts,
+    VerificationFacts,
+)
 from samebits.sim.verification import EngineReport, LayerRow, Verification
 from samebits.stages import compile_model, verify_build
 
@@ -103,6 +112,25 @@ def test_verification_as_the_report_shows_it() -> None:
     assert facts.layers[0].layer == "fc1"
     assert facts.first_mismatch == "first difference in layer fc1"
     assert verified().first_mismatch is None
+
+
+def test_fidelity_as_the_report_shows_it(tmp_path: Path) -> None:
+    outputs = (OutputFidelity("y", 0.25, 8.0, 0.5), OutputFidelity("z", float("nan"), 1.0, None))
+    facts = record.fidelity_facts(Fidelity(outputs, 100, "onnxruntime 1"))
+    assert isinstance(facts, FidelityFacts)
+    assert facts.outputs[0].equal_decisions == Quantity(
+        value=50.0, unit="%", kind="measured", tool="onnxruntime 1"
+    )
+    assert facts.outputs[1].largest_difference == NotRun(
+        reason="the model's answer is not finite: nan"
+    )
+    assert facts.outputs[1].equal_decisions == NotRun(
+        reason="one element per event decides nothing"
+    )
+    assert record.fidelity_facts(Fidelity(reason="no file")) == NotRun(reason="no file")
+    assert record.record(tmp_path, "", fidelity=facts).fidelity == facts
+    dropped = record.record(tmp_path, "", target=target()).fidelity
+    assert dropped == NotRun(reason="no fidelity measurement in this run")
 
 
 def test_compile_and_verify_write_their_sections(tmp_path: Path) -> None:

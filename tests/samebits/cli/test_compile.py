@@ -45,6 +45,10 @@ def test_a_model_becomes_a_build_directory(samebits: Command, model: Path) -> No
         f"written to {build}: next, samebits verify {build}",
     ]
     assert Design.load(build).target.backend == "Vitis"
+    fidelity = json.loads((build / "report.json").read_text())["fidelity"]
+    assert fidelity["events"] == 2000
+    assert fidelity["outputs"][0]["equal_decisions"]["unit"] == "%"
+    assert fidelity["outputs"][0]["equal_decisions"]["value"] > 95
 
 
 def test_json_stands_alone_on_stdout(samebits: Command, model: Path) -> None:
