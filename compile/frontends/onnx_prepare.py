@@ -248,6 +248,12 @@ def write_out(wrapper: Any) -> list[str]:
     """
     for node in list(wrapper.graph.node):
         if node.op_type == "Quant":
+            bits = wrapper.get_initializer(node.input[3])
+            if bits.size != 1 or bits.item() != np.rint(bits.item()):
+                raise errors.UnsupportedError(
+                    f"Quant {node.name}: bit width {np.unique(bits)[:4].tolist()} must be one "
+                    "whole number"
+                )
             if wrapper.get_initializer(node.input[0]) is not None:
                 _one_grid(wrapper, node)
             else:

@@ -562,6 +562,15 @@ def test_zero_points_of_other_scales(where: str) -> None:
     assert output.largest_output > 2
 
 
+def test_a_broken_bit_width_is_refused() -> None:
+    # hls4ml rounds it up, the model does not
+    write = ModelWriter()
+    x = write.quant(write.gemm(write.input(), 4, 4), 6, 2)
+    write.weights[-1].CopyFrom(numpy_helper.from_array(np.float32(5.5), write.weights[-1].name))
+    write.output(write.gemm(x, 4, 3), 3)
+    assert refused(write) == "Quant Quant_0: bit width [5.5] must be one whole number"
+
+
 def test_a_zero_point_between_steps_is_refused() -> None:
     assert refused(zero_pointed("activation", 0.25, 0.5, True)) == (
         "Quant Quant_5: zero point [0.5] of an activation must be a whole number"
