@@ -319,8 +319,9 @@ def _shift_by_zero_point(wrapper: Any, node: onnx.NodeProto) -> None:
         UnsupportedError: a zero point that is no whole number.
     """
     scale, zero = (wrapper.get_initializer(name) for name in node.input[1:3])
+    exponent = power_of_two(scale)
     inputs = [value.name for value in wrapper.graph.input]
-    if not zero.any() or power_of_two(scale) is None or node.input[0] in inputs:
+    if not zero.any() or exponent is None or node.input[0] in inputs:
         return
     if (zero != np.rint(zero)).any():
         raise errors.UnsupportedError(
@@ -333,19 +334,20 @@ def _shift_by_zero_point(wrapper: Any, node: onnx.NodeProto) -> None:
     shifted, quantized = f"{node.name}_shifted", f"{node.name}_centred"
     for name in (shifted, quantized):
         wrapper.set_tensor_shape(name, shape)
-    for part in ("up", "down"):
-        values = np.broadcast_to((zero * scale).reshape(-1).astype(np.float32), features).copy()
-        wrapper.set_initializer(f"{node.name}_{part}", values)
-        wrapper.set_tensor_shape(f"{node.name}_{part}", features)
-    add = helper.make_node("Add", [source, f"{node.name}_up"], [shifted], name=f"{node.name}_add")
-    sub = helper.make_node(
-        "Sub", [quantized, f"{node.name}_down"], [target], name=f"{node.name}_sub"
-    )
+    offsets = np.broadcast_to((zero * scale).reshape(-1).astype(np.float32), features)
+    width = int(np.abs(zero).max()).bit_length() + 1
+    position = list(graph.node).index(node)
+    for op, x, y in (("Sub", quantized, target), ("Add", source, shifted)):
+        name = f"{node.name}_{op.lower()}"
+        constant = f"{name}_values"
+        wrapper.set_initializer(constant, offsets.copy())
+        wrapper.set_tensor_shape(constant, features)
+        joining = helper.make_node(op, [x, constant], [y], name=name)
+        graph.node.insert(position + (op == "Sub"), joining)
+        # a format of their own, or the default precision may not hold them
+        _insert_quant(wrapper, joining, f"{name}_grid", width, width + exponent, 1)
     node.input[0], node.output[0] = shifted, quantized
     wrapper.set_initializer(node.input[2], np.zeros_like(zero))
-    position = list(graph.node).index(node)
-    graph.node.insert(position + 1, sub)
-    graph.node.insert(position, add)
 
 
 def _flatten_constants(wrapper: Any, node: onnx.NodeProto) -> None:
@@ -425,11 +427,13 @@ def _quant_grid(wrapper: Any, node: onnx.NodeProto | None) -> QuantGrid | None:
     return grid_of(node, *(wrapper.get_initializer(name) for name in node.input[1:4]))
 
 
-def _insert_quant(wrapper: Any, node: onnx.NodeProto, name: str, bits: int, integer: int) -> None:
-    source, shape = node.input[0], wrapper.get_tensor_shape(node.input[0])
+def _insert_quant(
+    wrapper: Any, node: onnx.NodeProto, name: str, bits: int, integer: int, operand: int = 0
+) -> None:
+    source, shape = node.input[operand], wrapper.get_tensor_shape(node.input[operand])
     operands = [f"{name}_{part}" for part in ("scale", "zeropt", "bits")]
-    for operand, value in zip(operands, (2.0 ** (integer - bits), 0.0, bits), strict=True):
-        wrapper.set_initializer(operand, np.array(value, dtype=np.float32))
+    for part, value in zip(operands, (2.0 ** (integer - bits), 0.0, bits), strict=True):
+        wrapper.set_initializer(part, np.array(value, dtype=np.float32))
     attributes = QuantAttributes(signed=True, narrow=False, rounding="ROUND")
     quant = quant_node(name, (source, *operands), f"{name}_out", attributes)
     quant.ClearField("overload")
@@ -437,7 +441,7 @@ def _insert_quant(wrapper: Any, node: onnx.NodeProto, name: str, bits: int, inte
         wrapper.model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     wrapper.graph.node.insert(list(wrapper.graph.node).index(node), quant)
     wrapper.set_tensor_shape(f"{name}_out", shape)
-    node.input[0] = f"{name}_out"
+    node.input[operand] = f"{name}_out"
 
 
 def name_inputs(wrapper: Any, names: list[str]) -> dict[str, str]:

@@ -554,6 +554,13 @@ def test_zero_points_are_exact(where: str, scale: Any, zero: Any, signed: bool) 
     assert output.largest_output > 2
 
 
+@pytest.mark.parametrize("where", ["activation", "weight"])
+def test_zero_points_do_not_depend_on_the_default_precision(where: str) -> None:
+    write = zero_pointed(where, 0.5, 100.0, False)  # 50 does not fit in fixed<8,5>
+    design = Design.from_onnx(write.model(), Target(precision="fixed<8,5>"))
+    assert measure_fidelity(design).outputs[0].largest_difference == 0.0
+
+
 @pytest.mark.parametrize("where", ["activation", "weight", "bias"])
 def test_zero_points_of_other_scales(where: str) -> None:
     write = zero_pointed(where, 0.3 if where == "activation" else 0.07, 8.0, False)
