@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from samebits.design import Design
     from samebits.train.data import Dataset, Split
 
-__all__ = ["JETS", "Recipe", "file_sha256", "load_data", "recipe_of"]
+__all__ = ["JETS", "Recipe", "file_sha256", "load_data", "network_sha256", "recipe_of"]
 
 JETS = "jets"
 QAT_MODEL, FLOAT_MODEL, RECIPE = "model.keras", "float.keras", "training.json"
@@ -44,6 +45,22 @@ def file_sha256(path: Path) -> str | None:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
         return None
+
+
+def network_sha256(path: Path) -> str | None:
+    """The digest of a network file, None where there is none; of a .keras file without its dates.
+
+    So the same training gives the same digest again, and the same model.onnx.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            digest = hashlib.sha256()
+            for name in sorted(set(archive.namelist()) - {"metadata.json"}):
+                content = archive.read(name)
+                digest.update(f"{name} {len(content)}\n".encode() + content)
+            return digest.hexdigest()
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return file_sha256(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +135,7 @@ class Recipe:
         """None if a saved design comes from the networks trained here, else what speaks against."""
         assert design.folder is not None
         for name, digest in self.models.items():
-            if file_sha256(design.folder / name) != digest:
+            if network_sha256(design.folder / name) != digest:
                 return f"{name} in this folder is not the one trained here: {_TRAIN_AGAIN}"
         model = design.folder / storage.MODEL
         compiled_from = design.facts.get("files", {}).get(storage.MODEL)

@@ -29,8 +29,8 @@ from samebits.recipe import (
     QAT_MODEL,
     RECIPE,
     Recipe,
-    file_sha256,
     load_data,
+    network_sha256,
     recipe_of,
 )
 
@@ -118,7 +118,7 @@ def train_models(
         data if data == JETS else os.path.abspath(data),
         dataset.sha256,
         config.seed,
-        {name: file_sha256(folder / name) or "" for name in (QAT_MODEL, FLOAT_MODEL)},
+        {name: network_sha256(folder / name) or "" for name in (QAT_MODEL, FLOAT_MODEL)},
         demo,
         config.model_dump(mode="json"),
         {name: section.model_dump(mode="json") for name, section in sections.items()},
@@ -141,7 +141,7 @@ def export_model(source: Path, output: Path, *, check: bool = True, command: str
     from samebits.train.store import load_model
 
     model = load_model(source)
-    digest = file_sha256(source) or ""
+    digest = network_sha256(source) or ""
     recipe = Recipe.read(source.parent)
     if recipe and recipe.models.get(source.name) != digest:
         _log.warning(

@@ -1,6 +1,7 @@
 """The stages' own checks: bad folders, other designs, and what still belongs to a training."""
 
 import hashlib
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from samebits import Design, Target, errors, record, stages
 from samebits.compile.emitters.onnx import output_names
 from samebits.demo import demo
-from samebits.recipe import KERAS_SHA256, Recipe, recipe_of
+from samebits.recipe import KERAS_SHA256, Recipe, network_sha256, recipe_of
 from samebits.report.facts import DataFacts, NotRun
 from samebits.sim.onnx_engine import OnnxEngine
 from samebits.stages import build_report, compile_model, train_models, verify_build
@@ -164,6 +165,18 @@ def test_every_link_from_the_training_to_the_design(built: Design, tmp_path: Pat
     # a foreign model
     compile_model(float_mlp().save(tmp_path / "f.onnx"), folder, Target(), force=True)
     assert why() == NOT_EXPORTED
+
+
+def test_the_digest_of_a_network_knows_no_dates(tmp_path: Path) -> None:
+    digests = []
+    for year, date, weights in ((2025, "a", b"1"), (2026, "b", b"1"), (2026, "b", b"2")):
+        path = tmp_path / f"{len(digests)}.keras"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, values in (("metadata.json", date.encode()), ("model.weights.h5", weights)):
+                archive.writestr(zipfile.ZipInfo(name, (year, 1, 1, 0, 0, 0)), values)
+        digests.append(network_sha256(path))
+    assert digests[0] == digests[1] != digests[2]
+    assert network_sha256(tmp_path / "absent.keras") is None
 
 
 def test_a_foreign_design_is_not_mixed_with_the_training(
