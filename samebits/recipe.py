@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -25,6 +26,7 @@ __all__ = ["JETS", "Recipe", "file_sha256", "load_data", "network_sha256", "reci
 JETS = "jets"
 QAT_MODEL, FLOAT_MODEL, RECIPE = "model.keras", "float.keras", "training.json"
 KERAS_SHA256 = "samebits.keras.sha256"
+_ADDRESSES = re.compile(rb'"shared_object_id": \d+')
 _TRAIN_AGAIN = "run samebits train, export and compile again"
 
 
@@ -48,7 +50,8 @@ def file_sha256(path: Path) -> str | None:
 
 
 def network_sha256(path: Path) -> str | None:
-    """The digest of a network file, None where there is none; of a .keras file without its dates.
+    """The digest of a network file, None where there is none; of a .keras file without dates
+    and the addresses in memory that Keras writes into config.json.
 
     So the same training gives the same digest again, and the same model.onnx.
     """
@@ -56,7 +59,7 @@ def network_sha256(path: Path) -> str | None:
         with zipfile.ZipFile(path) as archive:
             digest = hashlib.sha256()
             for name in sorted(set(archive.namelist()) - {"metadata.json"}):
-                content = archive.read(name)
+                content = _ADDRESSES.sub(b"", archive.read(name))
                 digest.update(f"{name} {len(content)}\n".encode() + content)
             return digest.hexdigest()
     except (OSError, ValueError, zipfile.BadZipFile):

@@ -172,7 +172,11 @@ def test_the_digest_of_a_network_knows_no_dates(tmp_path: Path) -> None:
     for year, date, weights in ((2025, "a", b"1"), (2026, "b", b"1"), (2026, "b", b"2")):
         path = tmp_path / f"{len(digests)}.keras"
         with zipfile.ZipFile(path, "w") as archive:
-            for name, values in (("metadata.json", date.encode()), ("model.weights.h5", weights)):
+            for name, values in (
+                ("metadata.json", date.encode()),
+                ("config.json", f'{{"units": 8, "shared_object_id": {year}}}'.encode()),
+                ("model.weights.h5", weights),
+            ):
                 archive.writestr(zipfile.ZipInfo(name, (year, 1, 1, 0, 0, 0)), values)
         digests.append(network_sha256(path))
     assert digests[0] == digests[1] != digests[2]
