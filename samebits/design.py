@@ -83,6 +83,8 @@ class Design:
         design.graph = rename_inputs(design.graph, inputs)
         design._model = model.SerializeToString()
         design._facts |= {"source": name, "notes": [*notes, *design._facts["notes"]]}
+        properties = {item.key: item.value for item in model.metadata_props}
+        design._facts["features"] = json.loads(properties.get("samebits.features", "[]"))
         return design
 
     @classmethod
@@ -156,6 +158,11 @@ class Design:
     def fingerprint(self) -> str:
         """A hash of the fixed-point graph and the target."""
         return storage.fingerprint(self.graph, self.target)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The features that the network was trained on, in its order; empty if unknown."""
+        return tuple(self._facts.get("features", ()))
 
     @property
     def facts(self) -> Mapping[str, Any]:

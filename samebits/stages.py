@@ -289,10 +289,11 @@ def build_report(
     from samebits.report.facts import NotRun
 
     assert design.folder is not None
+    design.check_files()
     facts, recipe, why = _recorded(design)
     if why:
         _log.warning("the training in %s is not used: %s", design.folder, why)
-    test, split = _labelled(data, recipe)
+    test, split = _labelled(data, recipe, design.feature_names)
     metrics: Any = NotRun(reason=why or "no labelled data: give --data")
     if test is not None:
         with bar("metrics", 1) as advance:
@@ -308,17 +309,21 @@ def build_report(
         performance=_performance(design, test.features if test is not None else None),
         latency=latency,
         resources=resources,
-        gates=(*_bit_gates(facts), *_accuracy_gates(metrics)),
+        gates=(*_bit_gates(facts), *_accuracy_gates(metrics), *_budget_gates(latency)),
     )
     write_report(facts, design.folder)
     return facts
 
 
-def _labelled(data: str | None, recipe: Recipe | None) -> tuple[Dataset | None, str]:
+def _labelled(
+    data: str | None, recipe: Recipe | None, names: tuple[str, ...] = ()
+) -> tuple[Dataset | None, str]:
     """The labelled events of a report and what they are: never those of the training, if known."""
     if data is None:
         return (recipe.split().test if recipe else None), "test"
-    dataset = load_data(data)
+    from samebits.train.data import in_order
+
+    dataset = in_order(load_data(data), names)
     if recipe and dataset.sha256 == recipe.data_sha256:
         _log.warning("%s: the network was trained on it; its test part is used", dataset.source)
         return dataset.split(recipe.seed).test, "test"
@@ -332,6 +337,7 @@ def _metrics(design: Design, test: Dataset, split: str, recipe: Recipe | None, w
     assert design.folder is not None
     if len(design.graph.inputs) > 1:
         return NotRun(reason="the network has several inputs")
+    answer = design.simulate(test.features)
     scores: dict[str, NDArray[Any]] = {}
     if recipe:
         from samebits.train.fit import predict
@@ -339,7 +345,6 @@ def _metrics(design: Design, test: Dataset, split: str, recipe: Recipe | None, w
 
         for name, file in (("float", FLOAT_MODEL), ("qat", QAT_MODEL)):
             scores[name] = predict(load_model(design.folder / file), test.features)
-    answer = design.simulate(test.features)
     if isinstance(answer, list):
         return NotRun(reason="the network has several outputs")
     scores["firmware"] = answer
@@ -371,20 +376,47 @@ def _accuracy_gates(metrics: Any) -> list[Any]:
     gate = getattr(getattr(metrics, "comparison", None), "gate", None)
     if gate is None:
         return []
+    verb = "loses" if gate.drop_points > 0 else "gains"
     detail = (
-        f"firmware loses {gate.drop_points:.2f} percentage points against {gate.reference}, "
-        f"limit {gate.limit_points:g}"
+        f"firmware {verb} {abs(gate.drop_points):.2f} percentage points against "
+        f"{gate.reference}, limit of the loss {gate.limit_points:g}"
     )
     return [Gate(name="accuracy", passed=gate.passed, detail=detail)]
+
+
+def _budget_gates(latency: Any) -> list[Any]:
+    """Whether the headline latency keeps the budget, if there is one."""
+    from samebits.report.facts import Gate, Quantity
+
+    estimate, budget = latency.headline, latency.budget_ns
+    if not isinstance(budget, Quantity):
+        return []
+    if estimate is None:
+        return [Gate(name="latency budget", passed=None, detail="no latency to compare")]
+    detail = (
+        f"{estimate.latency_ns.value:g} ns {estimate.latency_ns.kind} by "
+        f"{estimate.latency_ns.tool}, budget {budget.value:g} ns"
+    )
+    passed = estimate.latency_ns.value <= budget.value
+    return [Gate(name="latency budget", passed=passed, detail=detail)]
 
 
 def _bit_gates(facts: ReportFacts) -> list[Any]:
     from samebits.report.facts import Gate, NotRun
 
     if isinstance(facts.verification, NotRun) or not facts.verification.ran:
-        return [Gate(name="same bits", passed=None, detail="not run: `samebits verify`")]
+        return [
+            Gate(name="same bits", passed=None, detail="bits not compared: run `samebits verify`")
+        ]
     engines = ", ".join(engine.engine for engine in facts.verification.ran)
     detail = f"{facts.verification.mismatching_bits} mismatching bits against {engines}"
+    if facts.verification.not_run:
+        absent = ", ".join(engine.engine for engine in facts.verification.not_run)
+        detail += f"; not run: {absent}"
+    if "csim" not in {engine.engine for engine in facts.verification.engines}:
+        detail += "; csim not asked for"
+    if not any(events.is_adversarial for events in facts.verification.events):
+        detail += "; no adversarial inputs"
     return [Gate(name="same bits", passed=facts.same_bits, detail=detail)]
 
 

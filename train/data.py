@@ -9,7 +9,7 @@ import importlib.resources
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,11 @@ from samebits import errors
 
 from .readers import READERS, Request, Table
 
-__all__ = ["Dataset", "Features", "Split", "load", "load_features", "load_jets"]
+__all__ = ["Dataset", "Features", "Split", "in_order", "load", "load_features", "load_jets"]
 
 MAX_CLASSES = 1000  # more than that is an event number or a PDG code taken for a label
 
+Events = TypeVar("Events", "Features", "Dataset")
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
@@ -305,3 +306,27 @@ def _checked_labels(
     if class_names is None:
         class_names = tuple(str(i) for i in range(int(indices.max(initial=0)) + 1))
     return indices, class_names
+
+
+def in_order(events: Events, names: Sequence[str]) -> Events:
+    """The events with the columns that a network was trained on, found by name, in its order.
+
+    Columns without names (x0, x1, ...) are taken by position; further columns are left out.
+
+    Raises:
+        DataError: a column is missing; the message lists what is missing and what is there.
+    """
+    if not names:
+        return events
+    found = events.feature_names
+    missing = [name for name in names if name not in found]
+    if not missing:
+        columns = [found.index(name) for name in names]
+        return replace(events, features=events.features[:, columns], feature_names=tuple(names))
+    unnamed = found == tuple(f"x{number}" for number in range(len(found)))
+    if unnamed and len(found) == len(names):
+        return events
+    raise errors.DataError(
+        f"{events.source}: has no column {', '.join(missing)}, which the network was trained on; "
+        f"it has {', '.join(found)}"
+    )

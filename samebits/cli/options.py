@@ -76,16 +76,17 @@ def target_of(
 def events_of(design: Design, path: Path) -> Any:
     """The events of a file as `Design.simulate` takes them.
 
+    Columns are found by name where the design knows the names that its network was trained on.
     For several inputs the file is a .npz with one array for each, named like the input.
 
     Raises:
         DataError: a file that cannot be used.
     """
-    from samebits.train.data import load_features
+    from samebits.train.data import in_order, load_features
 
     names = design.graph.inputs
     if len(names) == 1:
-        return load_features(path).features
+        return in_order(load_features(path), design.feature_names).features
     wanted = f"the network has {len(names)} inputs: give a .npz file with arrays {', '.join(names)}"
     if path.suffix != ".npz":
         raise errors.DataError(f"{path}: {wanted}")

@@ -1,0 +1,28 @@
+"""Columns of a user's file: found by name where the network's features are known."""
+
+import numpy as np
+import pytest
+
+from samebits import errors
+from samebits.train.data import Features, in_order
+
+
+def test_columns_are_found_by_name_whatever_their_order() -> None:
+    events = Features(np.array([[1.0, 2.0, 3.0]], np.float32), ("c", "a", "b"), "events.root", "")
+    assert in_order(events, ("a", "b")).features.tolist() == [[2.0, 3.0]]
+    assert in_order(events, ("a", "b")).feature_names == ("a", "b")
+
+
+def test_a_missing_column_is_named() -> None:
+    events = Features(np.array([[1.0, 2.0, 3.0]], np.float32), ("c", "a", "b"), "events.root", "")
+    with pytest.raises(errors.DataError) as caught:
+        in_order(events, ("a", "pt"))
+    assert str(caught.value) == (
+        "events.root: has no column pt, which the network was trained on; it has c, a, b"
+    )
+
+
+def test_columns_without_names_keep_their_places() -> None:
+    events = Features(np.array([[1.0, 2.0]], np.float32), ("x0", "x1"), "events.npz", "")
+    assert in_order(events, ("a", "b")) is events
+    assert in_order(events, ()) is events
