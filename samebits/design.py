@@ -89,13 +89,18 @@ class Design:
 
     @classmethod
     def from_keras(cls, model: Any, target: Target | None = None) -> Design:
-        """A design from a QKeras or Keras 2 (tf_keras) model.
+        """A design from a QKeras or Keras 2 (tf_keras) model, or the path of a saved one.
 
         Raises:
+            ModelError: a file that cannot be read.
             UnsupportedError: layers or quantizers that the exporter does not have, all listed.
         """
         from samebits.compile.frontends.keras import export_keras
 
+        if isinstance(model, str | Path):
+            from samebits.train.store import load_model
+
+            model = load_model(model)
         return cls.from_onnx(export_keras(model), target)
 
     @classmethod

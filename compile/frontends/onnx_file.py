@@ -23,6 +23,10 @@ def read_onnx(path: str | Path) -> onnx.ModelProto:
             outside the model's folder.
     """
     path = Path(path)
+    if path.suffix in (".keras", ".h5"):
+        raise errors.ModelError(
+            f"{path}: is a Keras model, wanted ONNX; make it with `samebits export {path}`"
+        )
     if path.is_dir():
         raise errors.ModelError(f"{path}: is a folder; give the .onnx file in it")
     try:

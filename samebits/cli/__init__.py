@@ -46,19 +46,25 @@ def _options(
     """Exit codes: 0 good, 1 the bits or a gate failed, 2 wrong usage or bad input."""
 
 
+_interrupted: list[int] = []
+
+
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    # a library's callback may swallow the exception: main looks here too
+    _interrupted.append(number)
     raise KeyboardInterrupt
 
 
 def main() -> None:
     """Entry point: errors of samebits end in one message and their exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         # a command's own exit code is returned, not raised; typer turns Ctrl-C into one, or into
         # Abort, depending on its version
         with warnings_shown():
             code = app(standalone_mode=False)
-        if code == _TYPER_INTERRUPTED:
+        if code == _TYPER_INTERRUPTED or _interrupted:
             raise KeyboardInterrupt
     except (typer.Abort, KeyboardInterrupt):
         _end("interrupted; finished files were kept, nothing half-written is left", 2)
