@@ -370,7 +370,7 @@ def make_env(folder: Path, pip: str, compilers: tuple[str, ...]) -> tuple[int, l
         *(make, "--no-print-directory", "env", *arguments),
         cwd=ROOT,
         check=False,
-        env={"PATH": str(tools), "CXX": ""},
+        env={"PATH": str(tools), "CXX": "", "MAKELEVEL": "0", "MAKEFLAGS": ""},
     )
     return done.returncode, done.stdout.splitlines()
 
