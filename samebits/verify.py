@@ -133,7 +133,7 @@ class _Comparison:
         self._design, self._engine, self._names = design, engine, names
         self._rows: dict[str, LayerRow] = {}
         self.first = ""
-        self._first_order: tuple[int, int] | None = None
+        self._first_order: int | None = None
 
     def add(self, start: int, inputs: list[Array], got: dict[str, Array]) -> None:
         """Compares one chunk; `got` holds the engine's arrays under the names of `names`."""
@@ -147,9 +147,9 @@ class _Comparison:
             old = self._rows.get(name)
             self._rows[name] = row if old is None else _sum(old, row)
             if row.mismatching_elements and (
-                self._first_order is None or order < self._first_order[0]
+                self._first_order is None or order < self._first_order
             ):
-                self._first_order = (order, start)
+                self._first_order = order
                 self.first = describe_mismatch(name, fmt, wanted, found, self._engine, start)
 
     def report(self, tool: str, seconds: float, note: str) -> EngineReport:

@@ -96,7 +96,7 @@ def _one_input(
 
 @dataclass(frozen=True, slots=True)
 class CastCoverage:
-    """How often the kept events meet the corner cases of one cast.
+    """How many of the random events meet the corner cases of one cast.
 
     `reached` counts events per condition: "tie" (the dropped bits are exactly one half), "above"
     and "below" (the overflow mode acts). Conditions that range analysis excludes are not listed.

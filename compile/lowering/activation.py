@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from samebits import errors
@@ -172,14 +172,15 @@ ACTIVATIONS: dict[str, Rule] = {
 }
 
 
-def _rule(context: Context, layer: Any, rules: dict[str, Any]) -> Any:
+def _name(context: Context, layer: Any, known: Collection[str]) -> str:
+    """The layer's activation, if it is one of the known ones."""
     name = str(layer.get_attr("activation")).lower()
-    if name not in rules:
+    if name not in known:
         raise errors.UnsupportedError(
             f"{context.where(layer)}: activation {name!r} is not supported; supported: "
-            f"{', '.join(sorted(rules))}"
+            f"{', '.join(sorted(known))}"
         )
-    return rules[name]
+    return name
 
 
 def _finish(context: Context, y: Tensor, result: Format) -> Tensor:
@@ -190,7 +191,7 @@ def _finish(context: Context, y: Tensor, result: Format) -> Tensor:
 def lower_activation(context: Context, layer: Any) -> Tensor:
     """An activation without parameters."""
     result = context.result_format(layer)
-    rule: Rule = _rule(context, layer, ACTIVATIONS)
+    rule = ACTIVATIONS[_name(context, layer, ACTIVATIONS)]
     return _finish(context, rule(context, layer, context.input(layer), result), result)
 
 
@@ -198,7 +199,7 @@ def lower_hard(context: Context, layer: Any) -> Tensor:
     """hard_sigmoid: clip(slope * x + shift, 0, 1); hard_tanh: 2 * that - 1."""
     build = context.build
     x, result = context.input(layer), context.result_format(layer)
-    name: str = _rule(context, layer, HARD)
+    name = _name(context, layer, ("hard_sigmoid", "hard_tanh"))
     slope_format = context.attribute_format(layer, "slope_t")
     shift_format = context.attribute_format(layer, "shift_t")
     slope = build.number(literal(layer.get_attr("slope"), slope_format), x, slope_format, "slope")
@@ -213,9 +214,6 @@ def lower_hard(context: Context, layer: Any) -> Tensor:
     if name == "hard_tanh":
         y = build.apply("sub", build.apply("shift", y, bits=1), build.number(1, x, _BIT, "one"))
     return _finish(context, build.cast(y, result), result)
-
-
-HARD: dict[str, str] = {"hard_sigmoid": "hard_sigmoid", "hard_tanh": "hard_tanh"}
 
 
 def _leaky_relu(context: Context, x: Tensor, alpha: Tensor, layer: Any, result: Format) -> Tensor:
@@ -248,7 +246,7 @@ PARAMETRIZED: dict[str, Callable[[Context, Tensor, Tensor, Any, Format], Tensor]
 def lower_parametrized(context: Context, layer: Any) -> Tensor:
     """An activation with one parameter, a C++ double cast to param_t."""
     x, result = context.input(layer), context.result_format(layer)
-    rule = _rule(context, layer, PARAMETRIZED)
+    rule = PARAMETRIZED[_name(context, layer, PARAMETRIZED)]
     fmt = context.attribute_format(layer, "param_t")
     mantissa = literal(layer.get_attr("activ_param", 1.0), fmt)
     parameter = context.build.number(mantissa, x, fmt, "parameter")

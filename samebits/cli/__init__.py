@@ -70,8 +70,7 @@ def main() -> None:
         _end("interrupted; finished files were kept, nothing half-written is left", 2)
     except errors.SamebitsError as error:
         _end(str(error), error.exit_code)
-    except Exception as error:
-        # click's usage errors carry their own exit code and text; anything else is a fault of ours
+    except Exception as error:  # click's usage errors show themselves; the rest is our fault
         show = getattr(error, "show", None)
         if show is None:
             raise

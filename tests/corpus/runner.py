@@ -116,7 +116,7 @@ def run_case(case: Path, onnxruntime: bool = False) -> Result:
         lowered = lower(load_graph(case))
     except errors.UnsupportedError as error:
         return Result(case.name, UNSUPPORTED, str(error), **about)
-    except Exception as error:
+    except Exception as error:  # whatever else goes wrong is that case's result
         return Result(case.name, FAILED, f"{type(error).__name__}: {error}", **about)
     inputs = load_arrays(case / "inputs.npz", "x")
     inputs = [
