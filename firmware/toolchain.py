@@ -165,16 +165,20 @@ def run_compiler(
     """Runs one compiler command.
 
     Raises ToolError with the compiler's first error lines, or where it takes more than `timeout_s`.
-    The whole process group dies on a timeout and on Ctrl-C.
+    The whole process group dies on a timeout and on Ctrl-C, and its temporary files with it.
     """
-    with subprocess.Popen(
-        command,
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    ) as process:
+    with (
+        tempfile.TemporaryDirectory(prefix="samebits-") as scratch,
+        subprocess.Popen(
+            command,
+            cwd=cwd,
+            env={**os.environ, "TMPDIR": scratch},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        ) as process,
+    ):
         try:
             output, _ = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:

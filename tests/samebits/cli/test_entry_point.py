@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import samebits
+from samebits.__main__ import main
 
 from ...models import quantized_mlp
 
@@ -111,3 +112,21 @@ def test_from_model_to_first_event_in_a_new_process(tmp_path: Path) -> None:
     assert tensorflow == "False"
     assert float(seconds) < 10  # 3 s on an idle machine: see benchmarks
     assert done.stderr == ""
+
+
+def test_ctrl_c_while_importing_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "samebits.cli":
+                raise KeyboardInterrupt
+
+    written: list[str] = []
+    for name in [n for n in sys.modules if n.startswith("samebits.cli")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(samebits, "cli", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    monkeypatch.setattr(sys.stderr, "write", written.append)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    assert written == ["error: interrupted; nothing was started\n"]
