@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from samebits import errors
 
 from ..ir import Graph, Rounding, Tensor
-from .activation import lower_activation, lower_hard, lower_parametrized, lower_prelu
-from .context import Context
-from .dense import lower_batchnorm, lower_dense, lower_quantized_tanh
+from . import (
+    activation,
+    combinational,
+    conv,
+    dense,
+    einsum,
+    garnet,
+    merge,
+    movement,
+    normalization,
+    pooling,
+    quantizer,
+    recurrent,
+    softmax,
+)
+from .context import Context, Lowering
 from .precision import INT32, class_names, format_of
-from .shape import lower_reshape
-from .softmax import lower_softmax
 
 __all__ = ["BACKENDS", "IO_TYPES", "LAYERS", "kind_of", "lower"]
 
@@ -21,18 +31,14 @@ BACKENDS = ("Vivado", "Vitis")
 IO_TYPES = ("io_parallel", "io_stream")
 _BACKEND_PREFIXES = ("VivadoAccelerator", "Vivado", "Vitis", "Quartus", "Catapult", "OneAPI")
 
-LAYERS: dict[str, Callable[[Context, Any], Tensor]] = {
-    "Dense": lower_dense,
-    "BatchNormalization": lower_batchnorm,
-    "ApplyAlpha": lower_batchnorm,
-    "BatchNormalizationQuantizedTanh": lower_quantized_tanh,
-    "Activation": lower_activation,
-    "HardActivation": lower_hard,
-    "ParametrizedActivation": lower_parametrized,
-    "PReLU": lower_prelu,
-    "Reshape": lower_reshape,
-    "TernaryTanh": lower_activation,
-    "Softmax": lower_softmax,
+_MODULES = (
+    *(dense, conv, einsum, combinational),
+    *(activation, softmax, quantizer, normalization),
+    *(pooling, merge, movement),
+    *(recurrent, garnet),
+)
+LAYERS: dict[str, Lowering] = {
+    kind: lowering for module in _MODULES for kind, lowering in module.LAYERS.items()
 }
 
 
@@ -81,13 +87,16 @@ def lower(model: Any) -> Graph:
         if kind_of(layer) == "Input":
             continue
         context.build.scope = str(layer.name)
-        tensor = LAYERS[kind_of(layer)](context, layer)
-        _refuse_undefined_integers(context, layer, tensor)
-        context.define(layer.get_output_variable(), tensor)
+        made = LAYERS[kind_of(layer)](context, layer)
+        tensors = made if isinstance(made, tuple) else (made,)
+        for name, tensor in zip(layer.outputs, tensors, strict=True):
+            variable = layer.get_output_variable(name)
+            _refuse_undefined_integers(context, layer, variable, tensor)
+            context.define(variable, tensor)
         context.build.layer(
             str(layer.name),
             kind_of(layer),
-            tensor,
+            tensors[0],
             context.weight_counts(layer),
             context.types(layer),
         )
@@ -97,12 +106,12 @@ def lower(model: Any) -> Graph:
     return graph
 
 
-def _refuse_undefined_integers(context: Context, layer: Any, tensor: Tensor) -> None:
+def _refuse_undefined_integers(context: Context, layer: Any, variable: Any, tensor: Tensor) -> None:
     """An ap_int made from a negative ap_fixed without integer bits is -1 or uninitialised memory.
 
     Source: ap_fixed_base.h, `to_ap_int_base`; seen by running it.
     """
-    if "IntegerPrecisionType" not in class_names(layer.get_output_variable().type.precision):
+    if "IntegerPrecisionType" not in class_names(variable.type.precision):
         return
     source = context.build.cast_source(tensor)
     if source is not None and source.signed and source.integer <= 0 < source.fraction:

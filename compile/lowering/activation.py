@@ -10,11 +10,12 @@ from samebits import errors
 from ..ir import Format, Tensor
 from ..ops import Array
 from . import tables
-from .context import Context
+from .context import Context, Lowering
 from .precision import INT32, literal
 
 __all__ = [
     "ACTIVATIONS",
+    "LAYERS",
     "clamp",
     "lower_activation",
     "lower_hard",
@@ -258,3 +259,12 @@ def lower_prelu(context: Context, layer: Any) -> Tensor:
     x, result = context.input(layer), context.result_format(layer)
     alpha = context.per_channel(layer, "param", x)
     return _finish(context, _leaky_relu(context, x, alpha, layer, result), result)
+
+
+LAYERS: dict[str, Lowering] = {
+    "Activation": lower_activation,
+    "HardActivation": lower_hard,
+    "ParametrizedActivation": lower_parametrized,
+    "PReLU": lower_prelu,
+    "TernaryTanh": lower_activation,
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..ir import Format, Tensor
 from ..ops import Array
 from .precision import format_of, weight_mantissas
 
-__all__ = ["Context"]
+__all__ = ["Context", "Lowering"]
 
 
 _TYPES = ("accum", "table", "exp_table", "inv_table", "inv_inp", "param", "slope", "shift")
@@ -104,3 +105,7 @@ class Context:
         """(non-zero, all) numbers in a layer's weights."""
         data = [np.asarray(variable.data) for variable in layer.weights.values()]
         return sum(int(np.count_nonzero(x)) for x in data), sum(int(x.size) for x in data)
+
+
+Lowering = Callable[[Context, Any], Tensor | tuple[Tensor, ...]]
+"""One layer to its tensor, or to one tensor for each of its output variables."""

@@ -10,10 +10,10 @@ from samebits import errors
 
 from ..ir import Format, Overflow, Rounding, Tensor
 from ..ops import Array
-from .context import Context
+from .context import Context, Lowering
 from .precision import class_names, format_of, is_uint1
 
-__all__ = ["lower_batchnorm", "lower_dense", "lower_quantized_tanh"]
+__all__ = ["LAYERS", "lower_batchnorm", "lower_dense", "lower_quantized_tanh"]
 
 _SIGN = Format(True, 2, 2)
 _LATENCY, _RESOURCE = ("latency",), ("resource", "resource_unrolled")
@@ -203,3 +203,11 @@ def lower_quantized_tanh(context: Context, layer: Any) -> Tensor:
     one = build.number(1, x, _SIGN, "one")
     below = build.apply("select", low, minus_one, zero)
     return build.cast(build.apply("select", high, one, below), result)
+
+
+LAYERS: dict[str, Lowering] = {
+    "Dense": lower_dense,
+    "BatchNormalization": lower_batchnorm,
+    "ApplyAlpha": lower_batchnorm,
+    "BatchNormalizationQuantizedTanh": lower_quantized_tanh,
+}

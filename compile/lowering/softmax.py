@@ -12,10 +12,10 @@ from ..ir import Format, Tensor
 from ..ops.accumulate import TREE
 from . import tables
 from .activation import clamp, scaled_to_int
-from .context import Context
+from .context import Context, Lowering
 from .precision import literal
 
-__all__ = ["IMPLEMENTATIONS", "lower_softmax"]
+__all__ = ["IMPLEMENTATIONS", "LAYERS", "lower_softmax"]
 
 _BIT = Format(False, 1, 1)
 _LEGACY_TABLE = Format(True, 18, 8)  # nnet_activation.h, `activ_config::table_t`: not configurable
@@ -170,3 +170,8 @@ def _argmax(context: Context, layer: Any, x: Tensor, result: Format) -> Tensor:
 
 
 IMPLEMENTATIONS = {"stable": _stable, "latency": _latency, "legacy": _legacy, "argmax": _argmax}
+
+
+LAYERS: dict[str, Lowering] = {
+    "Softmax": lower_softmax,
+}

@@ -7,9 +7,9 @@ from typing import Any
 from samebits import errors
 
 from ..ir import Tensor
-from .context import Context
+from .context import Context, Lowering
 
-__all__ = ["lower_reshape"]
+__all__ = ["LAYERS", "lower_reshape"]
 
 
 def lower_reshape(context: Context, layer: Any) -> Tensor:
@@ -23,3 +23,8 @@ def lower_reshape(context: Context, layer: Any) -> Tensor:
         )
     shape = tuple(int(size) for size in layer.get_output_variable().shape)
     return context.build.reshape(context.input(layer), shape)
+
+
+LAYERS: dict[str, Lowering] = {
+    "Reshape": lower_reshape,
+}

@@ -1,0 +1,9 @@
+"""Convolutions: im2col, products, accumulators."""
+
+from __future__ import annotations
+
+from .context import Lowering
+
+__all__ = ["LAYERS"]
+
+LAYERS: dict[str, Lowering] = {}

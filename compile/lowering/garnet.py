@@ -1,0 +1,9 @@
+"""GarNet and GarNetStack."""
+
+from __future__ import annotations
+
+from .context import Lowering
+
+__all__ = ["LAYERS"]
+
+LAYERS: dict[str, Lowering] = {}

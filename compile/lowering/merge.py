@@ -1,0 +1,9 @@
+"""Merges: element by element of two tensors."""
+
+from __future__ import annotations
+
+from .context import Lowering
+
+__all__ = ["LAYERS"]
+
+LAYERS: dict[str, Lowering] = {}
