@@ -48,7 +48,7 @@ class NumpyEngine:
             site, rules = site_of(graph, node), operation(node.op)
             carrier = self._carriers[node.output]
             operands = tuple(
-                (name, as_carrier(graph.constants[name], carrier)[None])
+                (name, as_carrier(graph.constants[name], carrier)[..., None])
                 if name in graph.constants
                 else (name, None)
                 for name in node.inputs
@@ -85,8 +85,9 @@ class NumpyEngine:
             live = self._run_chunk([x[start:stop] for x in inputs], dead)
             for array, name in zip(out, names, strict=True):
                 constant = self.graph.constants.get(name)
-                mantissas = live[name] if constant is None else constant[None]
-                to_values(mantissas, tensors[name].format, out=array[start:stop])
+                mantissas = live[name] if constant is None else constant[..., None]
+                events_last = np.moveaxis(array[start:stop], 0, -1)
+                to_values(mantissas, tensors[name].format, out=events_last)
             if progress:
                 progress(stop)
         return out
@@ -109,7 +110,10 @@ class NumpyEngine:
     ) -> dict[str, Array]:
         live: dict[str, Array] = {}
         for name, values in zip(self.graph.inputs, inputs, strict=True):
-            live[name] = to_mantissas(values, self.graph.tensors[name].format, self._carriers[name])
+            events_last = np.ascontiguousarray(np.moveaxis(values, 0, -1))
+            live[name] = to_mantissas(
+                events_last, self.graph.tensors[name].format, self._carriers[name]
+            )
         for step, done in zip(self._steps, dead, strict=True):
             arrays = []
             for name, constant in step.operands:

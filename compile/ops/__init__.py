@@ -11,7 +11,10 @@ from . import (
     argmax,
     cast,
     compare,
+    concat,
+    divide,
     dot,
+    gather,
     lookup,
     max,  # noqa: A004 - the operation's name
     min,  # noqa: A004 - the operation's name
@@ -29,9 +32,9 @@ from .base import Array, Operation, Site
 __all__ = ["OPERATIONS", "Array", "Operation", "Site", "operation", "site_of"]
 
 _MODULES = (
-    *(reshape, transpose),
+    *(reshape, transpose, gather, concat),
     *(add, sub, mul, dot, sum, max, min, reduce_max, argmax, compare, select, shift),
-    *(lookup, cast, accumulate),
+    *(lookup, cast, accumulate, divide),
 )
 OPERATIONS: dict[str, Operation] = {module.OPERATION.name: module.OPERATION for module in _MODULES}
 

@@ -106,18 +106,18 @@ def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
 
         def branch(low: int, high: int) -> Array:
             if high - low == 1:
-                return terms[:, low]
+                return terms[low]
             middle = low + tree_split(high - low)
             return overflow(branch(low, middle) + branch(middle, high), target)
 
-        return branch(0, terms.shape[1])
+        return branch(0, terms.shape[0])
     order = site.integers("order")
     if len(arrays) == 2:
         total, rest = arrays[1], order
     else:
-        total, rest = terms[:, order[0]], order[1:]
+        total, rest = terms[order[0]], order[1:]
     for position in rest:
-        total = overflow(total + terms[:, position], target)
+        total = overflow(total + terms[position], target)
     return total
 
 

@@ -31,7 +31,7 @@ def _peak(site: Site, intervals: Sequence[Interval]) -> int:
 
 
 def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
-    return np.asarray(arrays[0].argmax(axis=1)).astype(arrays[0].dtype)
+    return np.asarray(arrays[0].argmax(axis=0)).astype(arrays[0].dtype)
 
 
 OPERATION = Operation(

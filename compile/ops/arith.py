@@ -20,7 +20,6 @@ __all__ = [
     "broadcast_shape",
     "cast_mantissas",
     "common_format",
-    "fold_first_axis",
     "is_float",
     "overflow",
     "overflow_peak",
@@ -33,7 +32,6 @@ __all__ = [
 ]
 
 _INT64_SHIFT_LIMIT = 62  # 1 << 63 is no int64 any more
-_SHORT_REDUCTION = 8  # elements per reduced element below which the axes are swapped first
 _FLOAT_SHIFT_LIMIT = 60  # any float carrier's integer is far below half of 2**60: the rest is zero
 
 
@@ -174,16 +172,6 @@ def overflow_peak(magnitude: int, fmt: Format) -> int:
     if fmt.overflow is Overflow.WRAP:
         return magnitude + (1 << (fmt.width + 1))
     return max(magnitude, largest)
-
-
-def fold_first_axis(function: np.ufunc, values: Array) -> Array:
-    """function.reduce over the first axis behind the batch axis.
-
-    NumPy is slow at short reductions of neighbouring elements: there the axis goes to the front.
-    """
-    if values[0:1].size <= _SHORT_REDUCTION * max(1, values.shape[1]):
-        return np.asarray(function.reduce(np.ascontiguousarray(np.moveaxis(values, 1, 0)), axis=0))
-    return np.asarray(function.reduce(values, axis=1))
 
 
 def common_format(formats: Sequence[Format]) -> Format:

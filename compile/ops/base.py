@@ -64,9 +64,9 @@ class Operation:
         range: site, input intervals -> output interval; sound: no reachable value lies outside.
         peak: site, input intervals -> bound on the magnitude of all that the kernel computes, in
             any order of evaluation; decides the carrier.
-        kernel: site, mantissas with the batch axis first -> mantissas. All inputs and the result
-            have one carrier; constants come with a batch axis of length one. Inputs stay as they
-            are.
+        kernel: site, mantissas with the events as their last axis -> mantissas. All inputs and the
+            result have one carrier; constants come with one event, which stands for all. Inputs
+            stay as they are.
     """
 
     name: str

@@ -1,25 +1,51 @@
-"""dot: the exact product of a vector with a matrix."""
+"""dot: the exact sum of products over the first axis."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from samebits import errors
 
-from ..ir import Format, Interval, Tensor
+from ..ir import Carrier, Format, Interval, Tensor
+from .arith import broadcast_shape
 from .base import Array, Attrs, Operation, Site
 from .mul import product_format, product_interval
 
-__all__ = ["OPERATION"]
+__all__ = ["OPERATION", "Axes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """The axes behind the first: of both tensors, of the left one alone, of the right one alone."""
+
+    both: tuple[int, ...]
+    left: tuple[int, ...]
+    right: tuple[int, ...]
+
+    @classmethod
+    def of(cls, left: tuple[int, ...], right: tuple[int, ...]) -> Axes:
+        """How two tensors of these shapes, first axis included, broadcast.
+
+        >>> Axes.of((9, 100, 1), (9, 1, 16))
+        Axes(both=(), left=(1,), right=(2,))
+        """
+        rank = range(1, len(left))
+        return cls(
+            both=tuple(axis for axis in rank if left[axis] == right[axis] != 1),
+            left=tuple(axis for axis in rank if right[axis] == 1),
+            right=tuple(axis for axis in rank if left[axis] == 1 != right[axis]),
+        )
 
 
 def _shape(inputs: Sequence[Tensor], attrs: Attrs) -> tuple[int, ...]:
-    vector, matrix = inputs[0].shape, inputs[1].shape
-    if len(vector) != 1 or len(matrix) != 2 or vector[0] != matrix[0]:
-        raise errors.FormatError(f"dot: shapes {vector} and {matrix} do not fit")
-    return (matrix[1],)
+    shape = broadcast_shape(inputs, "dot")
+    left, right = inputs
+    if not shape or left.shape[0] != right.shape[0]:
+        raise errors.FormatError(f"dot: shapes {left.shape} and {right.shape} do not fit")
+    return shape[1:]
 
 
 def _format(inputs: Sequence[Tensor], attrs: Attrs) -> Format:
@@ -28,36 +54,91 @@ def _format(inputs: Sequence[Tensor], attrs: Attrs) -> Format:
     return Format(product.signed, product.width + growth, product.integer + growth)
 
 
-def _products(intervals: Sequence[Interval]) -> Interval:
-    column = Interval(intervals[0].low[:, None], intervals[0].high[:, None])
-    return product_interval(column, intervals[1])
+def _constant(interval: Interval) -> bool:
+    return interval.low is interval.high
+
+
+def _bounds(intervals: Sequence[Interval]) -> tuple[Interval, int]:
+    """Bounds of the sum, and of all its partial sums in any order."""
+    left, right = intervals
+    if _constant(left):
+        left, right = right, left
+    if not _constant(right):
+        products = product_interval(left, right)
+        sums = np.maximum(abs(products.low), abs(products.high)).sum(axis=0)
+        total = Interval(products.low.sum(axis=0), products.high.sum(axis=0))
+        return total, int(np.max(sums, initial=0))
+    weight = right.low
+    largest = left.magnitude * right.magnitude * len(weight)
+    exact = Carrier.FLOAT64.holds(2 * largest)
+
+    def numbers(values: Array) -> Array:
+        return values.astype(np.float64 if exact else object)
+
+    low, high = numbers(left.low)[..., None], numbers(left.high)[..., None]
+    up, down = numbers(np.maximum(weight, 0)), numbers(np.minimum(weight, 0))
+
+    def product(x: Array, w: Array) -> Array:
+        return _matrix_product(x, w)[..., 0]
+
+    smallest = product(low, up) + product(high, down)
+    biggest = product(high, up) + product(low, down)
+    magnitudes = product(np.maximum(abs(low), abs(high)), up - down)
+
+    def integers(values: Array) -> Array:
+        return values.astype(np.int64).astype(object) if exact else np.asarray(values)
+
+    return Interval(integers(smallest), integers(biggest)), int(np.max(magnitudes, initial=0))
 
 
 def _range(site: Site, intervals: Sequence[Interval]) -> Interval:
-    products = _products(intervals)
-    return Interval(products.low.sum(axis=0), products.high.sum(axis=0))
+    return _bounds(intervals)[0]
 
 
 def _peak(site: Site, intervals: Sequence[Interval]) -> int:
     # Whatever the order in which a BLAS adds, no partial sum exceeds the sum of magnitudes.
-    products = _products(intervals)
-    sums = np.maximum(abs(products.low), abs(products.high)).sum(axis=0)
-    return max(int(sums.max()), intervals[0].magnitude, intervals[1].magnitude)
+    return max(_bounds(intervals)[1], intervals[0].magnitude, intervals[1].magnitude)
+
+
+def _matrix_product(x: Array, weight: Array) -> Array:
+    """The sum of x (K, ..., N) times weight (K, ...), as one matrix product for each axis of both.
+
+    Axes of the weight alone become rows, axes of x alone and the events columns.
+    """
+    axes = Axes.of(x.shape[:-1], weight.shape)
+    batch = [x.shape[axis] for axis in axes.both]
+    rows = [weight.shape[axis] for axis in axes.right]
+    columns = [*(x.shape[axis] for axis in axes.left), x.shape[-1]]
+    left = weight.transpose(*axes.both, *axes.right, 0, *axes.left)
+    right = x.transpose(*axes.both, *axes.right, 0, *axes.left, x.ndim - 1)
+    count = len(weight)
+    product = left.reshape(*batch, int(np.prod(rows)), count) @ right.reshape(
+        *batch, count, int(np.prod(columns))
+    )
+    order = [*axes.both, *axes.right, *axes.left, weight.ndim]
+    return np.asarray(
+        product.reshape(*batch, *rows, *columns).transpose(np.argsort(np.asarray(order)))
+    )
 
 
 def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
-    vector, matrix = arrays
-    if len(matrix) == 1:
-        result: Array = vector @ matrix[0]
-    else:
-        result = (vector[:, None, :] @ matrix)[:, 0]
-    return result
+    left, right = arrays
+    if left.shape[-1] == 1:
+        left, right = right, left
+    if right.shape[-1] == 1 and Axes.of(left.shape[:-1], right.shape[:-1]).right:
+        return _matrix_product(left, right[..., 0])
+    total = np.asarray(left[0] * right[0])
+    term = np.empty_like(total)
+    for a, b in zip(left[1:], right[1:], strict=True):
+        np.multiply(a, b, out=term)
+        total += term
+    return total
 
 
 OPERATION = Operation(
     name="dot",
     family="arithmetic",
-    equation="y[m] = sum over k of x[k] * w[k, m]",
+    equation="y = sum over k of a[k, ...] * b[k, ...], shapes broadcast",
     arity=(2, 2),
     attributes={},
     shape=_shape,

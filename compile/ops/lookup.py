@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +16,9 @@ __all__ = ["OPERATION"]
 
 
 def _shape(inputs: Sequence[Tensor], attrs: Attrs) -> tuple[int, ...]:
-    if len(inputs[1].shape) != 1:
-        raise errors.FormatError(f"lookup: table {inputs[1].name} {inputs[1].shape} is not flat")
-    return inputs[0].shape
+    if not inputs[1].shape:
+        raise errors.FormatError(f"lookup: table {inputs[1].name} has no entries")
+    return inputs[0].shape + inputs[1].shape[1:]
 
 
 def _format(inputs: Sequence[Tensor], attrs: Attrs) -> Format:
@@ -32,10 +33,15 @@ def _range(site: Site, intervals: Sequence[Interval]) -> Interval:
             f"lookup {site.output.name}: index {site.inputs[0].name} can reach {index.minimum} .. "
             f"{index.maximum}, the table has entries 0 .. {size - 1}"
         )
-    low, high = np.empty_like(index.low), np.empty_like(index.high)
-    for position in np.ndindex(low.shape):
-        span = slice(index.low[position], index.high[position] + 1)
-        low[position], high[position] = table.low[span].min(), table.high[span].max()
+    low = np.empty(site.output.shape, dtype=object)
+    high = np.empty(site.output.shape, dtype=object)
+    known: dict[tuple[int, int], tuple[Any, Any]] = {}  # few spans are common to many elements
+    for position in np.ndindex(index.low.shape):
+        span = index.low[position], index.high[position] + 1
+        if span not in known:
+            part = slice(*span)
+            known[span] = table.low[part].min(axis=0), table.high[part].max(axis=0)
+        low[position], high[position] = known[span]
     return Interval(low, high)
 
 
@@ -45,16 +51,17 @@ def _peak(site: Site, intervals: Sequence[Interval]) -> int:
 
 def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
     index, table = arrays[0].astype(np.intp), arrays[1]
-    if len(table) == 1:
-        return np.asarray(table[0].take(index))
-    events = np.arange(len(table)).reshape(-1, *(1,) * (index.ndim - 1))
-    return np.asarray(table[events, index])
+    if table.shape[-1] == 1:
+        found = table[..., 0].take(index, axis=0)
+    else:
+        found = np.moveaxis(table, -1, 1)[index, np.arange(table.shape[-1])]
+    return np.asarray(np.moveaxis(found, index.ndim - 1, -1))
 
 
 OPERATION = Operation(
     name="lookup",
     family="table",
-    equation="y = table[index], index = the mantissa of the first input",
+    equation="y[i..., e...] = table[x[i...], e...], x the mantissas of the first input",
     arity=(2, 2),
     attributes={},
     shape=_shape,

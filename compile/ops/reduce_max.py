@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..ir import Format, Interval, Tensor
-from .arith import fold_first_axis, result_peak
+from .arith import result_peak
 from .base import Array, Attrs, Operation, Site
 
 __all__ = ["OPERATION"]
@@ -27,7 +27,7 @@ def _range(site: Site, intervals: Sequence[Interval]) -> Interval:
 
 
 def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
-    return fold_first_axis(np.maximum, arrays[0])
+    return np.asarray(np.maximum.reduce(arrays[0], axis=0))
 
 
 OPERATION = Operation(

@@ -32,7 +32,7 @@ def _range(site: Site, intervals: Sequence[Interval]) -> Interval:
 
 
 def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
-    return arrays[0].reshape(len(arrays[0]), *site.output.shape)
+    return arrays[0].reshape(*site.output.shape, arrays[0].shape[-1])
 
 
 OPERATION = Operation(

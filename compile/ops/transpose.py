@@ -31,7 +31,8 @@ def _range(site: Site, intervals: Sequence[Interval]) -> Interval:
 
 
 def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
-    return arrays[0].transpose(0, *(axis + 1 for axis in site.integers("perm")))
+    perm = site.integers("perm")
+    return arrays[0].transpose(*perm, len(perm))
 
 
 OPERATION = Operation(

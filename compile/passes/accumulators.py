@@ -52,18 +52,13 @@ def _opens(graph: Graph, node: Node, ranges: Mapping[str, Interval]) -> bool:
 def _dot_operands(
     graph: Graph, made_by: Mapping[str, Node], node: Node, ranges: Mapping[str, Interval]
 ) -> tuple[str, str] | None:
-    """The vector and the matrix whose products are the terms, if a `dot` gives the same bits."""
+    """The tensors whose products are the terms, if a `dot` gives the same bits."""
     cast = made_by.get(node.inputs[0])
     product = made_by.get(cast.inputs[0]) if cast and cast.op == "cast" else None
     if cast is None or product is None or product.op != "mul":
         return None
-    column = made_by.get(product.inputs[0])
-    if column is None or column.op != "reshape":
-        return None
-    vector, matrix = graph.tensors[column.inputs[0]], graph.tensors[product.inputs[1]]
-    if len(vector.shape) != 1 or matrix.shape[:1] != vector.shape or len(matrix.shape) != 2:
-        return None
-    if graph.tensors[column.output].shape != (*vector.shape, 1):
+    left, right = product.inputs
+    if graph.tensors[left].shape[0] != graph.tensors[right].shape[0]:
         return None
     exact, target = graph.tensors[product.output].format, graph.tensors[cast.output].format
     if target.fraction < exact.fraction:
@@ -74,4 +69,4 @@ def _dot_operands(
     fits = rounded_interval(ranges[product.output], exact, target).within(
         target.min_saturated, target.max_mantissa
     )
-    return (vector.name, matrix.name) if both_wrap or fits else None
+    return (left, right) if both_wrap or fits else None

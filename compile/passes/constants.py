@@ -23,10 +23,9 @@ def fold_constants(graph: Graph) -> Graph:
         if not all(name in constants for name in node.inputs):
             nodes.append(node)
             continue
-        arrays = [as_carrier(constants[name], Carrier.PYTHON)[None] for name in node.inputs]
+        arrays = [as_carrier(constants[name], Carrier.PYTHON)[..., None] for name in node.inputs]
         result = as_carrier(operation(node.op).kernel(site_of(graph, node), arrays), Carrier.PYTHON)
-        exact = result[0] if result.ndim > len(graph.tensors[node.output].shape) else result
-        exact = np.broadcast_to(exact, graph.tensors[node.output].shape)
+        exact = np.broadcast_to(result, (*graph.tensors[node.output].shape, 1))[..., 0]
         fits = all(_INT64.min <= int(value) <= _INT64.max for value in exact.flat)
         constants[node.output] = exact.astype(np.int64) if fits else exact.copy()
     return replace(graph, nodes=tuple(nodes), constants=constants).pruned()
