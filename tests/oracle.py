@@ -137,11 +137,27 @@ def _apply(graph: Graph, node: Node, values: list[Values]) -> Values:
         case "shift":
             return {index: v * Fraction(2) ** attrs["bits"] for index, v in x.items()}
         case "dot":
-            count = first.shape[0]
+            rows = product(range(first.shape[0]), everywhere)
+            total = dict.fromkeys(everywhere, Fraction(0))
+            for k, index in rows:
+                at = (k, *index)
+                total[index] += _at(x, first, at) * _at(values[1], tensors[1], at)
+            return total
+        case "gather":
+            depth = len(tensors[1].shape)
+            return {i: x[(int(values[1][i[:depth]]), *i[depth:])] for i in everywhere}
+        case "concat":
+            ends = [0]
+            for tensor in tensors:
+                ends.append(ends[-1] + tensor.shape[0])
             return {
-                (m,): sum((x[(k,)] * values[1][(k, m)] for k in range(count)), Fraction(0))
-                for (m,) in everywhere
+                (start + index[0], *index[1:]): v
+                for start, part in zip(ends, values, strict=False)
+                for index, v in part.items()
             }
+        case "divide":
+            grid = lsb(first.format)
+            return {index: int(a / b / grid) * grid for index, (a, b) in pairs().items()}
         case "sum":
             return {index: sum(column(index), Fraction(0)) for index in everywhere}
         case "reduce_max":
@@ -149,7 +165,11 @@ def _apply(graph: Graph, node: Node, values: list[Values]) -> Values:
         case "argmax":
             return {i: Fraction(column(i).index(max(column(i)))) for i in everywhere}
         case "lookup":
-            return {i: values[1][(int(v / lsb(first.format)),)] for i, v in x.items()}
+            depth = len(first.shape)
+            return {
+                i: values[1][(int(x[i[:depth]] / lsb(first.format)), *i[depth:])]
+                for i in everywhere
+            }
         case "cast":
             fmt = attrs["format"]
             return {index: cast(v, fmt) * lsb(fmt) for index, v in x.items()}

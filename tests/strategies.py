@@ -130,14 +130,41 @@ def _shift(maker: Maker) -> Tensor:
 
 
 def _dot(maker: Maker) -> Tensor:
-    count, width = maker.draw(st.integers(1, 4)), maker.draw(st.integers(1, 3))
-    return maker.build.apply("dot", maker.tensor((count,)), maker.tensor((count, width)))
+    count = maker.draw(st.integers(1, 4))
+    left, right = ((count, *shape) for shape in maker.draw(_broadcast(2)))
+    return maker.build.apply("dot", maker.tensor(left), maker.tensor(right))
+
+
+def _gather(maker: Maker) -> Tensor:
+    count, width = maker.draw(st.integers(1, 4)), maker.draw(st.integers(2, 5))
+    x = maker.tensor((count, *maker.draw(shapes(max_rank=2))))
+    shape = maker.draw(shapes(min_rank=1, max_rank=2))
+    places = maker.draw(arrays(Format(False, width, width), shape)) % count
+    index = maker.build.integers(places, Format(False, width, width))
+    return maker.build.apply("gather", x, index)
+
+
+def _concat(maker: Maker) -> Tensor:
+    rest = maker.draw(shapes(max_rank=2))
+    counts = maker.draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))
+    return maker.build.apply("concat", *(maker.tensor((count, *rest)) for count in counts))
+
+
+def _divide(maker: Maker) -> Tensor:
+    left, right = maker.draw(_broadcast(2))
+    width = maker.draw(st.integers(1, maker.max_width))
+    divisors = np.maximum(maker.draw(arrays(Format(False, width, width), right)), 1)
+    divisor = maker.build.integers(divisors, Format(False, width, width))
+    return maker.build.apply("divide", maker.tensor(left), divisor)
 
 
 def _lookup(maker: Maker) -> Tensor:
     bits = maker.draw(st.integers(0, 4))
-    index = maker.tensor(maker.draw(shapes()), Format(False, bits, maker.draw(st.integers(-3, 6))))
-    return maker.build.apply("lookup", index, maker.tensor((1 << bits,)))
+    index = maker.tensor(
+        maker.draw(shapes(max_rank=2)), Format(False, bits, maker.draw(st.integers(-3, 6)))
+    )
+    entry = maker.draw(shapes(max_rank=2))
+    return maker.build.apply("lookup", index, maker.tensor((1 << bits, *entry)))
 
 
 def _cast(maker: Maker) -> Tensor:
@@ -172,6 +199,9 @@ MAKERS: dict[str, Callable[[Maker], Tensor]] = {
     "compare": _compare,
     "shift": _shift,
     "dot": _dot,
+    "gather": _gather,
+    "concat": _concat,
+    "divide": _divide,
     "lookup": _lookup,
     "cast": _cast,
     "accumulate": _accumulate,

@@ -32,7 +32,8 @@ def cases(op: str, widths: tuple[int, ...] = WIDTHS) -> st.SearchStrategy[Case]:
 def batched(case: Case, name: str, carrier: Carrier) -> Any:
     """A tensor's mantissas as the engine gives them to a kernel."""
     known = case.graph.constants
-    return as_carrier(known[name][None] if name in known else case.inputs[name], carrier)
+    array = known[name][..., None] if name in known else np.moveaxis(case.inputs[name], 0, -1)
+    return as_carrier(array, carrier)
 
 
 def run_kernel(case: Case, node: Node, carrier: Carrier) -> Any:
@@ -59,8 +60,9 @@ def test_kernel_equals_the_oracle_on_every_carrier(op: str, data: st.DataObject)
             continue
         got = run_kernel(case, node, carrier)
         assert got.dtype == carrier.dtype
-        assert got.shape[1:] == case.graph.tensors[node.output].shape
-        exact = np.broadcast_to(as_carrier(got, Carrier.PYTHON), expected.shape)
+        assert got.shape[:-1] == case.graph.tensors[node.output].shape
+        first = np.moveaxis(as_carrier(got, Carrier.PYTHON), -1, 0)
+        exact = np.broadcast_to(first, expected.shape)
         assert (exact == expected).all(), f"{carrier}: {exact} instead of {expected}"
     for name, array in case.inputs.items():
         assert (array == before[name]).all(), f"{op} changed its input {name}"
@@ -141,10 +143,11 @@ TIGHT: list[tuple[str, dict[str, Attr], list[tuple[tuple[int, ...], Format]]]] =
     ("select", {}, [((2,), BIT), ((1,), A), ((2,), B)]),
     ("sum", {}, [((3, 2), A)]),
     ("sum", {}, [((6,), B)]),
-    ("dot", {}, [((2,), A), ((2, 2), B)]),
     ("reduce_max", {}, [((3, 2), A)]),
     ("shift", {"bits": 3}, [((2,), A)]),
+    ("dot", {}, [((2, 1), A), ((2, 2), B)]),
     ("lookup", {}, [((2,), B), ((4,), A)]),
+    ("concat", {}, [((2,), A), ((1,), B)]),
     *(
         ("cast", {"format": Format(signed, 3, integer, rounding, mode), "bounded": 0}, [((), wide)])
         for signed, integer, rounding, mode in product(
@@ -172,11 +175,11 @@ def test_range_is_tight(
     everything = np.array(list(product(*choices)), dtype=np.int64)
     parts = np.split(everything, np.cumsum(sizes)[:-1], axis=1)
     kernel = operation(op).kernel
-    inputs = [x.reshape(-1, *shape) for x, (shape, _) in zip(parts, shapes, strict=True)]
+    inputs = [x.T.reshape(*shape, -1) for x, (shape, _) in zip(parts, shapes, strict=True)]
     seen = kernel(site_of(graph, node), inputs)
     interval = propagate_ranges(graph)[node.output]
-    assert (seen.min(axis=0) == interval.low).all()
-    assert (seen.max(axis=0) == interval.high).all()
+    assert (seen.min(axis=-1) == interval.low).all()
+    assert (seen.max(axis=-1) == interval.high).all()
 
 
 def test_ranges_start_from_the_given_bounds() -> None:
@@ -208,9 +211,9 @@ def test_lookup_takes_each_event_its_own_table() -> None:
     graph = build.graph((build.apply("lookup", index, table).name,))
     got = operation("lookup").kernel(
         site_of(graph, graph.nodes[0]),
-        [np.array([[[0], [1]], [[1], [1]]]), np.array([[1, 2], [3, 4]])],
+        [np.array([[[0, 1]], [[1, 1]]]), np.array([[1, 3], [2, 4]])],
     )
-    assert got.tolist() == [[[1], [2]], [[4], [4]]]
+    assert got.tolist() == [[[1, 4]], [[2, 4]]]
 
 
 FOUR, PAIR = Format(True, 4, 4), ((2, 3), Format(True, 4, 4))
@@ -225,8 +228,31 @@ REFUSED: list[tuple[str, dict[str, Attr], list[tuple[tuple[int, ...], Format]], 
     ),
     # a lower rank would broadcast against the batch axis
     ("mul", {}, [PAIR, ((3,), FOUR)], "mul: shapes do not broadcast: x0 (2, 3) and x1 (3,)"),
-    ("dot", {}, [((2,), FOUR), ((3, 2), FOUR)], "dot: shapes (2,) and (3, 2) do not fit"),
-    ("lookup", {}, [((2,), FOUR), PAIR], "lookup: table x1 (2, 3) is not flat"),
+    (
+        "dot",
+        {},
+        [((1, 2), FOUR), ((3, 2), FOUR)],
+        "dot: shapes (1, 2) and (3, 2) do not fit",
+    ),
+    ("lookup", {}, [((2,), FOUR), ((), FOUR)], "lookup: table x1 has no entries"),
+    (
+        "gather",
+        {},
+        [PAIR, ((2,), Format(True, 4, 3))],
+        "gather: x1 (2,) (ap_fixed<4,3,TRN,WRAP>) cannot number the slices of x0 (2, 3)",
+    ),
+    (
+        "concat",
+        {},
+        [PAIR, ((2, 4), FOUR)],
+        "concat: shapes do not fit behind the first axis: x0 (2, 3) and x1 (2, 4)",
+    ),
+    (
+        "divide",
+        {},
+        [PAIR, ((1, 1), Format(False, 4, 3))],
+        "divide: x1 (ap_ufixed<4,3,TRN,WRAP>) is not an integer",
+    ),
     (
         "compare",
         {"relation": "lt"},
