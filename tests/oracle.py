@@ -137,11 +137,18 @@ def _apply(graph: Graph, node: Node, values: list[Values]) -> Values:
         case "shift":
             return {index: v * Fraction(2) ** attrs["bits"] for index, v in x.items()}
         case "dot":
-            rows = product(range(first.shape[0]), everywhere)
             total = dict.fromkeys(everywhere, Fraction(0))
-            for k, index in rows:
+            for k, index in product(range(first.shape[0]), everywhere):
                 at = (k, *index)
                 total[index] += _at(x, first, at) * _at(values[1], tensors[1], at)
+            return total
+        case "truncated_dot":
+            grid = lsb(first.format) * lsb(tensors[1].format) * 2 ** attrs["bits"]
+            total = dict.fromkeys(everywhere, Fraction(0))
+            for k, index in product(range(first.shape[0]), everywhere):
+                at = (k, *index)
+                exact = _at(x, first, at) * _at(values[1], tensors[1], at)
+                total[index] += floor(exact / grid) * grid
             return total
         case "gather":
             depth = len(tensors[1].shape)

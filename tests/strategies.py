@@ -135,6 +135,13 @@ def _dot(maker: Maker) -> Tensor:
     return maker.build.apply("dot", maker.tensor(left), maker.tensor(right))
 
 
+def _truncated_dot(maker: Maker) -> Tensor:
+    count, bits = maker.draw(st.integers(1, 40)), maker.draw(st.integers(1, 40))
+    left, right = ((count, *shape) for shape in maker.draw(_broadcast(2)))
+    factors = maker.tensor(left), maker.tensor(right)
+    return maker.build.apply("truncated_dot", *factors, bits=bits)
+
+
 def _gather(maker: Maker) -> Tensor:
     count, width = maker.draw(st.integers(1, 4)), maker.draw(st.integers(2, 5))
     x = maker.tensor((count, *maker.draw(shapes(max_rank=2))))
@@ -199,6 +206,7 @@ MAKERS: dict[str, Callable[[Maker], Tensor]] = {
     "compare": _compare,
     "shift": _shift,
     "dot": _dot,
+    "truncated_dot": _truncated_dot,
     "gather": _gather,
     "concat": _concat,
     "divide": _divide,

@@ -26,6 +26,7 @@ from . import (
     sub,
     sum,  # noqa: A004 - the operation's name
     transpose,
+    truncated_dot,
 )
 from .base import Array, Operation, Site
 
@@ -34,7 +35,7 @@ __all__ = ["OPERATIONS", "Array", "Operation", "Site", "operation", "site_of"]
 _MODULES = (
     *(reshape, transpose, gather, concat),
     *(add, sub, mul, dot, sum, max, min, reduce_max, argmax, compare, select, shift),
-    *(lookup, cast, accumulate, divide),
+    *(lookup, cast, accumulate, divide, truncated_dot),
 )
 OPERATIONS: dict[str, Operation] = {module.OPERATION.name: module.OPERATION for module in _MODULES}
 

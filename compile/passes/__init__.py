@@ -26,6 +26,8 @@ __all__ = [
 def simplify(graph: Graph) -> Graph:
     """The same function with as few and as cheap operations as the proofs allow."""
     graph = fold_constants(graph)
-    graph = open_accumulators(graph, propagate_ranges(graph))
+    graph = open_accumulators(graph)  # most of them, without a look at every single product
+    if any(node.op == "accumulate" for node in graph.nodes):
+        graph = open_accumulators(graph, propagate_ranges(graph))
     ranges = propagate_ranges(graph)
     return drop_clamps(bound_casts(graph, ranges), ranges)

@@ -116,7 +116,7 @@ def test_sums_beyond_one_carrier_stay_exact() -> None:
         build = GraphBuilder()
         x = build.input("x", (2,), Format(False, 2, 2))
         big = build.integers([[1 << width - 1], [1]], Format(False, width, width))
-        y = build.apply("dot", x, big)
+        y = build.apply("dot", build.reshape(x, (2, 1)), big)
         low = build.cast(y, Format(False, 4, 4))
         for graph in (build.graph((low.name,)), simplify(build.graph((low.name,)))):
             assert NumpyEngine(graph).run([np.array([[3.0, 1.0]])], [low.name])[0] == [[1]]

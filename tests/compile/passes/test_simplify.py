@@ -85,8 +85,8 @@ def operations(graph: Graph) -> list[str]:
     [
         # wraps, keeps every fraction bit: one matrix product, however narrow
         (Format(True, 5, 1), ["reshape", "dot", "add", "cast"]),
-        # wraps, drops fraction bits of the products: their casts stay
-        (Format(True, 9, 6), ["reshape", "mul", "cast", "sum", "add", "cast"]),
+        # wraps, drops fraction bits of every product
+        (Format(True, 9, 6), ["reshape", "truncated_dot", "add", "cast"]),
         # saturates, but never: proven by range
         (Format(True, 12, 8, Rounding.TRN, Overflow.SAT), ["reshape", "dot", "add", "cast"]),
         # saturates, and may

@@ -1,0 +1,110 @@
+"""truncated_dot: the sum over the first axis of products, each rounded down to a coarser grid.
+
+What hls4ml's kernels do where the accumulator has fewer fraction bits than the products. With
+p = a * b, the sum of floor(p / 2**k) is (sum of p - sum of (p mod 2**k)) / 2**k: one matrix
+product, and residues that depend on the low k bits of the factors only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+import numpy as np
+
+from samebits import errors
+
+from ..ir import Format, Interval, Rounding, Tensor, as_python_ints
+from . import dot
+from .arith import is_float, round_shift
+from .base import Array, Attrs, Operation, Site
+from .mul import product_format
+
+__all__ = ["OPERATION"]
+
+_RESIDUE_BITS = 32  # so many can be computed in unsigned integers
+_BLOCK = 1 << 17  # numbers of one block of residues: they stay in a core's cache
+
+
+def _format(inputs: Sequence[Tensor], attrs: Attrs) -> Format:
+    bits = attrs["bits"]
+    assert isinstance(bits, int)
+    if bits < 1:
+        raise errors.FormatError(f"truncated_dot: bits must be 1 or more, got {bits}")
+    product = product_format(inputs[0].format, inputs[1].format)
+    growth = max(0, inputs[0].shape[0] - 1).bit_length()
+    width = max(product.width - bits, int(product.signed)) + growth
+    return Format(product.signed, width, width - product.fraction + bits)
+
+
+def _range(site: Site, intervals: Sequence[Interval]) -> Interval:
+    # from the exact sum: sound, and at most one unit for each product too wide
+    bits, exact = site.integer("bits"), dot.OPERATION.range(site, intervals)
+    lost = site.inputs[0].shape[0] * ((1 << bits) - 1)
+    low = as_python_ints(-((lost - exact.low) >> bits))
+    low = np.maximum(low, as_python_ints(site.output.format.min_mantissa))
+    return Interval(low, exact.high >> bits)
+
+
+def _peak(site: Site, intervals: Sequence[Interval]) -> int:
+    lost = site.inputs[0].shape[0] << site.integer("bits")
+    return dot.OPERATION.peak(site, intervals) + lost
+
+
+def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
+    bits = site.integer("bits")
+    if bits > _RESIDUE_BITS or all(array.shape[-1] > 1 for array in arrays):
+        terms = zip(*arrays, strict=True)
+        return reduce(np.add, (round_shift(a * b, bits, Rounding.TRN) for a, b in terms))
+    total = dot.OPERATION.kernel(site, arrays)
+    total = total - _residues(arrays[0], arrays[1], bits, total.dtype)
+    if is_float(total):
+        return np.asarray(total * total.dtype.type(2.0**-bits))
+    return np.asarray(total >> bits)
+
+
+def _residues(a: Array, b: Array, bits: int, carrier: np.dtype[np.generic]) -> Array:
+    """The sum over the first axis of (a * b) mod 2**bits."""
+    kind = np.uint16 if bits <= 16 else np.uint32
+    a, b = (_low_bits(x, bits).astype(kind) for x in (a, b))
+    shape = np.broadcast_shapes(a.shape[1:], b.shape[1:])
+    out = np.zeros(shape, dtype=carrier)
+    step = max(1, _BLOCK * shape[-1] // max(1, out.size))
+    for start in range(0, shape[-1], step):
+        block = slice(start, start + step)
+        parts = [x[..., block] if x.shape[-1] > 1 else x for x in (a, b)]
+        _add_residues(parts[0], parts[1], (1 << bits) - 1, out[..., block])
+    return out
+
+
+def _low_bits(values: Array, bits: int) -> Array:
+    integers = values.astype(np.int64) if is_float(values) else values
+    return np.asarray(integers & ((1 << bits) - 1))
+
+
+def _add_residues(a: Array, b: Array, mask: int, out: Array) -> None:
+    # unsigned arithmetic drops multiples of 2**16 or 2**32, which the mask would drop anyway
+    group = max(1, np.iinfo(a.dtype).max // mask)  # as many terms as the small integers can add up
+    total, term = np.empty(out.shape, a.dtype), np.empty(out.shape, a.dtype)
+    for start in range(0, len(a), group):
+        total[...] = 0
+        for x, y in zip(a[start : start + group], b[start : start + group], strict=True):
+            np.multiply(x, y, out=term)
+            np.bitwise_and(term, mask, out=term)
+            np.add(total, term, out=total)
+        out += total.astype(out.dtype)
+
+
+OPERATION = Operation(
+    name="truncated_dot",
+    family="cast",
+    equation="y = sum over k of floor(a[k, ...] * b[k, ...] / 2**bits), in units of 2**bits; "
+    "shapes broadcast",
+    arity=(2, 2),
+    attributes={"bits": int},
+    shape=dot.OPERATION.shape,
+    format=_format,
+    range=_range,
+    peak=_peak,
+    kernel=_kernel,
+)
