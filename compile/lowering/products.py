@@ -18,6 +18,7 @@ from .precision import class_names, is_uint1
 __all__ = [
     "Walk",
     "accumulate_products",
+    "depthwise_walk",
     "each_in_order",
     "latency_walk",
     "resource_walk",
@@ -110,6 +111,28 @@ def resource_walk(
         )
     places = np.arange(n_in * n_out).reshape(n_out, n_in).T
     return Walk(places, np.argsort(places % reuse, axis=0, kind="stable"), skips)
+
+
+def depthwise_walk(window: int, n_chan: int, reuse: int | None, where: str) -> Walk:
+    """One weight for each pixel of a window and each channel: K pixels, M channels.
+
+    Args:
+        reuse: the reuse factor of the resource kernels; None for the latency kernel.
+
+    Source: nnet_depthwise_product.h.
+
+    Raises:
+        UnsupportedError: reuse factors at which the C++ reads beyond its arrays.
+    """
+    places = np.arange(window * n_chan).reshape(window, n_chan)
+    if reuse is None:
+        return Walk(places, np.broadcast_to(np.arange(window)[:, None], places.shape))
+    if places.size % min(reuse, places.size):
+        raise errors.UnsupportedError(
+            f"{where}: reuse factor {reuse} does not divide the {places.size} inputs of a window; "
+            "hls4ml's resource kernel is undefined there"
+        )
+    return Walk(places, np.argsort(places % reuse, axis=0, kind="stable"))
 
 
 def each_in_order(context: Context, x: Tensor, walk: Walk) -> tuple[Tensor, Array]:

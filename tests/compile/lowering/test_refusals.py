@@ -72,13 +72,6 @@ CHANGES: list[tuple[str, str, Callable[[Any], None], str]] = [
         "kernel is undefined there",
     ),
     (
-        "dense_unrolled*",
-        "dense",
-        attributes(reuse_factor=33),
-        "layer dense (Dense): reuse factor 33 is neither a divisor nor a multiple of the 16 "
-        "inputs; hls4ml's resource kernel is undefined there",
-    ),
-    (
         "pytorch_api*tanh*",
         "tanh",
         attributes(activation="gelu"),
