@@ -49,15 +49,18 @@ def lower_conv(context: Context, layer: Any) -> Tensor:
         walk = resource_walk(n_in, sizes.n_filt, reuse, where, skips=skips)
     order = walk.common_order(context.attribute_format(layer, "accum_t"))
     assert order is not None  # these kernels have one order for all outputs
-    columns, inside = image_columns(context, layer, sizes)
+    columns = image_columns(context, layer, sizes)
     x = build.reshape(columns, (*columns.shape, 1))
     products = weight_products(
         context, layer, x, "weight", walk.places[:, None, :], walk.skips_zeros
     )
     batched = parallel and is_batched_dense(layer)
-    if batched and not inside.all() and _is_xnor(layer):
-        # this kernel takes no product of padding, which an xnor rule would make -weight
-        products = build.apply("mul", products, _bits(context, inside[None, :, None]))
+    if batched and _is_xnor(layer):
+        # this kernel takes no product of padding, which the rule for xnor data would make -weight
+        inside = (windows(context, layer, sizes) >= 0).astype(np.int64)[:, :, None]
+        products = build.apply(
+            "mul", products, build.integers(inside, Format(False, 1, 1), "inside")
+        )
     total = accumulate_products(context, layer, products, order, ("bias", "accum_t"))
     counted = sizes.in_width * n_in if batched else n_in
     return build.reshape(to_result(context, layer, total, counted), _result_shape(layer))
@@ -101,17 +104,14 @@ def lower_depthwise(context: Context, layer: Any) -> Tensor:
     return build.reshape(to_result(context, layer, total, counted), _result_shape(layer))
 
 
-def image_columns(context: Context, layer: Any, sizes: Geometry) -> tuple[Tensor, Array]:
-    """The windows of the layer's input as columns (window * channels, pixels out), and which of
-    their elements are no padding, by pixel (pixels out) for windows of one pixel."""
+def image_columns(context: Context, layer: Any, sizes: Geometry) -> Tensor:
+    """The windows of the layer's input as columns (window * channels, pixels out)."""
     x, pixels = _image(context, layer, sizes), windows(context, layer, sizes)
     if sizes.window == 1:
-        columns = context.build.apply("transpose", _pixels(context, x, pixels[0]), perm=(1, 0))
-    else:
-        channels = np.arange(sizes.n_chan)[:, None]
-        elements = _elements(context, x, pixels[:, None, :], channels)
-        columns = context.build.reshape(elements, (sizes.window * sizes.n_chan, pixels.shape[1]))
-    return columns, pixels[0] >= 0
+        return context.build.apply("transpose", _pixels(context, x, pixels[0]), perm=(1, 0))
+    channels = np.arange(sizes.n_chan)[:, None]
+    elements = _elements(context, x, pixels[:, None, :], channels)
+    return context.build.reshape(elements, (sizes.window * sizes.n_chan, pixels.shape[1]))
 
 
 def _image(context: Context, layer: Any, sizes: Geometry) -> Tensor:
@@ -149,10 +149,6 @@ def _gather(context: Context, x: Tensor, index: Array) -> Tensor:
         x = build.apply("concat", x, build.integers(zeros, x.format.lossless, "padding"))
         index = np.where(index < 0, count, index)
     return build.apply("gather", x, build.integers(index, Format.spanning(0, count, 0), "index"))
-
-
-def _bits(context: Context, values: Array) -> Tensor:
-    return context.build.integers(values.astype(np.int64), Format(False, 1, 1), "inside")
 
 
 def _is_xnor(layer: Any) -> bool:
