@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from samebits import errors
 
 from ..ir import Graph, Rounding, Tensor
+from ..ops import Array
 from . import (
     activation,
     combinational,
     conv,
     dense,
+    distributed,
     einsum,
     garnet,
     merge,
@@ -51,29 +54,39 @@ def kind_of(layer: Any) -> str:
     return name
 
 
-def lower(model: Any) -> Graph:
+def _rule_of(layer: Any) -> Lowering | None:
+    """How to lower a layer; None if samebits cannot."""
+    if str(layer.get_attr("strategy")).lower() == distributed.STRATEGY:
+        return distributed.LAYERS.get(kind_of(layer), LAYERS.get(kind_of(layer)))
+    return LAYERS.get(kind_of(layer))
+
+
+def lower(model: Any, weights: Mapping[str, Array] | None = None) -> Graph:
     """The fixed-point graph of a converted hls4ml model, exactly as its C simulation computes.
 
     Args:
-        model: an hls4ml 1.3 `ModelGraph` after conversion.
+        model: an hls4ml 1.3 `ModelGraph` after conversion, or a `MultiModelGraph`.
+        weights: {"layer/weight": array, "layer/bias": array} for layers from which distributed
+            arithmetic has removed them.
 
     Raises:
         UnsupportedError: another backend or io_type, or layers that samebits does not have; the
             message lists all of them.
-        ModelError: weights that are not numbers.
+        ModelError: weights that are not numbers, or not those of the model.
+        UsageError: weights of a layer that is not there, or of another shape.
     """
     backend = str(model.config.backend.name)  # not the configuration's text, which may be absent
     if backend not in BACKENDS:
         raise errors.UnsupportedError(
             f"unsupported backend {backend}; supported: {', '.join(BACKENDS)}"
         )
-    context = Context(model)
+    context = Context(model, weights)
     if context.io_type not in IO_TYPES:
         raise errors.UnsupportedError(
             f"unsupported io_type {context.io_type}; supported: {', '.join(IO_TYPES)}"
         )
     layers = list(model.get_layers())
-    unknown = [layer for layer in layers if kind_of(layer) not in (*LAYERS, "Input")]
+    unknown = [layer for layer in layers if kind_of(layer) != "Input" and _rule_of(layer) is None]
     if unknown:
         named = ", ".join(f"{kind_of(layer)} ({layer.name})" for layer in unknown)
         raise errors.UnsupportedError(
@@ -83,27 +96,50 @@ def lower(model: Any) -> Graph:
         fmt = format_of(variable.type.precision, f"input {variable.name}")
         shape = tuple(int(size) for size in variable.shape)
         context.define(variable, context.build.input(variable.name, shape, fmt))
-    for layer in layers:
-        if kind_of(layer) == "Input":
-            continue
-        context.build.scope = str(layer.name)
-        made = LAYERS[kind_of(layer)](context, layer)
-        tensors = made if isinstance(made, tuple) else (made,)
-        for name, tensor in zip(layer.outputs, tensors, strict=True):
-            variable = layer.get_output_variable(name)
-            _refuse_undefined_integers(context, layer, variable, tensor)
-            context.define(variable, tensor)
-        context.build.layer(
-            str(layer.name),
-            kind_of(layer),
-            tensors[0],
-            context.weight_counts(layer),
-            context.types(layer),
-        )
+    parts = list(getattr(model, "graphs", (model,)))  # of a MultiModelGraph
+    for number, part in enumerate(parts):
+        if number:
+            _join(context, parts[number - 1], part)
+        for layer in part.get_layers():
+            _lower_layer(context, layer)
     outputs = tuple(context.tensor(variable).name for variable in model.get_output_variables())
     graph = context.build.graph(outputs)
     _refuse_aborting_casts(graph)
     return graph
+
+
+def _join(context: Context, before: Any, after: Any) -> None:
+    """What one part of a MultiModelGraph gives is what the next one reads.
+
+    Source: writer/vivado_writer.py, `write_bridge_multigraph`.
+    """
+    given, read = before.get_output_variables(), after.get_input_variables()
+    for source, target in zip(given, read, strict=True):
+        context.build.scope = str(target.name)
+        fmt = format_of(target.type.precision, f"input {target.name}")
+        shape = tuple(int(size) for size in target.shape)
+        tensor = context.build.reshape(context.tensor(source), shape)
+        context.define(target, context.build.cast(tensor, fmt))
+
+
+def _lower_layer(context: Context, layer: Any) -> None:
+    rule = _rule_of(layer)
+    if rule is None:  # an input
+        return
+    context.build.scope = str(layer.name)
+    made = rule(context, layer)
+    tensors = made if isinstance(made, tuple) else (made,)
+    for name, tensor in zip(layer.outputs, tensors, strict=True):
+        variable = layer.get_output_variable(name)
+        _refuse_undefined_integers(context, layer, variable, tensor)
+        context.define(variable, tensor)
+    context.build.layer(
+        str(layer.name),
+        kind_of(layer),
+        tensors[0],
+        context.weight_counts(layer),
+        context.types(layer),
+    )
 
 
 def _refuse_undefined_integers(context: Context, layer: Any, variable: Any, tensor: Tensor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,24 @@ _TYPES = ("accum", "table", "exp_table", "inv_table", "inv_inp", "param", "slope
 
 
 class Context:
-    """The graph under construction and the hls4ml graph it is read from."""
+    """The graph under construction and the hls4ml graph it is read from.
 
-    def __init__(self, model: Any) -> None:
+    `weights` are those that distributed arithmetic has removed from it: {"layer/weight": array}.
+
+    Raises:
+        UsageError: weights of a layer that is not there.
+    """
+
+    def __init__(self, model: Any, weights: Mapping[str, Array] | None = None) -> None:
         self.model = model
+        self.weights = dict(weights or {})
+        layers = [str(layer.name) for layer in model.get_layers()]
+        for key in self.weights:
+            if key.rpartition("/")[0] not in layers:
+                raise errors.UsageError(
+                    f"weights[{key!r}]: there is no such layer; wanted 'layer/weight' or "
+                    f"'layer/bias' with one of {', '.join(layers)}"
+                )
         self.build = GraphBuilder()
         self.io_type = str(model.config.get_config_value("IOType"))
         self._tensors: dict[str, Tensor] = {}
@@ -104,6 +118,9 @@ class Context:
     def weight_counts(self, layer: Any) -> tuple[int, int]:
         """(non-zero, all) numbers in a layer's weights."""
         data = [np.asarray(variable.data) for variable in layer.weights.values()]
+        removed = [name for name in ("weight", "bias") if name not in layer.weights]
+        keys = [f"{layer.name}/{name}" for name in removed]
+        data += [np.asarray(self.weights[key]) for key in keys if key in self.weights]
         return sum(int(np.count_nonzero(x)) for x in data), sum(int(x.size) for x in data)
 
 
