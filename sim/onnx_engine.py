@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["LEVELS", "OnnxEngine"]
 
 LEVELS = ("disabled", "basic", "extended", "all")
-_CHUNK = 4096
+_CHUNK_EVENTS = 4096
+_CHUNK_ELEMENTS = 1 << 23  # of the largest tensor
 
 
 class OnnxEngine:
@@ -56,6 +58,7 @@ class OnnxEngine:
             )
         except Exception as error:  # ONNX Runtime's exceptions share no other base
             raise errors.ToolError(f"ONNX Runtime refuses the model: {error}") from error
+        self._chunk = max(1, min(_CHUNK_EVENTS, _CHUNK_ELEMENTS // _largest_tensor(model)))
         self.tool = f"onnxruntime {onnxruntime.__version__}"
         self.outputs = [value.name for value in self.session.get_outputs()]
         self._inputs = [
@@ -69,15 +72,27 @@ class OnnxEngine:
         """Every output by name as float64, for inputs of shape (N, *input shape)."""
         events = len(inputs[0])
         parts: list[list[NDArray[Any]]] = []
-        for start in range(0, max(events, 1), _CHUNK):
+        for start in range(0, max(events, 1), self._chunk):
             feed = {
-                name: np.ascontiguousarray(x[start : start + _CHUNK], dtype=dtype)
+                name: np.ascontiguousarray(x[start : start + self._chunk], dtype=dtype)
                 for (name, dtype), x in zip(self._inputs, inputs, strict=True)
             }
             parts.append(self.session.run(None, feed))
             if progress:
-                progress(min(start + _CHUNK, events))
+                progress(min(start + self._chunk, events))
         return {
             name: np.concatenate([part[i] for part in parts]).astype(np.float64)
             for i, name in enumerate(self.outputs)
         }
+
+
+def _largest_tensor(model: onnx.ModelProto | bytes | str) -> int:
+    """How many numbers of one event the model's largest tensor holds."""
+    import onnx
+
+    if isinstance(model, str | bytes):
+        model = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model)
+    inferred = onnx.shape_inference.infer_shapes(model)
+    shapes = (value.type.tensor_type.shape.dim for value in inferred.graph.value_info)
+    # the number of events has a name instead of a value
+    return max((math.prod(max(1, dim.dim_value) for dim in shape) for shape in shapes), default=1)

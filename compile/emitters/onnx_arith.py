@@ -20,6 +20,7 @@ __all__ = [
     "emit_rescale",
     "emit_scale_up",
     "emit_smaller",
+    "emit_towards_zero",
     "emit_values",
     "real_carrier",
 ]
@@ -82,7 +83,7 @@ def emit_rescale(
         case Rounding.RND_MIN_INF:
             return write.node("Ceil", write.node("Sub", scaled, half))
         case Rounding.TRN_ZERO:
-            return _towards_zero(write, scaled)
+            return emit_towards_zero(write, scaled)
         case Rounding.RND_INF:
             size = write.node("Floor", write.node("Add", write.node("Abs", scaled), half))
         case Rounding.RND_ZERO:
@@ -90,7 +91,8 @@ def emit_rescale(
     return write.node("Mul", write.node("Sign", scaled), size)
 
 
-def _towards_zero(write: OnnxWriter, x: str) -> str:
+def emit_towards_zero(write: OnnxWriter, x: str) -> str:
+    """Real numbers without what stands behind the binary point."""
     return write.node("Mul", write.node("Sign", x), write.node("Floor", write.node("Abs", x)))
 
 
@@ -179,7 +181,7 @@ def emit_quantize(write: OnnxWriter, x: str, fmt: Format, carrier: Carrier) -> s
         case Rounding.RND_CONV:
             rounded = write.node("Round", scaled)
         case Rounding.TRN_ZERO:
-            rounded = _towards_zero(write, scaled)
+            rounded = emit_towards_zero(write, scaled)
         case _:
             rounded = _round_to_nearest(write, scaled, fmt.rounding)
     if fmt.width > 51:
@@ -227,7 +229,7 @@ def _saturate_wide(write: OnnxWriter, rounded: str, fmt: Format) -> str:
 def _round_to_nearest(write: OnnxWriter, scaled: str, rounding: Rounding) -> str:
     # adding one half could itself round; the remainder of truncation is exact
     real = Carrier.FLOAT64
-    whole = _towards_zero(write, scaled)
+    whole = emit_towards_zero(write, scaled)
     rest = write.node("Sub", scaled, whole)
     tie_up = rounding in (Rounding.RND, Rounding.RND_INF)
     tie_down = rounding in (Rounding.RND_MIN_INF, Rounding.RND_INF)

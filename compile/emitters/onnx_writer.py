@@ -29,6 +29,7 @@ class OnnxWriter:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._reshaped: dict[str, tuple[str, tuple[int, ...]]] = {}
         self._count = 0
 
     def name(self, stem: str) -> str:
@@ -49,6 +50,30 @@ class OnnxWriter:
         self.nodes.append(helper.make_node("Split", [x, sizes], outputs, name=outputs[0], axis=1))
         axis = self.constant(np.array([1], dtype=np.int64))
         return [self.node("Squeeze", output, axis) for output in outputs]
+
+    def reshape(self, x: str, before: Sequence[int], after: Sequence[int]) -> str:
+        """x of shape (N, *before) as (N, *after); of reshapes in a row only the last is a node."""
+        source, shape = self._reshaped.get(x, (x, tuple(before)))
+        if shape == tuple(after):
+            return source
+        made = self.node("Reshape", source, self.axes((0, *after)))
+        self._reshaped[made] = source, shape
+        return made
+
+    def expand(self, x: str, events: str, rank: int) -> str:
+        """x of shape (1, ...), `rank` axes behind the first, once for each of the (N,) events."""
+        return self.node("Expand", x, self.node("Concat", events, self.axes((1,) * rank), axis=0))
+
+    def drop_unused(self, outputs: Sequence[str]) -> None:
+        """Removes nodes and initialisers that none of these outputs needs."""
+        needed = set(outputs)
+        kept = []
+        for node in reversed(self.nodes):
+            if not needed.isdisjoint(node.output):
+                kept.append(node)
+                needed.update(node.input)
+        self.nodes = kept[::-1]
+        self.initializers = [x for x in self.initializers if x.name in needed]
 
     def constant(self, values: Any) -> str:
         """The name of an initialiser that holds these values."""

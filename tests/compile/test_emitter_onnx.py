@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from samebits import errors
 from samebits.compile.builder import GraphBuilder
-from samebits.compile.emitters.onnx import EMITTERS, input_dtype, to_onnx
+from samebits.compile.emitters.onnx import EMITTERS, input_dtype, output_names, to_onnx
 from samebits.compile.ir import Carrier, Format, Graph, Overflow, Rounding, Tensor
 from samebits.compile.ops import OPERATIONS
 from samebits.compile.passes import choose_carriers, simplify
@@ -160,6 +160,29 @@ def wide_index(build: GraphBuilder, x: Tensor) -> Tensor:
     return build.cast(x, Format(False, 4, 4))
 
 
+def wide_dots(build: GraphBuilder, a: Tensor, op: str, **attrs: int) -> list[Tensor]:
+    """Sums of products of the 59 bits with 2 bits, constant and not, of many shapes."""
+
+    def small(shape: tuple[int, ...]) -> Tensor:
+        return build.integers(np.arange(np.prod(shape)).reshape(shape) % 3 - 1, Format(True, 2, 2))
+
+    def fed(shape: tuple[int, ...]) -> Tensor:
+        return build.cast(build.reshape(a, shape), Format(True, 2, 2))
+
+    def x(*shape: int) -> Tensor:
+        return build.reshape(a, shape)
+
+    pairs = [
+        (x(16, 1), small((16, 3))),
+        (small((16,)), x(16)),
+        (x(4, 2, 2, 1), small((4, 2, 1, 3))),
+        (small((4, 1, 3, 1)), x(4, 4, 1, 1)),
+        (x(4, 4, 1), fed((4, 1, 4))),
+        (fed((4, 1, 2, 2)), x(4, 2, 2, 1)),
+    ]
+    return [build.apply(op, left, right, **attrs) for left, right in pairs]
+
+
 # on a and b of shape (4, 4)
 WIDE: dict[str, Callable[[GraphBuilder, Tensor, Tensor], list[Tensor]]] = {
     "accumulate": lambda build, a, b: [
@@ -176,15 +199,20 @@ WIDE: dict[str, Callable[[GraphBuilder, Tensor, Tensor], list[Tensor]]] = {
     "compare": lambda build, a, b: [
         build.apply("compare", a, b, relation=relation) for relation in ("gt", "ge", "eq")
     ],
-    "dot": lambda build, a, b: [
-        build.apply(
-            "dot",
-            build.reshape(a, (16,)),
-            build.integers(np.arange(48).reshape(16, 3) % 3 - 1, Format(True, 2, 2)),
-        )
+    "concat": lambda build, a, b: [
+        build.apply("concat", a, b, build.integers([[-1, 0, 1, 1]], Format(True, 2, 1)), a)
+    ],
+    "divide": lambda build, a, b: [
+        build.apply("divide", a, build.number(1, a, Format(False, 1, 1))),
+        build.apply("divide", b, build.integers([[3, 9, 1 << 40, 1 << 58]], Format(False, 60, 60))),
+    ],
+    "dot": lambda build, a, b: wide_dots(build, a, "dot"),
+    "gather": lambda build, a, b: [
+        build.apply("gather", a, build.integers([[3, 0, 0], [2, 3, 1]], Format(False, 2, 2)))
     ],
     "lookup": lambda build, a, b: [
-        build.apply("lookup", wide_index(build, a), build.reshape(b, (16,)))
+        build.apply("lookup", wide_index(build, a), build.reshape(b, (16,))),
+        build.apply("lookup", wide_index(build, a), build.reshape(b, (16, 1))),
     ],
     "max": lambda build, a, b: [
         build.apply("max", a, b),
@@ -206,6 +234,7 @@ WIDE: dict[str, Callable[[GraphBuilder, Tensor, Tensor], list[Tensor]]] = {
     "shift": lambda build, a, b: [build.apply("shift", a, bits=-3)],
     "sub": lambda build, a, b: [build.apply("sub", a, b)],
     "sum": lambda build, a, b: [build.apply("sum", a)],
+    "truncated_dot": lambda build, a, b: wide_dots(build, a, "truncated_dot", bits=3),
     "transpose": lambda build, a, b: [build.apply("transpose", a, perm=(1, 0))],
 }
 
@@ -353,6 +382,47 @@ def test_an_output_that_is_an_input_or_a_constant() -> None:
     x = build.input("x", (2,), FMT)
     build.layer("copy", "Activation", x)
     same_bits(build.graph(("x",)), [np.array([[0.5, -0.5], [100.0, -7.96875]])])
+
+
+def operators(graph: Graph) -> list[str]:
+    """What is between input and output, without the casts of the real numbers."""
+    model = to_onnx(graph)
+    used = [node.op_type for node in model.graph.node]
+    boundary = {"Cast", "Mod", "Mul", "Floor", "Sub"}
+    return [op for op in used if op not in boundary]
+
+
+def test_a_dense_layer_is_one_matrix_product() -> None:
+    build = GraphBuilder()
+    column = build.reshape(build.input("x", (5,), FMT), (5, 1))
+    y = build.apply("dot", column, build.integers(np.eye(5, 3, dtype=int), FMT))
+    assert operators(build.graph((y.name,))) == ["MatMul"]
+
+
+def test_a_convolution_is_one_matrix_product() -> None:
+    build = GraphBuilder()
+    patches = build.input("x", (9, 20, 1), FMT)
+    y = build.apply("dot", patches, build.integers(np.ones((9, 1, 4), dtype=int), FMT))
+    assert operators(build.graph((y.name,))) == ["Transpose", "Reshape", "MatMul"]
+
+
+def test_a_depthwise_convolution_is_a_product_and_a_sum() -> None:
+    build = GraphBuilder()
+    patches = build.input("x", (9, 20, 4), FMT)
+    y = build.apply("dot", patches, build.integers(np.ones((9, 1, 4), dtype=int), FMT))
+    assert operators(build.graph((y.name,))) == ["ReduceSum"]
+
+
+def test_constant_outputs_and_one_tensor_as_two_outputs(rng: np.random.Generator) -> None:
+    build = GraphBuilder()
+    x = build.input("x", (2,), FMT)
+    given = build.integers([[-3, 7]], FMT, "given")
+    build.layer("given", "Constant", given)
+    twice = build.apply("concat", given, given)
+    y = build.apply("shift", x, bits=1, name="y")
+    graph = build.graph((given.name, y.name, twice.name, y.name))
+    assert output_names(graph) == ["given", "y", "concat", "y_2"]
+    same_bits(graph, [rng.normal(0, 1, (5, 2))])
 
 
 def test_an_input_beyond_63_bits_is_refused() -> None:
