@@ -19,7 +19,8 @@ from samebits.compile.passes import choose_carriers
 __all__ = ["NumpyEngine"]
 
 Array = NDArray[Any]
-_CHUNK_ELEMENTS = 1 << 18  # elements of the largest tensor in one chunk: about the size of a cache
+_CHUNK_ELEMENTS = 1 << 19  # elements of a typical tensor in one chunk: about the size of a cache
+_LARGEST_ELEMENTS = 1 << 23  # elements of the largest tensor in one chunk: bounds the memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,7 @@ class NumpyEngine:
             )
             dtype = np.dtype(carrier.dtype)
             self._steps.append(_Step(rules, site, carrier, dtype, operands))
-        sizes = [math.prod(step.site.output.shape) for step in self._steps]
-        self._chunk = max(1, _CHUNK_ELEMENTS // max(1, *sizes, 1))
+        self._chunk = _chunk_events([math.prod(step.site.output.shape) for step in self._steps])
 
     @property
     def carriers(self) -> Mapping[str, Carrier]:
@@ -125,3 +125,15 @@ class NumpyEngine:
             for name in done:
                 del live[name]
         return live
+
+
+def _chunk_events(sizes: Sequence[int]) -> int:
+    """How many events run at once, for tensors of so many elements.
+
+    Few enough for the tensors to stay in the cache, many enough for the work to outweigh the calls:
+    the typical tensor is the one in which the typical element is.
+    """
+    if not sizes:
+        return _CHUNK_ELEMENTS
+    typical = sum(size * size for size in sizes) // max(1, sum(sizes))
+    return max(1, min(_CHUNK_ELEMENTS // max(1, typical), _LARGEST_ELEMENTS // max(1, *sizes)))

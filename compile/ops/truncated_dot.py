@@ -7,7 +7,7 @@ product, and residues that depend on the low k bits of the factors only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 
 import numpy as np
@@ -23,7 +23,7 @@ from .mul import product_format
 __all__ = ["OPERATION"]
 
 _RESIDUE_BITS = 32  # so many can be computed in unsigned integers
-_BLOCK = 1 << 17  # numbers of one block of residues: they stay in a core's cache
+_BLOCK = 1 << 17  # numbers of one block: its sums and residues stay in a core's cache
 
 
 def _format(inputs: Sequence[Tensor], attrs: Attrs) -> Format:
@@ -52,47 +52,63 @@ def _peak(site: Site, intervals: Sequence[Interval]) -> int:
 
 
 def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
-    bits = site.integer("bits")
-    if bits > _RESIDUE_BITS or all(array.shape[-1] > 1 for array in arrays):
-        terms = zip(*arrays, strict=True)
-        return reduce(np.add, (round_shift(a * b, bits, Rounding.TRN) for a, b in terms))
-    total = dot.OPERATION.kernel(site, arrays)
-    total = total - _residues(arrays[0], arrays[1], bits, total.dtype)
-    if is_float(total):
-        return np.asarray(total * total.dtype.type(2.0**-bits))
-    return np.asarray(total >> bits)
-
-
-def _residues(a: Array, b: Array, bits: int, carrier: np.dtype[np.generic]) -> Array:
-    """The sum over the first axis of (a * b) mod 2**bits."""
-    kind = np.uint16 if bits <= 16 else np.uint32
-    a, b = (_low_bits(x, bits).astype(kind) for x in (a, b))
-    shape = np.broadcast_shapes(a.shape[1:], b.shape[1:])
-    out = np.zeros(shape, dtype=carrier)
-    step = max(1, _BLOCK * shape[-1] // max(1, out.size))
-    for start in range(0, shape[-1], step):
-        block = slice(start, start + step)
-        parts = [x[..., block] if x.shape[-1] > 1 else x for x in (a, b)]
-        _add_residues(parts[0], parts[1], (1 << bits) - 1, out[..., block])
+    bits, (a, b) = site.integer("bits"), arrays
+    if bits > _RESIDUE_BITS or (a.shape[-1] > 1 and b.shape[-1] > 1):
+        terms = zip(a, b, strict=True)
+        return reduce(np.add, (round_shift(x * y, bits, Rounding.TRN) for x, y in terms))
+    low = [_low_bits(x, bits).astype(np.uint16 if bits <= 16 else np.uint32) for x in (a, b)]
+    out = np.empty(np.broadcast_shapes(a.shape[1:], b.shape[1:]), dtype=a.dtype)
+    for block in _blocks(out.shape):
+        total = dot.OPERATION.kernel(site, [_part(a, block), _part(b, block)])
+        total -= _residues(_part(low[0], block), _part(low[1], block), bits, total.dtype)
+        if is_float(total):
+            np.multiply(total, total.dtype.type(2.0**-bits), out=out[block])
+        else:
+            out[block] = total >> bits
     return out
 
 
-def _low_bits(values: Array, bits: int) -> Array:
-    integers = values.astype(np.int64) if is_float(values) else values
-    return np.asarray(integers & ((1 << bits) - 1))
+def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """Slices of the first axis and of the events that cut an array into cache-sized blocks."""
+    rows, events = shape[0] if len(shape) > 1 else 1, shape[-1]
+    size = max(1, int(np.prod(shape)))
+    row_step = max(1, _BLOCK * rows // size)
+    event_step = max(1, _BLOCK * events * rows // (size * min(rows, row_step)))
+    for row in range(0, rows, row_step):
+        for event in range(0, events, event_step):
+            here = slice(event, event + event_step)
+            yield (slice(row, row + row_step), ..., here) if len(shape) > 1 else (here,)
 
 
-def _add_residues(a: Array, b: Array, mask: int, out: Array) -> None:
+def _part(factor: Array, block: tuple[slice, ...]) -> Array:
+    """The part of a factor that makes this block of the result."""
+    whole = slice(None)
+    axes = factor.shape[1 : 2 if len(block) > 1 else 1], factor.shape[-1]
+    cut = [piece if size > 1 else whole for piece, size in zip(block[:-2], axes[0], strict=False)]
+    return factor[(whole, *cut, ..., block[-1] if axes[1] > 1 else whole)]
+
+
+def _residues(a: Array, b: Array, bits: int, carrier: np.dtype[np.generic]) -> Array:
+    """The sum over the first axis of (a * b) mod 2**bits, from the low bits of a and b."""
     # unsigned arithmetic drops multiples of 2**16 or 2**32, which the mask would drop anyway
+    mask = (1 << bits) - 1
     group = max(1, np.iinfo(a.dtype).max // mask)  # as many terms as the small integers can add up
-    total, term = np.empty(out.shape, a.dtype), np.empty(out.shape, a.dtype)
+    shape = np.broadcast_shapes(a.shape[1:], b.shape[1:])
+    out = np.zeros(shape, dtype=carrier)
+    total, term = np.empty(shape, a.dtype), np.empty(shape, a.dtype)
     for start in range(0, len(a), group):
         total[...] = 0
         for x, y in zip(a[start : start + group], b[start : start + group], strict=True):
             np.multiply(x, y, out=term)
             np.bitwise_and(term, mask, out=term)
             np.add(total, term, out=total)
-        out += total.astype(out.dtype)
+        out += total.astype(carrier)
+    return out
+
+
+def _low_bits(values: Array, bits: int) -> Array:
+    integers = values.astype(np.int64) if is_float(values) else values
+    return np.asarray(integers & ((1 << bits) - 1))
 
 
 OPERATION = Operation(

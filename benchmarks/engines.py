@@ -1,0 +1,99 @@
+"""NumPy engine against hls4ml's C simulation (`predict`) on six networks, in one run.
+
+    python -P benchmarks/engines.py [NAME ...] [--json]
+
+One thread, medians, events per second at a batch that suits each engine; both answer the same
+events first, and every bit of the answers is compared. Needs a C++ compiler. Run it on an otherwise
+idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from networks import NETWORKS, Network
+from speed import THREADS, median_s
+
+_COMPARED = 200  # events of which every bit is compared
+
+
+def measure(network: Network) -> dict[str, float]:
+    """Events per second of both engines, their ratio, and the bits that differ."""
+    import numpy as np
+
+    import samebits
+
+    model = network.make()
+    start = time.perf_counter()
+    design = samebits.Design.from_hls4ml(model)
+    lower_s = time.perf_counter() - start
+    shape = design.graph.tensors[design.graph.inputs[0]].shape
+    x = np.random.default_rng(0).normal(size=(network.events, *shape)).astype(np.float32)
+    numpy_s = median_s(lambda: design.simulate(x), 7)
+    with contextlib.redirect_stdout(io.StringIO()):
+        start = time.perf_counter()
+        model.compile()
+        compile_s = time.perf_counter() - start
+        few = x[: network.csim_events]
+        csim_s = median_s(lambda: model.predict(few), 3)
+        expected = np.asarray(model.predict(x[:_COMPARED].astype(np.float64)))
+    got = np.asarray(design.simulate(x[:_COMPARED]))
+    ours, theirs = network.events / numpy_s, len(few) / csim_s
+    return {
+        "NumPy engine, events/s": ours,
+        "csim predict, events/s": theirs,
+        "ratio": ours / theirs,
+        "wanted": network.wanted,
+        "lowering, s": lower_s,
+        "csim compile, s": compile_s,
+        "differing values": int(np.count_nonzero(got.reshape(expected.shape) != expected)),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the table; 1 if a bit differs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="parts of names; all networks without")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    chosen = [
+        name
+        for name in NETWORKS
+        if not options.names or any(part in name for part in options.names)
+    ]
+    results: dict[str, Any] = {}
+    if not options.json:
+        print(
+            f"{'network':<28}{'NumPy ev/s':>13}{'csim ev/s':>12}{'ratio':>8}{'wanted':>8}", end=""
+        )
+        print(f"{'lowering':>10}{'compile':>9}{'differing':>11}")
+    for name in chosen:
+        results[name] = row = measure(NETWORKS[name])
+        if not options.json:
+            numpy_rate, csim_rate, ratio, wanted, lower_s, compile_s, differing = row.values()
+            print(
+                f"{name:<28}{numpy_rate:>13.0f}{csim_rate:>12.0f}{ratio:>7.0f}x{wanted:>7.0f}x",
+                end="",
+            )
+            print(f"{lower_s:>8.2f} s{compile_s:>7.1f} s{differing:>11.0f}", flush=True)
+    if options.json:
+        print(json.dumps(results))
+    return int(any(row["differing values"] for row in results.values()))
+
+
+if __name__ == "__main__":
+    if any(os.environ.get(name) != "1" for name in THREADS):
+        # the thread count is read when NumPy is imported: start again with one thread
+        environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
+        command = [sys.executable, *sys.argv]
+        sys.exit(subprocess.run(command, env=environment, check=False).returncode)
+    sys.exit(main())
