@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
+import numpy as np
+
 from samebits import errors
 
 from ..ir import Format, Tensor
 from ..ops import Array
 from . import tables
 from .context import Context, Lowering
+from .movement import refuse_other_packets
 from .precision import INT32, literal
 
 __all__ = [
@@ -21,12 +24,15 @@ __all__ = [
     "lower_hard",
     "lower_parametrized",
     "lower_prelu",
+    "lower_ternary_tanh",
+    "lower_unary_lut",
     "scaled_to_int",
 ]
 
 _BIT = Format(False, 1, 1)
 _SIGN = Format(True, 2, 2)
 _SELU_LAMBDA = Format(False, 16, 1)
+_UNSIGNED = Format(False, 32, 32)
 
 
 def clamp(context: Context, x: Tensor, low: int, high: int) -> Tensor:
@@ -55,7 +61,7 @@ def table_index(context: Context, x: Tensor, size: int, divide_bits: int) -> Ten
     rounded = scaled_to_int(context, x, size, divide_bits)
     half = size // 2  # 8 * size / 16 and 4 * size / 8 in unsigned integers
     index = build.apply("add", rounded, build.number(half, rounded, Format.spanning(0, half, 0)))
-    return clamp(context, index, 0, size - 1)
+    return clamp(context, build.cast(index, INT32), 0, size - 1)
 
 
 def _select_positive(context: Context, x: Tensor, relation: str, yes: Tensor, no: Tensor) -> Tensor:
@@ -80,6 +86,10 @@ def _relu(context: Context, layer: Any, x: Tensor, result: Format) -> Tensor:
 def _relu_max(limit: int) -> Callable[[Context, Any, Tensor, Format], Tensor]:
     def lower(context: Context, layer: Any, x: Tensor, result: Format) -> Tensor:
         build = context.build
+        if context.io_type == "io_stream":
+            raise errors.UnsupportedError(
+                f"{context.where(layer)}: hls4ml has no relu{limit} for io_stream; use io_parallel"
+            )
         positive = build.apply("max", x, _zero(context, x))
         top = build.number(limit, x, Format.spanning(0, limit, 0))
         return build.cast(build.apply("min", positive, top), result)
@@ -101,9 +111,18 @@ def _from_table(
 
 
 def _negative_index(context: Context, layer: Any, x: Tensor) -> tuple[Tensor, int, Format]:
-    """For x < 0 the clamped index int(x * size / -8); for x >= 0 it is 0 and not used."""
+    """For x < 0 the limited index int(x * size / -8); for x >= 0 it is not used.
+
+    The C++ compares an int with an unsigned size: what wrapped below zero counts as large. Only
+    the selu of io_parallel asks for that before.
+    """
     size, fmt = int(layer.get_attr("table_size")), context.attribute_format(layer, "table_t")
     index = scaled_to_int(context, x, -size, 3)
+    limit = 34 + x.format.fraction  # size * x / 8 < 2**31
+    wraps = limit < 0 or -x.format.min_mantissa * size >= 1 << limit
+    asks = layer.get_attr("activation") == "selu" and context.io_type == "io_parallel"
+    if wraps and not asks:
+        index = context.build.cast(index, _UNSIGNED)
     return clamp(context, index, 0, size - 1), size, fmt
 
 
@@ -191,13 +210,41 @@ def _finish(context: Context, y: Tensor, result: Format) -> Tensor:
 
 def lower_activation(context: Context, layer: Any) -> Tensor:
     """An activation without parameters."""
+    refuse_other_packets(context, layer)
     result = context.result_format(layer)
     rule = ACTIVATIONS[_name(context, layer, ACTIVATIONS)]
     return _finish(context, rule(context, layer, context.input(layer), result), result)
 
 
+def lower_ternary_tanh(context: Context, layer: Any) -> Tensor:
+    """A TernaryTanh that was not merged with a layer in front; hls4ml has no template for it."""
+    if layer.get_attr("function_cpp") is None:
+        raise errors.UnsupportedError(
+            f"{context.where(layer)}: hls4ml writes no code for a TernaryTanh that it does not "
+            "merge with a BatchNormalization; its C simulation is undefined there; use a threshold "
+            "other than 0.5"
+        )
+    return lower_activation(context, layer)
+
+
+def lower_unary_lut(context: Context, layer: Any) -> Tensor:
+    """table[the input's bits as an unsigned number]. Source: nnet_activation.h, `unary_lut`."""
+    refuse_other_packets(context, layer)
+    build, x, result = context.build, context.input(layer), context.result_format(layer)
+    table = context.constant(layer, "table")
+    width = x.format.width
+    if len(table.shape) != 1 or table.shape[0] < 1 << width:
+        raise errors.UnsupportedError(
+            f"{context.where(layer)}: a table of {table.shape[0]} entries for inputs of {width} "
+            "bits; hls4ml's C simulation reads beyond the table's end"
+        )
+    bits = build.cast(x, Format(False, width, x.format.integer))
+    return _finish(context, build.cast(build.apply("lookup", bits, table), result), result)
+
+
 def lower_hard(context: Context, layer: Any) -> Tensor:
     """hard_sigmoid: clip(slope * x + shift, 0, 1); hard_tanh: 2 * that - 1."""
+    refuse_other_packets(context, layer)
     build = context.build
     x, result = context.input(layer), context.result_format(layer)
     name = _name(context, layer, ("hard_sigmoid", "hard_tanh"))
@@ -246,6 +293,7 @@ PARAMETRIZED: dict[str, Callable[[Context, Tensor, Tensor, Any, Format], Tensor]
 
 def lower_parametrized(context: Context, layer: Any) -> Tensor:
     """An activation with one parameter, a C++ double cast to param_t."""
+    refuse_other_packets(context, layer)
     x, result = context.input(layer), context.result_format(layer)
     rule = PARAMETRIZED[_name(context, layer, PARAMETRIZED)]
     fmt = context.attribute_format(layer, "param_t")
@@ -256,7 +304,14 @@ def lower_parametrized(context: Context, layer: Any) -> Tensor:
 
 def lower_prelu(context: Context, layer: Any) -> Tensor:
     """x > 0 ? x : alpha[i] * x."""
+    refuse_other_packets(context, layer)
     x, result = context.input(layer), context.result_format(layer)
+    given, wanted = int(np.size(layer.weights["param"].data)), int(np.prod(x.shape))
+    if given != wanted:
+        raise errors.UnsupportedError(
+            f"{context.where(layer)}: {given} slopes for {wanted} elements; hls4ml's kernel reads "
+            "one for each, so its C simulation is undefined there; give every element its slope"
+        )
     alpha = context.per_channel(layer, "param", x)
     return _finish(context, _leaky_relu(context, x, alpha, layer, result), result)
 
@@ -266,5 +321,6 @@ LAYERS: dict[str, Lowering] = {
     "HardActivation": lower_hard,
     "ParametrizedActivation": lower_parametrized,
     "PReLU": lower_prelu,
-    "TernaryTanh": lower_activation,
+    "TernaryTanh": lower_ternary_tanh,
+    "UnaryLUT": lower_unary_lut,
 }

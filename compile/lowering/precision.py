@@ -12,7 +12,16 @@ from ..ir import Carrier, Format, Overflow, Rounding
 from ..ops import Array
 from ..ops.boundary import to_mantissas
 
-__all__ = ["INT32", "class_names", "format_of", "is_uint1", "literal", "weight_mantissas"]
+__all__ = [
+    "INT32",
+    "class_names",
+    "format_of",
+    "is_integer",
+    "is_uint1",
+    "literal",
+    "packet_size",
+    "weight_mantissas",
+]
 
 # What assigning an ap_fixed to a C++ int does: towards zero, then the low 32 bits.
 # Source: ap_fixed_base.h, `to_int`, `to_ap_int_base`.
@@ -28,6 +37,17 @@ def class_names(value: Any) -> tuple[str, ...]:
 def is_uint1(precision: Any) -> bool:
     """True for the C++ type ap_uint<1>, which selects hls4ml's binary kernels."""
     return str(precision) == "uint<1>"
+
+
+def is_integer(precision: Any) -> bool:
+    """True for the C++ types ap_int and ap_uint, which divide and add as ap_fixed does not."""
+    names = class_names(precision)
+    return "IntegerPrecisionType" in names or "XnorPrecisionType" in names
+
+
+def packet_size(variable: Any) -> int:
+    """How many elements of an io_stream tensor travel together (types.py, `PackedType`)."""
+    return int(variable.type.n_elem) * int(variable.type.n_pack)
 
 
 def format_of(precision: Any, where: str) -> Format:
@@ -60,7 +80,7 @@ def format_of(precision: Any, where: str) -> Format:
             Rounding[rounding],
             Overflow[saturation],
         )
-    if "IntegerPrecisionType" in names or "XnorPrecisionType" in names:
+    if is_integer(precision):
         width = int(precision.width)
         return Format(bool(precision.signed), width, width, Rounding.TRN_ZERO, Overflow.WRAP)
     raise errors.UnsupportedError(

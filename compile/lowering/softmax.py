@@ -13,12 +13,14 @@ from ..ops.accumulate import TREE
 from . import tables
 from .activation import clamp, scaled_to_int
 from .context import Context, Lowering
+from .movement import refuse_other_packets
 from .precision import literal
 
 __all__ = ["IMPLEMENTATIONS", "LAYERS", "lower_softmax"]
 
 _BIT = Format(False, 1, 1)
-_LEGACY_TABLE = Format(True, 18, 8)  # nnet_activation.h, `activ_config::table_t`: not configurable
+# nnet_activation.h, `activ_config`: not configurable
+_LEGACY_TABLE, _LEGACY_STREAM_SIZE = Format(True, 18, 8), 1024
 
 
 def lower_softmax(context: Context, layer: Any) -> Tensor:
@@ -31,8 +33,15 @@ def lower_softmax(context: Context, layer: Any) -> Tensor:
             f"{context.where(layer)}: softmax implementation {name!r} is not supported; "
             f"supported: {', '.join(sorted(IMPLEMENTATIONS))}"
         )
+    refuse_other_packets(context, layer)
     outer, inner = int(layer.get_attr("n_outer", 1)), int(layer.get_attr("n_inner", 1))
     if context.io_type == "io_stream":  # one softmax per packet, which is the last axis
+        axis = int(layer.get_attr("axis", -1))
+        if axis != -1:
+            raise errors.UnsupportedError(
+                f"{context.where(layer)}: softmax along axis {axis} in io_stream; hls4ml's C "
+                "simulation aborts there; use axis -1, or io_parallel"
+            )
         outer, inner = int(np.prod(x.shape[:-1])), 1
     count = int(np.prod(x.shape)) // outer // inner
     rest = tuple(size for size in (outer, inner) if size > 1)
@@ -129,7 +138,7 @@ def _legacy(context: Context, layer: Any, x: Tensor, result: Format) -> Tensor:
     build = context.build
     exp_size, inv_size = _sizes(layer)
     if context.io_type == "io_stream":  # nnet_activation_stream.h, `softmax_legacy`
-        exp_size = inv_size = int(layer.get_attr("table_size"))
+        exp_size = inv_size = _LEGACY_STREAM_SIZE
     count, *rest = x.shape
     each = build.reshape(x, (count, 1, *rest))
     other = build.reshape(x, (1, count, *rest))
