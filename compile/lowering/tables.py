@@ -23,6 +23,7 @@ from ..ops.boundary import to_mantissas
 __all__ = [
     "elu_table",
     "exp_table",
+    "inverse_square_root_table",
     "inverse_table",
     "legacy_exp_table",
     "legacy_inverse_table",
@@ -150,3 +151,13 @@ def legacy_inverse_table(size: int, fmt: Format) -> Array:
     """1 / x on 0 .. 64, 0 at 0. Source: nnet_activation.h, `init_invert_table_legacy`."""
     points = [_float(64.0 * i / size) for i in range(size)]
     return _table([1.0 / x if x > 0 else 0.0 for x in points], fmt)
+
+
+def inverse_square_root_table(size: int, fmt: Format, range_power2: int, epsilon: int) -> Array:
+    """1 / sqrt(x) on 10**-epsilon .. 10**-epsilon + 2**-range_power2, in steps of the range / size.
+
+    Source: nnet_layernorm.h, `init_invert_sqr_table`.
+    """
+    lowest, step = _F32(10.0**-epsilon), _F32(2.0**-range_power2) / _F32(size)
+    points = lowest + step * np.arange(size, dtype=_F32)
+    return _table([1.0 / float(x) for x in np.sqrt(points)], fmt)
