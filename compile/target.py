@@ -15,7 +15,7 @@ __all__ = ["Target"]
 
 _BACKENDS = ("Vitis", "Vivado")
 _IO_TYPES = ("io_parallel", "io_stream")
-_STRATEGIES = ("Latency", "Resource")
+_STRATEGIES = ("Latency", "Resource", "distributed_arithmetic")
 _PRECISION = re.compile(
     r"(?:ap_)?u?(?:int<[1-9]\d*>"
     rf"|fixed<[1-9]\d*,\s*-?\d+(?:,\s*(?:{'|'.join(Rounding.__members__)})"
@@ -32,7 +32,7 @@ class Target:
         io_type: "io_parallel" or "io_stream".
         part: the FPGA's full name.
         clock_mhz: target clock in MHz.
-        strategy: "Latency" or "Resource".
+        strategy: "Latency", "Resource" or "distributed_arithmetic" (needs da4ml).
         reuse_factor: how many times one multiplier is used per inference.
         precision: what the model does not say itself: a default such as "fixed<16,6>", or
             {layer: precision} with "default" for the rest. None: "fixed<32,16>" for models with
@@ -66,6 +66,11 @@ class Target:
         if not (isinstance(self.reuse_factor, int) and self.reuse_factor >= 1):
             raise errors.UsageError(
                 f"reuse_factor must be a whole number from 1, got {self.reuse_factor}"
+            )
+        if self.strategy == "distributed_arithmetic" and self.reuse_factor != 1:
+            raise errors.UsageError(
+                "strategy distributed_arithmetic has no multipliers to reuse: reuse_factor must "
+                f"be 1, got {self.reuse_factor}"
             )
         given = self.precision if isinstance(self.precision, Mapping) else {"": self.precision}
         for layer, text in given.items():

@@ -78,11 +78,11 @@ class Design:
         model = read_onnx(source) if isinstance(source, str | Path) else source
         target = target or Target()
         name = Path(source).name if isinstance(source, str | Path) else model.graph.name
-        model_graph, notes, inputs = to_hls4ml(model, target)
-        design = cls.from_hls4ml(model_graph, target=target)
-        design.graph = rename_inputs(design.graph, inputs)
+        converted = to_hls4ml(model, target)
+        design = cls.from_hls4ml(converted.graph, converted.weights, target=target)
+        design.graph = rename_inputs(design.graph, converted.inputs)
         design._model = model.SerializeToString()
-        design._facts |= {"source": name, "notes": [*notes, *design._facts["notes"]]}
+        design._facts |= {"source": name, "notes": [*converted.notes, *design._facts["notes"]]}
         properties = {item.key: item.value for item in model.metadata_props}
         design._facts["features"] = json.loads(properties.get("samebits.features", "[]"))
         return design
@@ -111,26 +111,23 @@ class Design:
         *,
         target: Target | None = None,
     ) -> Design:
-        """A design from any converted hls4ml `ModelGraph`.
+        """A design from any converted hls4ml `ModelGraph` or `MultiModelGraph`.
 
         Args:
-            weights: {"layer/weight": array} where distributed arithmetic removed the weights from
-                the graph. That strategy is not supported yet, so anything but None is refused.
+            weights: {"layer/weight": array, "layer/bias": array}, as they stood in the graph
+                before distributed arithmetic removed them; the generated code must agree.
             target: what the graph was converted for; None reads it from the graph.
 
         Raises:
-            UnsupportedError: backend, io_type or layers that samebits does not have.
-            UsageError: a target of another backend, io_type or part than the graph's.
+            UnsupportedError: backend, io_type or layers that samebits does not have; weights that
+                are in neither the graph nor `weights`.
+            UsageError: a target of another backend, io_type or part than the graph's; weights of a
+                layer that is not there.
         """
         from samebits.compile.lowering import lower
         from samebits.compile.passes import simplify
 
-        if weights is not None:
-            raise errors.UnsupportedError(
-                "from_hls4ml: weights= serves the strategy distributed_arithmetic, which is not "
-                "supported; convert the model with the strategy Latency or Resource"
-            )
-        graph = simplify(lower(model_graph))
+        graph = simplify(lower(model_graph, weights))
         found = _target_of(model_graph)
         for name in ("backend", "io_type", "part") if target is not None else ():
             if name == "part" and not model_graph.config.get_config_value("Part"):
@@ -385,15 +382,15 @@ def _target_of(model_graph: Any) -> Target:
 
 def _multiplying(model_graph: Any) -> list[tuple[str, str, int]]:
     """(name, strategy, reuse factor) of the layers for which hls4ml chose a strategy."""
-    return [
-        (
-            str(layer.name),
-            "Resource" if "resource" in str(layer.get_attr("strategy")).lower() else "Latency",
-            int(layer.get_attr("reuse_factor") or 1),
-        )
-        for layer in model_graph.get_layers()
-        if layer.get_attr("strategy") is not None and "weight" in layer.weights
-    ]
+    found = []
+    for layer in model_graph.get_layers():
+        strategy = str(layer.get_attr("strategy")).lower()
+        if strategy == "distributed_arithmetic":  # which has removed the weights
+            found.append((str(layer.name), strategy, 1))
+        elif layer.get_attr("strategy") is not None and "weight" in layer.weights:
+            name = "Resource" if "resource" in strategy else "Latency"
+            found.append((str(layer.name), name, int(layer.get_attr("reuse_factor") or 1)))
+    return found
 
 
 def _deviations(model_graph: Any, target: Target) -> list[str]:

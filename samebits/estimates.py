@@ -77,7 +77,7 @@ def _alkaid(design: Design) -> tuple[LatencyEstimate, ResourceEstimate]:
 def _scope(design: Design) -> tuple[str, ...]:
     """What the estimate of unrolled logic is not, where the HLS project is something else."""
     target = design.target
-    folded = target.strategy != "Latency" or target.reuse_factor > 1
+    folded = target.strategy == "Resource" or target.reuse_factor > 1
     if not folded and target.io_type == "io_parallel":
         return ()
     return (

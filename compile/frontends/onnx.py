@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import importlib.util
 import io
 import logging
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from samebits import errors
@@ -30,23 +34,46 @@ from .onnx_prepare import (
 )
 from .quant import grid_of
 
-__all__ = ["SUPPORTED_OPERATORS", "to_hls4ml"]
+__all__ = ["SUPPORTED_OPERATORS", "Converted", "to_hls4ml"]
 
 _WIDE, _NARROW = "fixed<32,16>", "fixed<16,6>"
+_DISTRIBUTED = "distributed_arithmetic"
 
 
-def to_hls4ml(model: onnx.ModelProto, target: Target) -> tuple[Any, list[str], list[str]]:
-    """The model as a converted hls4ml `ModelGraph`, notes, and the model's names for its inputs.
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A model in hls4ml.
 
-    The notes say what was decided for the user. In the `ModelGraph` an input `x` is `in_x`, so that
-    no name meets one of hls4ml's C++; `rename_inputs` gives the fixed-point graph the model's own.
-    The input takes the format of the `Quant` node on it, so that raw numbers are rounded once, as
-    the model rounds them. Inputs and outputs keep the model's order.
+    Args:
+        graph: the converted `ModelGraph`.
+        notes: what was decided for the user.
+        inputs: the model's own names for its inputs.
+        weights: {"layer/weight": array} that distributed arithmetic has removed from the graph.
+    """
+
+    graph: Any
+    notes: tuple[str, ...]
+    inputs: tuple[str, ...]
+    weights: Mapping[str, NDArray[Any]]
+
+
+def to_hls4ml(model: onnx.ModelProto, target: Target) -> Converted:
+    """The model as a converted hls4ml `ModelGraph`.
+
+    In the `ModelGraph` an input `x` is `in_x`, so that no name meets one of hls4ml's C++;
+    `rename_inputs` gives the fixed-point graph the model's own. The input takes the format of the
+    `Quant` node on it, so that raw numbers are rounded once, as the model rounds them. Inputs and
+    outputs keep the model's order.
 
     Raises:
         UnsupportedError: operators that samebits or hls4ml does not have, all of them listed.
         ModelError: dynamic shapes; an input scale that is no power of two; hls4ml's own refusal.
+        MissingToolError: distributed arithmetic without da4ml.
     """
+    if target.strategy == _DISTRIBUTED and importlib.util.find_spec("da4ml") is None:
+        raise errors.MissingToolError(
+            f"strategy {_DISTRIBUTED} needs da4ml; install it: pip install 'da4ml<0.6'"
+        )
     check_operators(model)
     _check_shapes(model)
     with _quiet():
@@ -60,7 +87,7 @@ def to_hls4ml(model: onnx.ModelProto, target: Target) -> tuple[Any, list[str], l
             ) from error
 
 
-def _convert(model: onnx.ModelProto, target: Target) -> tuple[Any, list[str], list[str]]:
+def _convert(model: onnx.ModelProto, target: Target) -> Converted:
     import hls4ml  # type: ignore[import-untyped]
     from qonnx.core.modelwrapper import ModelWrapper  # type: ignore[import-untyped]
     from qonnx.transformation.gemm_to_matmul import GemmToMatMul  # type: ignore[import-untyped]
@@ -97,7 +124,10 @@ def _convert(model: onnx.ModelProto, target: Target) -> tuple[Any, list[str], li
     config["Model"]["Strategy"] = target.strategy
     layers = config["LayerName"]
     for settings in layers.values():
-        settings["Strategy"] = target.strategy
+        if target.strategy == _DISTRIBUTED:  # hls4ml refuses it on layers that do not multiply
+            settings.pop("Strategy", None)
+        else:
+            settings["Strategy"] = target.strategy
     for name, text in _input_precisions(wrapper.model, own).items():
         layers[name]["Precision"]["result"] = text
     settings_of = {own.get(name, name): settings for name, settings in layers.items()}
@@ -110,19 +140,61 @@ def _convert(model: onnx.ModelProto, target: Target) -> tuple[Any, list[str], li
             )
         settings_of[name]["Precision"]["result"] = text
     _choose_softmax_formats(wrapper.model, layers)
+    kept: dict[str, NDArray[Any]] = {}
+    if target.strategy == _DISTRIBUTED:
+        early = _hls4ml_graph(
+            wrapper, {**config, "Flows": _flows_before_optimizing(target)}, target
+        )
+        kept = _weights_of(early)
+        _name_tensors_after_layers(wrapper, early)
+    graph = _hls4ml_graph(wrapper, config, target)
+    # hls4ml orders outputs by their nodes
+    graph.outputs = [graph.outputs[position] for position in output_order(wrapper)]
+    return Converted(graph, tuple(notes), tuple(own.values()), kept)
+
+
+def _hls4ml_graph(wrapper: Any, config: dict[str, Any], target: Target) -> Any:
+    import hls4ml
+
     with tempfile.TemporaryDirectory(prefix="samebits-") as folder:
-        graph = hls4ml.converters.convert_from_onnx_model(
+        return hls4ml.converters.convert_from_onnx_model(
             wrapper,
-            hls_config=config,
+            hls_config=copy.deepcopy(config),
             output_dir=folder,
             backend=target.backend,
             io_type=target.io_type,
             part=target.part,
             clock_period=target.clock_ns,
         )
-    # hls4ml orders outputs by their nodes
-    graph.outputs = [graph.outputs[position] for position in output_order(wrapper)]
-    return graph, notes, list(own.values())
+
+
+def _flows_before_optimizing(target: Target) -> list[str]:
+    """hls4ml's flows up to the one in which da4ml takes the weights."""
+    from hls4ml.model.flow import get_flow  # type: ignore[import-untyped]
+
+    flows = list(get_flow(f"{target.backend.lower()}:ip").requires)
+    return flows[: flows.index("vivado:optimize")]
+
+
+def _weights_of(graph: Any) -> dict[str, NDArray[Any]]:
+    """A copy of the weights of the layers that distributed arithmetic will make."""
+    return {
+        f"{layer.name}/{name}": np.array(variable.data)
+        for layer in graph.get_layers()
+        if layer.get_attr("strategy") == _DISTRIBUTED
+        for name, variable in layer.weights.items()
+    }
+
+
+def _name_tensors_after_layers(wrapper: Any, graph: Any) -> None:
+    """Gives every tensor the name of the hls4ml layer that makes it.
+
+    hls4ml's pass for distributed arithmetic looks for layers by the names of their outputs
+    (passes/bit_exact.py, `get_input_layers`); from ONNX it names the two differently.
+    """
+    for layer in graph.get_layers():
+        if len(layer.outputs) == 1 and layer.outputs[0] != layer.name:
+            wrapper.rename_tensor(layer.outputs[0], layer.name)
 
 
 def _check_shapes(model: onnx.ModelProto) -> None:

@@ -39,7 +39,9 @@ Backend = Annotated[str, typer.Option("--backend", help="Vitis or Vivado.")]
 IoType = Annotated[str, typer.Option("--io-type", help="io_parallel or io_stream.")]
 Part = Annotated[str, typer.Option("--part", help="Full name of the FPGA.")]
 Clock = Annotated[float, typer.Option("--clock-mhz", help="Target clock in MHz.")]
-Strategy = Annotated[str, typer.Option("--strategy", help="Latency or Resource.")]
+Strategy = Annotated[
+    str, typer.Option("--strategy", help="Latency, Resource or distributed_arithmetic.")
+]
 Reuse = Annotated[int, typer.Option("--reuse-factor", help="Uses of one multiplier.")]
 Precision = Annotated[
     list[str] | None,

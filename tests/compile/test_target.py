@@ -10,7 +10,15 @@ from samebits import Target, errors
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"backend": "Quartus"}, "backend must be one of Vitis, Vivado, got 'Quartus'"),
     ({"io_type": "serial"}, "io_type must be one of io_parallel, io_stream, got 'serial'"),
-    ({"strategy": "latency"}, "strategy must be one of Latency, Resource, got 'latency'"),
+    (
+        {"strategy": "latency"},
+        "strategy must be one of Latency, Resource, distributed_arithmetic, got 'latency'",
+    ),
+    (
+        {"strategy": "distributed_arithmetic", "reuse_factor": 2},
+        "strategy distributed_arithmetic has no multipliers to reuse: reuse_factor must be 1, "
+        "got 2",
+    ),
     ({"part": ""}, "part must be the FPGA's name, got ''"),
     ({"clock_mhz": 0}, "clock_mhz must be a clock between 1 and 2000 MHz, got 0"),
     ({"clock_mhz": -5.0}, "clock_mhz must be a clock between 1 and 2000 MHz, got -5.0"),

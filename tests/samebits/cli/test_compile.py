@@ -209,7 +209,10 @@ BAD_OPTIONS: list[tuple[list[str], str]] = [
     (["--clock-mhz", "nan"], "clock_mhz must be a clock between 1 and 2000 MHz, got nan"),
     (["--backend", "vitis"], "backend must be one of Vitis, Vivado, got 'vitis'"),
     (["--io-type", "x"], "io_type must be one of io_parallel, io_stream, got 'x'"),
-    (["--strategy", "fast"], "strategy must be one of Latency, Resource, got 'fast'"),
+    (
+        ["--strategy", "fast"],
+        "strategy must be one of Latency, Resource, distributed_arithmetic, got 'fast'",
+    ),
     (["--reuse-factor", "0"], "reuse_factor must be a whole number from 1, got 0"),
     (["--precision", "16,6"], PRECISION + "'16,6'"),
     (["--precision", "Relu_0="], PRECISION.replace("precision", "precision of Relu_0", 1) + "''"),
