@@ -65,9 +65,7 @@ Rule = Callable[[Graph, Node, Mapping[str, Values], Values], Parts]
 
 def _fold(slope: Values, shape: tuple[int, ...]) -> Values:
     """The slope of an operand that was broadcast."""
-    axes = tuple(
-        axis for axis, size in enumerate(shape, 1) if size == 1 and slope.shape[axis] != 1
-    )
+    axes = tuple(axis for axis, size in enumerate(shape, 1) if size == 1 and slope.shape[axis] != 1)
     return np.asarray(slope.sum(axis=axes, keepdims=True)) if axes else slope
 
 
@@ -146,8 +144,7 @@ def _dot_part(slope: Values, other: Values, shape: tuple[int, ...]) -> Values:
     )
     product = np.einsum(f"{a_names},{b_names}->{out}", a, b, optimize=True)
     full = [
-        size if name in out else 1
-        for name, size in zip(letters, (len(slope), *shape), strict=True)
+        size if name in out else 1 for name, size in zip(letters, (len(slope), *shape), strict=True)
     ]
     return np.broadcast_to(product.reshape(full), (len(slope), *shape))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..ir import Format, Interval, Tensor
 from .arith import broadcast_shape, result_peak, to_common
 from .base import Array, Attrs, Operation, Site
@@ -44,6 +46,11 @@ def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
     return left + right
 
 
+def _in_place(site: Site, arrays: Sequence[Array], out: Array) -> Array:
+    left, right = to_common(site, arrays, site.output.format)
+    return np.add(left, right, out=out)
+
+
 OPERATION = Operation(
     name="add",
     family="arithmetic",
@@ -55,4 +62,5 @@ OPERATION = Operation(
     range=_range,
     peak=_peak,
     kernel=_kernel,
+    in_place=_in_place,
 )

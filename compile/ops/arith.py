@@ -48,30 +48,30 @@ def as_carrier(values: Array, carrier: Carrier) -> Array:
     return values.astype(carrier.dtype, copy=False)
 
 
-def scale_up(values: Array, bits: int) -> Array:
-    """values x 2**bits, bits >= 0."""
+def scale_up(values: Array, bits: int, out: Array | None = None) -> Array:
+    """values x 2**bits, bits >= 0; `out`: a float array that may be used for the result."""
     if bits == 0:
         return values
     if values.dtype != object:
         bits = min(bits, _INT64_SHIFT_LIMIT)  # what fits the carrier after more than that is zero
     if is_float(values):
-        return np.asarray(values * values.dtype.type(2.0**bits))
+        return np.asarray(np.multiply(values, values.dtype.type(2.0**bits), out=out))
     return np.asarray(values * (1 << bits), dtype=values.dtype)  # rank 0 gives a bare integer
 
 
-def round_shift(values: Array, bits: int, rounding: Rounding) -> Array:
-    """values / 2**bits rounded to an integer, bits > 0."""
+def round_shift(values: Array, bits: int, rounding: Rounding, out: Array | None = None) -> Array:
+    """values / 2**bits rounded to an integer, bits > 0; `out` as in `scale_up`."""
     if is_float(values):
-        return _round_float(values, bits, rounding)
+        return _round_float(values, bits, rounding, out)
     if values.dtype != object and bits > _INT64_SHIFT_LIMIT:
         values = values.astype(object)
         return _round_integer(values, bits, rounding).astype(np.int64)
     return _round_integer(values, bits, rounding)
 
 
-def _round_float(values: Array, bits: int, rounding: Rounding) -> Array:
+def _round_float(values: Array, bits: int, rounding: Rounding, out: Array | None) -> Array:
     bits = min(bits, _FLOAT_SHIFT_LIMIT)
-    scaled: Array = values * values.dtype.type(2.0**-bits)
+    scaled = np.asarray(np.multiply(values, values.dtype.type(2.0**-bits), out=out))
     half = scaled.dtype.type(0.5)
     match rounding:
         case Rounding.TRN:
@@ -143,19 +143,25 @@ def overflow(values: Array, fmt: Format, *, in_place: bool = False) -> Array:
             return np.where((values < low) | (values > high), kind(0), values)
 
 
-def cast_mantissas(values: Array, source: Format, target: Format) -> Array:
+def cast_mantissas(
+    values: Array, source: Format, target: Format, out: Array | None = None
+) -> Array:
     """Mantissas of `source` as mantissas of `target`: rounding first, then overflow.
+
+    `out`: a float array that may be used for the result.
 
     Source: ap_fixed_base.h, `ap_fixed_base::operator=(const ap_fixed_base&)`.
     """
-    rounded = rescale(values, source, target)
-    return overflow(rounded, target, in_place=rounded is not values)
+    rounded = rescale(values, source, target, out)
+    return overflow(rounded, target, in_place=rounded is not values or out is values)
 
 
-def rescale(values: Array, source: Format, target: Format) -> Array:
+def rescale(values: Array, source: Format, target: Format, out: Array | None = None) -> Array:
     """Mantissas of `source` on the grid of `target`, rounded; the range is left as it is."""
     bits = source.fraction - target.fraction
-    return round_shift(values, bits, target.rounding) if bits > 0 else scale_up(values, -bits)
+    if bits > 0:
+        return round_shift(values, bits, target.rounding, out)
+    return scale_up(values, -bits, out)
 
 
 def rescale_peak(magnitude: int, source: Format, target: Format) -> int:

@@ -67,6 +67,8 @@ class Operation:
         kernel: site, mantissas with the events as their last axis -> mantissas. All inputs and the
             result have one carrier; constants come with one event, which stands for all. Inputs
             stay as they are.
+        in_place: the same where one float input, given as the third argument, has the result's
+            shape and may be overwritten.
     """
 
     name: str
@@ -79,3 +81,4 @@ class Operation:
     range: Callable[[Site, Sequence[Interval]], Interval]
     peak: Callable[[Site, Sequence[Interval]], int]
     kernel: Callable[[Site, Sequence[Array]], Array]
+    in_place: Callable[[Site, Sequence[Array], Array], Array] | None = None

@@ -52,10 +52,18 @@ def _peak(site: Site, intervals: Sequence[Interval]) -> int:
 
 
 def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
+    return _cast(site, arrays[0])
+
+
+def _in_place(site: Site, arrays: Sequence[Array], out: Array) -> Array:
+    return _cast(site, arrays[0], out)
+
+
+def _cast(site: Site, values: Array, out: Array | None = None) -> Array:
     source, target = site.inputs[0].format, site.output.format
     if site.integer("bounded"):
-        return rescale(arrays[0], source, target)
-    return cast_mantissas(arrays[0], source, target)
+        return rescale(values, source, target, out)
+    return cast_mantissas(values, source, target, out)
 
 
 OPERATION = Operation(
@@ -70,4 +78,5 @@ OPERATION = Operation(
     range=_range,
     peak=_peak,
     kernel=_kernel,
+    in_place=_in_place,
 )

@@ -31,6 +31,10 @@ def extremum(name: str, function: np.ufunc) -> Operation:
         left, right = to_common(site, arrays, site.output.format)
         return np.asarray(function(left, right))
 
+    def in_place(site: Site, arrays: Sequence[Array], out: Array) -> Array:
+        left, right = to_common(site, arrays, site.output.format)
+        return np.asarray(function(left, right, out=out))
+
     return Operation(
         name=name,
         family="arithmetic",
@@ -42,6 +46,7 @@ def extremum(name: str, function: np.ufunc) -> Operation:
         range=bounds,
         peak=result_peak,
         kernel=kernel,
+        in_place=in_place,
     )
 
 

@@ -50,6 +50,10 @@ def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
     return product
 
 
+def _in_place(site: Site, arrays: Sequence[Array], out: Array) -> Array:
+    return np.multiply(arrays[0], arrays[1], out=out)
+
+
 OPERATION = Operation(
     name="mul",
     family="arithmetic",
@@ -61,4 +65,5 @@ OPERATION = Operation(
     range=_range,
     peak=_peak,
     kernel=_kernel,
+    in_place=_in_place,
 )
