@@ -200,7 +200,7 @@ class Design:
         return NumpyEngine(self.graph)
 
     def simulate(
-        self, x: Any, progress: Callable[[int], None] | None = None
+        self, x: Any, progress: Callable[[int], None] | None = None, workers: int = 1
     ) -> Values | list[Values]:
         """What the firmware answers to real inputs: float64 of shape (N, *output shape).
 
@@ -208,6 +208,8 @@ class Design:
             x: array (N, features), a list of arrays, or a dict by input name; raw numbers, which
                 are first cast to the input format.
             progress: called with the number of events done.
+            workers: threads that share the events; the bits do not depend on it. OpenBLAS has
+                threads of its own: set OPENBLAS_NUM_THREADS=1 to leave the cores to the workers.
 
         Returns:
             One array, or a list for several outputs. Exact for formats of up to 53 bits.
@@ -215,7 +217,10 @@ class Design:
         Raises:
             DataError: wrong shape, NaN or infinity.
         """
-        outputs = self.engine.run(check_inputs(self.graph, x), self.graph.outputs, progress)
+        if workers < 1:
+            raise errors.UsageError(f"simulate: workers must be 1 or more, got {workers}")
+        inputs = check_inputs(self.graph, x)
+        outputs = self.engine.run(inputs, self.graph.outputs, progress, workers)
         return outputs[0] if len(outputs) == 1 else outputs
 
     def trace(self, x: Any) -> dict[str, Values]:

@@ -80,6 +80,11 @@ class NumpyEngine:
         return self._same.get(name, name)
 
     @property
+    def chunk_events(self) -> int:
+        """How many events run at once."""
+        return self._chunk
+
+    @property
     def carriers(self) -> Mapping[str, Carrier]:
         """The carrier of every tensor that is not a constant."""
         return self._carriers

@@ -32,6 +32,7 @@ def command(
         Path | None, typer.Option("-o", "--output", help="Scores: .npz, .npy or .csv.")
     ] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Every layer too (.npz only).")] = False,
+    workers: Annotated[int, typer.Option(help="Threads that share the events.", min=1)] = 1,
     json: Json = False,
 ) -> None:
     """Run the NumPy simulator: bit-exact with the firmware, no compiler needed."""
@@ -44,7 +45,7 @@ def command(
     count = len(next(iter(features.values())) if isinstance(features, dict) else features)
     started = time.perf_counter()
     with bar("simulating", count) as advance:
-        answer = design.simulate(features, progress=advance)
+        answer = design.simulate(features, progress=advance, workers=workers)
     seconds = time.perf_counter() - started
     arrays = dict(
         zip(_names(design), answer if isinstance(answer, list) else [answer], strict=True)

@@ -60,6 +60,19 @@ def test_shapes_and_traces(design: Design) -> None:
     assert done[-1] == 5
 
 
+def test_workers_share_the_events_and_change_no_bit(
+    design: Design, rng: np.random.Generator
+) -> None:
+    x = rng.normal(0, 3, (design.engine.chunk_events * 3 + 1, 4)).astype(np.float32)
+    done: list[int] = []
+    assert np.array_equal(design.simulate(x, done.append, workers=3), design.simulate(x))
+    assert done == sorted(done)
+    assert done[-1] == len(x)
+    with pytest.raises(errors.UsageError) as caught:
+        design.simulate(x, workers=0)
+    assert str(caught.value) == "simulate: workers must be 1 or more, got 0"
+
+
 def test_firmware_onnx_answers_like_the_simulator(
     design: Design, tmp_path: Path, rng: np.random.Generator
 ) -> None:
