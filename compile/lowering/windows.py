@@ -90,7 +90,7 @@ def windows(context: Context, layer: Any, sizes: Geometry) -> Array:
         defined = found.shape[1] == sizes.pixels_out
     if not defined:
         raise errors.UnsupportedError(
-            f"{where}: hls4ml's kernel, which ignores dilation, makes {found.shape[1]} pixels of a "
+            f"{where}: hls4ml's kernel, knowing no dilation, makes {found.shape[1]} pixels of a "
             f"result that has {sizes.pixels_out}; its C simulation is undefined there"
         )
     return found[:, : sizes.pixels_out]
@@ -186,21 +186,20 @@ def _encoded(context: Context, layer: Any, g: Geometry, where: str) -> Array:
     if "2D" in layer.class_name:
         rows = _scaled(layer, "height", g.filt_height, g.stride_height, g.in_height)
         number = rows[:, None] * int(layer.get_attr("min_width")) + number
-    if number.max() >= len(instructions):
-        raise errors.UnsupportedError(
-            f"{where}: implementation encoded reads beyond its {len(instructions)} instructions "
-            "for this stride and filter; use linebuffer"
-        )
-    chosen = instructions[number.reshape(-1)]
+    flat = number.reshape(-1)
+    # what comes from beyond the table can only harm pixels of the result that follow
+    beyond = np.flatnonzero(flat >= len(instructions))
+    chosen = instructions[flat[: beyond[0] if len(beyond) else None]]
     queues = [np.flatnonzero(chosen >> place & 1) for place in range(g.window)]
-    made = queues[-1]
-    for queue in queues:
-        if len(queue) < len(made) or (queue[: len(made)] > made).any():
-            raise errors.UnsupportedError(
-                f"{where}: implementation encoded reads an empty stream for this stride and "
-                "filter; hls4ml's C simulation is undefined there; use linebuffer"
-            )
-    return np.array([queue[: len(made)] for queue in queues])
+    made = queues[-1][: g.pixels_out]
+    filled = [queue[: len(made)] for queue in queues]
+    late = any(len(queue) < len(made) or (queue > made).any() for queue in filled)
+    if late or len(made) < g.pixels_out:
+        raise errors.UnsupportedError(
+            f"{where}: implementation encoded reads empty streams for this stride and filter; "
+            "hls4ml's C simulation is undefined there; use linebuffer"
+        )
+    return np.array(filled)
 
 
 def _scaled(layer: Any, direction: str, filt: int, stride: int, size: int) -> Array:
