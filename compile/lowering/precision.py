@@ -106,11 +106,13 @@ def weight_mantissas(variable: Any, fmt: Format, where: str) -> Array:
     Raises:
         ModelError: a weight is NaN or infinite.
     """
-    data = np.asarray(variable.data)
-    if not np.isfinite(data.astype(np.float64)).all():
+    values = np.array(variable.data, dtype=np.float64)
+    if not np.isfinite(values).all():
         raise errors.ModelError(f"{where}: weight {variable.name} holds NaN or infinity")
     digits = max(0, fmt.fraction)
-    printed = [float(f"{value:.{digits}f}") for value in data.flat]
-    values = np.array(printed, dtype=np.float64).reshape(data.shape)
+    with np.errstate(over="ignore"):
+        steps = np.ldexp(values, digits)
+    odd = steps != np.rint(steps)  # the others print exactly
+    values[odd] = [float(f"{value:.{digits}f}") for value in values[odd].tolist()]
     exact: Array = to_mantissas(values, fmt, Carrier.PYTHON)
     return exact
