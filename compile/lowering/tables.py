@@ -18,11 +18,13 @@ from samebits import errors
 
 from ..ir import Carrier, Format
 from ..ops import Array
+from ..ops.arith import cast_mantissas
 from ..ops.boundary import to_mantissas
 
 __all__ = [
     "elu_table",
     "exp_table",
+    "garnet_table",
     "inverse_square_root_table",
     "inverse_table",
     "legacy_exp_table",
@@ -161,3 +163,21 @@ def inverse_square_root_table(size: int, fmt: Format, range_power2: int, epsilon
     lowest, step = _F32(10.0**-epsilon), _F32(2.0**-range_power2) / _F32(size)
     points = lowest + step * np.arange(size, dtype=_F32)
     return _table([1.0 / float(x) for x in np.sqrt(points)], fmt)
+
+
+def garnet_table(distance: Format, fmt: Format) -> Array:
+    """exp(-d * d) by the bits of a signed distance d; 1 at zero, just below it in an ap_ufixed<w,0>.
+
+    Source: nnet_garnet.h, `initialize_edge_weights_table`; hls_math.h, `exp`.
+    """
+    one = Format(False, fmt.width, 0)
+    square = Format(True, 2 * distance.width + 1, 2 * distance.integer + 1)
+    values = []
+    for address in range(1, 1 << distance.width):
+        mantissa = address - (1 << distance.width) * (address > distance.max_mantissa)
+        values.append(math.exp(-math.ldexp(mantissa * mantissa, -2 * distance.fraction)))
+    entries = to_mantissas(np.array(values), square, Carrier.PYTHON)
+    first = np.array([one.max_mantissa], dtype=object)
+    return np.concatenate(
+        [cast_mantissas(first, one, fmt), cast_mantissas(entries, square, fmt)]
+    )
