@@ -38,6 +38,7 @@ __all__ = ["SUPPORTED_OPERATORS", "Converted", "to_hls4ml"]
 
 _WIDE, _NARROW = "fixed<32,16>", "fixed<16,6>"
 _DISTRIBUTED = "distributed_arithmetic"
+_BEFORE_DISTRIBUTED = "vivado:quantization"  # the flow before da4ml takes the weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +143,7 @@ def _convert(model: onnx.ModelProto, target: Target) -> Converted:
     _choose_softmax_formats(wrapper.model, layers)
     kept: dict[str, NDArray[Any]] = {}
     if target.strategy == _DISTRIBUTED:
-        early = _hls4ml_graph(
-            wrapper, {**config, "Flows": _flows_before_optimizing(target)}, target
-        )
+        early = _hls4ml_graph(wrapper, {**config, "Flows": [_BEFORE_DISTRIBUTED]}, target)
         kept = _weights_of(early)
         _name_tensors_after_layers(wrapper, early)
     graph = _hls4ml_graph(wrapper, config, target)
@@ -166,14 +165,6 @@ def _hls4ml_graph(wrapper: Any, config: dict[str, Any], target: Target) -> Any:
             part=target.part,
             clock_period=target.clock_ns,
         )
-
-
-def _flows_before_optimizing(target: Target) -> list[str]:
-    """hls4ml's flows up to the one in which da4ml takes the weights."""
-    from hls4ml.model.flow import get_flow  # type: ignore[import-untyped]
-
-    flows = list(get_flow(f"{target.backend.lower()}:ip").requires)
-    return flows[: flows.index("vivado:optimize")]
 
 
 def _weights_of(graph: Any) -> dict[str, NDArray[Any]]:
