@@ -4,7 +4,8 @@
 
 FOLDER holds case folders: graph.fml (hls4ml's own serialisation of the converted graph), inputs.npz
 (x0, x1, ... in the order of the model's inputs), outputs.npz (y0, y1, ...: what the C simulation
-gave), meta.json, and for some trace.npz (every traced layer's output). A case is "exact",
+gave), meta.json, and for some trace.npz (every traced layer's output) and da_weights.npz (the weights
+that distributed arithmetic has removed from the graph). A case is "exact",
 "unsupported" with the reason, or wrong, and then the exit code is 1.
 """
 
@@ -108,12 +109,21 @@ def load_arrays(path: Path, stem: str) -> list[np.ndarray[Any, Any]]:
         return [archive[f"{stem}{number}"] for number in range(len(archive.files))]
 
 
+def load_weights(case: Path) -> dict[str, np.ndarray[Any, Any]] | None:
+    """The weights that are not in the case's graph, {"layer/weight": array}."""
+    path = case / "da_weights.npz"
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files if not name.endswith("_precision")}
+
+
 def run_case(case: Path, onnxruntime: bool = False) -> Result:
     """One case, on the graph as lowered and as simplified, at outputs and traced layers."""
     meta = json.loads((case / "meta.json").read_text())
     about = {"layers": tuple(meta["layer_classes"]), "backend": meta["backend"]}
     try:
-        lowered = lower(load_graph(case))
+        lowered = lower(load_graph(case), load_weights(case))
     except errors.UnsupportedError as error:
         return Result(case.name, UNSUPPORTED, str(error), **about)
     except Exception as error:  # whatever else goes wrong is that case's result
