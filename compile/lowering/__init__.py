@@ -24,11 +24,12 @@ from . import (
     quantizer,
     recurrent,
     softmax,
+    time_distributed,
 )
 from .context import Context, Lowering
 from .precision import INT32, class_names, format_of
 
-__all__ = ["BACKENDS", "IO_TYPES", "LAYERS", "kind_of", "lower"]
+__all__ = ["BACKENDS", "IO_TYPES", "LAYERS", "kind_of", "lower", "rule_of"]
 
 BACKENDS = ("Vivado", "Vitis")
 IO_TYPES = ("io_parallel", "io_stream")
@@ -38,7 +39,7 @@ _MODULES = (
     *(dense, conv, einsum, combinational),
     *(activation, softmax, quantizer, normalization),
     *(pooling, merge, movement),
-    *(recurrent, garnet),
+    *(recurrent, time_distributed, garnet),
 )
 LAYERS: dict[str, Lowering] = {
     kind: lowering for module in _MODULES for kind, lowering in module.LAYERS.items()
@@ -54,7 +55,7 @@ def kind_of(layer: Any) -> str:
     return name
 
 
-def _rule_of(layer: Any) -> Lowering | None:
+def rule_of(layer: Any) -> Lowering | None:
     """How to lower a layer; None if samebits cannot."""
     if str(layer.get_attr("strategy")).lower() == distributed.STRATEGY:
         return distributed.LAYERS.get(kind_of(layer), LAYERS.get(kind_of(layer)))
@@ -86,7 +87,7 @@ def lower(model: Any, weights: Mapping[str, Array] | None = None) -> Graph:
             f"unsupported io_type {context.io_type}; supported: {', '.join(IO_TYPES)}"
         )
     layers = list(model.get_layers())
-    unknown = [layer for layer in layers if kind_of(layer) != "Input" and _rule_of(layer) is None]
+    unknown = [layer for layer in layers if kind_of(layer) != "Input" and rule_of(layer) is None]
     if unknown:
         named = ", ".join(f"{kind_of(layer)} ({layer.name})" for layer in unknown)
         raise errors.UnsupportedError(
@@ -123,7 +124,7 @@ def _join(context: Context, before: Any, after: Any) -> None:
 
 
 def _lower_layer(context: Context, layer: Any) -> None:
-    rule = _rule_of(layer)
+    rule = rule_of(layer)
     if rule is None:  # an input
         return
     context.build.scope = str(layer.name)
