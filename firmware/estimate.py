@@ -13,10 +13,9 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
-
 from samebits import errors
 from samebits.compile.emitters.alkaid import alkaid_version, deep_recursion, trace
+from samebits.compile.emitters.alkaid_size import MAX_OPERATIONS
 from samebits.compile.ir import Graph, Node
 from samebits.compile.passes import propagate_ranges
 
@@ -25,12 +24,10 @@ from .parts import CLOSURE_LIMITS, Part, part_of
 __all__ = [
     "BUNCH_CROSSING_NS",
     "DELAY_UNIT_NS",
-    "MAX_MULTIPLICATIONS",
     "Estimate",
     "LayerEstimate",
     "Progress",
     "Quantity",
-    "count_multiplications",
     "estimate",
 ]
 
@@ -41,7 +38,6 @@ CALIBRATION = (
     "command line pairs --latency-cutoff 5 with --clock-period 5 ns, its RTLModel prints delays "
     "as ns); da4ml's FAQ calls it an abstract unit, about one adder; not checked by synthesis"
 )
-MAX_MULTIPLICATIONS = 32_768
 
 Kind = Literal["measured", "synthesised", "estimated", "assumed"]
 Progress = Callable[[str, int, int], None]  # what is done, steps done, all steps
@@ -112,29 +108,12 @@ class Estimate:
         return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
 
 
-def count_multiplications(graph: Graph) -> int:
-    """Products that fully unrolled logic makes, those with a constant zero left out."""
-    total = 0
-    for node in graph.nodes:
-        if node.op not in ("mul", "dot"):
-            continue
-        first, second = (graph.tensors[name].shape for name in node.inputs)
-        shape = (first[0], second[1]) if node.op == "dot" else graph.tensors[node.output].shape
-        used = np.ones(shape, dtype=bool)
-        for position, name in enumerate(node.inputs):
-            if name in graph.constants:
-                factor = np.asarray(graph.constants[name] != 0, dtype=bool)
-                used &= factor[:, None] if node.op == "dot" and position == 0 else factor
-        total += int(used.sum())
-    return total
-
-
 def estimate(
     graph: Graph,
     part: str | Part,
     clock_mhz: float,
     *,
-    max_multiplications: int = MAX_MULTIPLICATIONS,
+    max_operations: int = MAX_OPERATIONS,
     per_layer: bool = True,
     progress: Progress | None = None,
 ) -> Estimate:
@@ -144,33 +123,26 @@ def estimate(
         graph: best simplified (`compile.passes.simplify`).
         part: a full part name, or a `Part`.
         clock_mhz: the clock that the pipeline is cut for.
-        max_multiplications: larger graphs are refused.
+        max_operations: larger graphs are refused, as `alkaid_size` counts them.
         per_layer: estimate every layer by itself as well.
         progress: called with what is being done, the steps done and their number.
 
     Raises:
         UsageError: an unknown part, or a clock that is not positive.
         MissingToolError: alkaid is not installed.
-        UnsupportedError: too many multiplications for unrolled logic, or numbers that alkaid
-            cannot hold.
+        UnsupportedError: too large a graph for unrolled logic, or numbers that alkaid cannot hold.
     """
     if not (math.isfinite(clock_mhz) and clock_mhz > 0):
         raise errors.UsageError(f"the clock must be above 0 MHz, got {clock_mhz}")
     device = part if isinstance(part, Part) else part_of(part)
     tool = f"alkaid {alkaid_version()}"
-    products = count_multiplications(graph)
-    if products > max_multiplications:
-        raise errors.UnsupportedError(
-            f"the estimate unrolls every multiplication, and this graph has {products:,}, more "
-            f"than {max_multiplications:,}; raise max_multiplications to wait for it"
-        )
     started = time.process_time()
 
     def tell(what: str) -> Callable[[int, int], None] | None:
         return (lambda done, total: progress(what, done, total)) if progress else None
 
-    logic = _as_rtl(trace(graph, progress=tell("tracing")).logic())
-    layers = _layers(graph, tool, tell("layers")) if per_layer else ()
+    logic = _as_rtl(trace(graph, max_operations=max_operations, progress=tell("tracing")).logic())
+    layers = _layers(graph, tool, max_operations, tell("layers")) if per_layer else ()
 
     def quantity(value: float, unit: str, kind: Kind = "estimated") -> Quantity:
         return Quantity(value, unit, kind, tool)
@@ -243,7 +215,7 @@ def _longest_operation(logic: Any) -> float:
 
 
 def _layers(
-    graph: Graph, tool: str, progress: Callable[[int, int], None] | None
+    graph: Graph, tool: str, limit: int, progress: Callable[[int, int], None] | None
 ) -> tuple[LayerEstimate, ...]:
     """Every layer's logic by itself, its inputs bounded as they are in the whole graph."""
     ranges = propagate_ranges(graph)
@@ -254,7 +226,7 @@ def _layers(
         if layer.tensor not in borders:
             alone = _between(graph, borders, layer.tensor)
             bounds = {name: ranges[name] for name in alone.inputs}
-            logic = _as_rtl(trace(alone, inputs=bounds).logic())
+            logic = _as_rtl(trace(alone, inputs=bounds, max_operations=limit).logic())
             lut, delay = math.ceil(logic.cost), _delay(logic)
         borders.add(layer.tensor)
         found.append(

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
+from math import prod
 from sys import getrecursionlimit, setrecursionlimit
 from typing import Any
 
@@ -19,12 +20,14 @@ from numpy.typing import NDArray
 
 from samebits import errors
 
-from ..ir import Format, Graph, Interval, Tensor
+from ..ir import Format, Graph, Interval, Rounding, Tensor
 from ..ops import Site, site_of
 from ..ops.accumulate import TREE, tree_split
+from ..ops.dot import Axes
 from ..passes import propagate_ranges
 from . import alkaid_arith as exact
 from .alkaid_arith import Element
+from .alkaid_size import MAX_OPERATIONS, check_size
 
 __all__ = ["EMITTERS", "AlkaidTrace", "alkaid_version", "deep_recursion", "to_alkaid", "trace"]
 
@@ -74,9 +77,8 @@ class _Emit:
     inputs: Sequence[Elements]
     solver: Mapping[str, Any]
 
-    def broadcast(self) -> Iterator[tuple[Element, ...]]:
-        """The inputs' elements in step, in C order of the output's shape."""
-        shape = self.site.output.shape
+    def broadcast(self, shape: tuple[int, ...]) -> Iterator[tuple[Element, ...]]:
+        """The inputs' elements in step, in C order of a shape."""
         return zip(*(np.broadcast_to(x, shape).flat for x in self.inputs), strict=True)
 
     def filled(self, elements: Iterator[Element]) -> Elements:
@@ -93,7 +95,7 @@ def _array(elements: Sequence[Element], shape: tuple[int, ...]) -> Elements:
 
 def _each(function: Callable[..., Element]) -> Callable[[_Emit], Elements]:
     def emit(e: _Emit) -> Elements:
-        return e.filled(function(*elements) for elements in e.broadcast())
+        return e.filled(function(*elements) for elements in e.broadcast(e.site.output.shape))
 
     return emit
 
@@ -138,9 +140,9 @@ def _select(condition: Element, a: Element, b: Element) -> Element:
     return exact.choose(exact.any_bit(condition), a, b)
 
 
-def _over_first_axis(e: _Emit, function: Callable[[list[Element]], Element]) -> Elements:
-    columns = e.inputs[0].reshape(len(e.inputs[0]), -1).T
-    return e.filled(function(list(column)) for column in columns)
+def _over_first_axis(x: Elements, function: Callable[[list[Element]], Element]) -> Elements:
+    columns = x.reshape(len(x), -1).T
+    return _array([function(list(column)) for column in columns], x.shape[1:])
 
 
 def _total(elements: Sequence[Element]) -> Element:
@@ -164,7 +166,7 @@ def _tree(elements: list[Any], combine: Callable[[Any, Any], Any]) -> Any:
 
 
 def _reduce_max(e: _Emit) -> Elements:
-    return _over_first_axis(e, lambda column: _tree(column, exact.maximum))
+    return _over_first_axis(e.inputs[0], lambda column: _tree(column, exact.maximum))
 
 
 def _argmax(e: _Emit) -> Elements:
@@ -175,29 +177,90 @@ def _argmax(e: _Emit) -> Elements:
     def position(column: list[Element]) -> Element:
         return _tree([(x, Fraction(i)) for i, x in enumerate(column)], later_only_if_larger)[1]
 
-    return _over_first_axis(e, position)
+    return _over_first_axis(e.inputs[0], position)
+
+
+def _gather(e: _Emit) -> Elements:
+    return e.inputs[0][e.inputs[1].astype(np.intp)]
+
+
+def _concat(e: _Emit) -> Elements:
+    return np.concatenate(e.inputs)
+
+
+def _divide(e: _Emit) -> Elements:
+    fraction = e.site.output.format.fraction
+    return e.filled(exact.divide(x, by, fraction) for x, by in e.broadcast(e.site.output.shape))
+
+
+def _products(e: _Emit) -> Elements:
+    """The products of all elements, shapes broadcast; constants that multiply one in one solution.
+
+    alkaid's solver for a single constant takes up to seconds for 16 bits, the one for matrices
+    milliseconds, and it shares adders.
+    """
+    left, right = e.inputs
+    if not _is_known(right):
+        left, right = right, left
+    shape = np.broadcast_shapes(left.shape, right.shape)
+    if not _is_known(right):
+        return _array([exact.times(a, b) for a, b in e.broadcast(shape)], shape)
+    left, right = left[None], np.broadcast_to(right, shape)[None]  # never of rank 0
+    out = np.empty(right.shape, dtype=object)
+    for place in np.ndindex(left.shape):
+        part = tuple(
+            slice(None) if size == 1 else at for size, at in zip(left.shape, place, strict=True)
+        )
+        weights = right[part]
+        products = _weighted_sums(_array([left[place]], (1,)), weights.reshape(1, -1), e.solver)
+        out[part] = products.reshape(weights.shape)
+    return out.reshape(shape)
+
+
+def _is_known(elements: Elements) -> bool:
+    return all(isinstance(x, Fraction) for x in elements.flat)
 
 
 def _dot(e: _Emit) -> Elements:
-    vector, matrix = e.inputs
-    if not all(isinstance(w, Fraction) for w in matrix.flat):
-        columns = [[exact.times(x, w) for x, w in zip(vector, c, strict=True)] for c in matrix.T]
-        return _array([_total(column) for column in columns], e.site.output.shape)
-    known = [isinstance(x, Fraction) for x in vector]
+    left, right = e.inputs
+    if not _is_known(right):
+        left, right = right, left
+    if not _is_known(right):
+        return _over_first_axis(_products(e), _total)
+    # one matrix product for every position on the axes that the constant does not have alone
+    axes = Axes.of(left.shape, right.shape)
+    outer, inner = [*axes.both, *axes.left], tuple(right.shape[axis] for axis in axes.right)
+    out = np.empty((*(left.shape[axis] for axis in outer), prod(inner)), dtype=object)
+    vectors = left.transpose(*outer, 0, *axes.right)
+    matrices = right.transpose(*axes.both, *axes.left, 0, *axes.right)
+    for place in np.ndindex(out.shape[:-1]):
+        weights = matrices[place[: len(axes.both)]].reshape(len(right), -1)
+        out[place] = _weighted_sums(vectors[place].reshape(-1), weights, e.solver)
+    return out.reshape(out.shape[:-1] + inner).transpose(np.argsort([*outer, *axes.right]))
+
+
+def _weighted_sums(vector: Elements, matrix: Elements, solver: Mapping[str, Any]) -> Elements:
+    """vector @ matrix, of which the matrix is known."""
+    known = np.array([isinstance(x, Fraction) for x in vector])
     offsets = [
         sum((x * w for x, w in zip(vector[known], column, strict=True)), Fraction(0))
         for column in matrix[known].T
     ]
     sums: list[list[Element]] = [[offset] for offset in offsets]
-    variables, rest = vector[np.logical_not(known)], matrix[np.logical_not(known)]
+    variables, rest = vector[~known], matrix[~known]
     while len(variables) and rest.any():
         pieces = np.vectorize(_first_piece, otypes=[object])(rest)
-        for terms, product in zip(
-            sums, _constant_product(variables, pieces, e.solver), strict=True
-        ):
+        products = _constant_product(variables, pieces, solver)
+        for terms, product in zip(sums, products, strict=True):
             terms.append(product)
         rest = rest - pieces
-    return _array([_total(terms) for terms in sums], e.site.output.shape)
+    return _array([_total(terms) for terms in sums], (len(sums),))
+
+
+def _truncated_dot(e: _Emit) -> Elements:
+    products, fraction = _products(e), e.site.output.format.fraction
+    terms = [exact.round_to(x, fraction, Rounding.TRN) for x in products.flat]
+    return _over_first_axis(_array(terms, products.shape), _total)
 
 
 def _first_piece(weight: Fraction) -> Fraction:
@@ -224,15 +287,15 @@ def _constant_product(
 
 def _lookup(e: _Emit) -> Elements:
     index, table = e.site.inputs
-    if not all(isinstance(entry, Fraction) for entry in e.inputs[1]):
+    if not all(isinstance(entry, Fraction) for entry in e.inputs[1].flat):
         raise errors.UnsupportedError(f"alkaid: lookup: table {table.name} is not a constant")
     scale = exact.power_of_two(table.format.fraction)
-    entries = [int(entry * scale) for entry in e.inputs[1]]
-    made = (
-        exact.look_up(x, index.format.fraction, entries, table.format.fraction)
+    columns = [[int(x * scale) for x in c] for c in e.inputs[1].reshape(len(e.inputs[1]), -1).T]
+    return e.filled(
+        exact.look_up(x, index.format.fraction, column, table.format.fraction)
         for x in e.inputs[0].flat
+        for column in columns
     )
-    return e.filled(made)
 
 
 def _cast(e: _Emit) -> Elements:
@@ -272,11 +335,15 @@ def _accumulate(e: _Emit) -> Elements:
 EMITTERS: dict[str, Callable[[_Emit], Elements]] = {
     "reshape": _reshape,
     "transpose": _transpose,
+    "gather": _gather,
+    "concat": _concat,
     "add": _each(exact.plus),
     "sub": _each(exact.minus),
-    "mul": _each(exact.times),
+    "mul": _products,
     "dot": _dot,
-    "sum": lambda e: _over_first_axis(e, _total),
+    "truncated_dot": _truncated_dot,
+    "divide": _divide,
+    "sum": lambda e: _over_first_axis(e.inputs[0], _total),
     "max": _each(exact.maximum),
     "min": _each(_minimum),
     "reduce_max": _reduce_max,
@@ -335,6 +402,7 @@ def trace(
     *,
     inputs: Mapping[str, Interval] | None = None,
     solver: Mapping[str, Any] = SOLVER_OPTIONS,
+    max_operations: int = MAX_OPERATIONS,
     progress: Callable[[int, int], None] | None = None,
 ) -> AlkaidTrace:
     """The graph traced through alkaid.
@@ -343,11 +411,12 @@ def trace(
         graph: best simplified.
         inputs: bounds of the inputs, where they are narrower than the format.
         solver: alkaid's options for constant matrices.
+        max_operations: larger graphs are refused, as `alkaid_size` counts them.
         progress: called with the number of nodes done and their total.
 
     Raises:
         MissingToolError: alkaid is not installed.
-        UnsupportedError: an operation without an emitter.
+        UnsupportedError: an operation without an emitter, or too large a graph.
     """
     alkaid_version()
     missing = sorted({node.op for node in graph.nodes} - EMITTERS.keys())
@@ -355,6 +424,7 @@ def trace(
         raise errors.UnsupportedError(
             f"alkaid: no emitter for {', '.join(missing)}; supported: {', '.join(EMITTERS)}"
         )
+    check_size(graph, max_operations)
     ranges = propagate_ranges(graph, inputs)
     elements = {x.name: _input(x, ranges[x.name]) for x in graph.tensors_of(graph.inputs)}
     for name, mantissas in graph.constants.items():

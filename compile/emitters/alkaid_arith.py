@@ -27,6 +27,7 @@ __all__ = [
     "bit_not",
     "bound",
     "choose",
+    "divide",
     "exact_pieces",
     "fence",
     "is_negative",
@@ -254,6 +255,29 @@ def round_to(x: Element, fraction: int, rounding: Rounding) -> Element:
             tie_up = negative if rounding is Rounding.RND_ZERO else bit_not(negative)
             up = bit_and(upper_half, _bit_or(beyond, tie_up))
     return plus(_floor_to(x, fraction), times(up, lsb))
+
+
+def divide(x: Element, by: Element, fraction: int) -> Element:
+    """x / by towards zero on the grid of 2**-fraction, on which x lies; `by` is a known integer.
+
+    Granlund and Montgomery, "Division by invariant integers using multiplication", 1994, theorem
+    4.2: with m = 2**s // by + 1 and abs(x) (m by - 2**s) < 2**s, x m / 2**s rounded down is the
+    quotient of x >= 0, and one too few for x < 0.
+    """
+    divisor = int(by)
+    if not divisor & (divisor - 1):
+        return round_to(times(x, 1 / Fraction(divisor)), fraction, Rounding.TRN_ZERO)
+    if isinstance(x, Fraction):
+        scaled = int(x * power_of_two(fraction))
+        return (abs(scaled) // divisor * (1 if x > 0 else -1)) * power_of_two(-fraction)
+    ends = (abs(Fraction(end)) for end in (x.low, x.high))
+    largest = int(max(ends) * power_of_two(fraction))
+    shift = divisor.bit_length()
+    while largest * ((-(1 << shift)) % divisor) >= 1 << shift:
+        shift += 1
+    factor = ((1 << shift) // divisor + 1) * power_of_two(-shift)
+    floor = _floor_to(times(x, factor), fraction)
+    return plus(floor, times(is_negative(x), power_of_two(-fraction)))
 
 
 def bound(x: Element, fmt: Format) -> Element:

@@ -87,12 +87,7 @@ def to_onnx(
         raise errors.UnsupportedError(
             f"ONNX: no emitter for {', '.join(missing)}; supported: {', '.join(EMITTERS)}"
         )
-    constants = {
-        name: Carrier.for_magnitude(Interval.of_constant(mantissas).magnitude)
-        for name, mantissas in graph.constants.items()
-        if name in graph.outputs or name in graph.layer_tensors.values()
-    }
-    carriers = choose_carriers(graph) | constants
+    carriers = _choose_carriers(graph)
     for tensor, carrier in carriers.items():
         if carrier is Carrier.PYTHON:
             raise errors.UnsupportedError(
@@ -133,6 +128,26 @@ def to_onnx(
     helper.set_model_props(model, dict(metadata or {}))
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _choose_carriers(graph: Graph) -> dict[str, Carrier]:
+    """Those of the NumPy engine, but for constants that are outputs and some truncated sums.
+
+    The products of `truncated_dot` are truncated one by one here and need no integer beyond them.
+    """
+    carriers = choose_carriers(graph)
+    for name in {*graph.outputs, *graph.layer_tensors.values()} & graph.constants.keys():
+        values = Interval.of_constant(graph.constants[name])
+        carriers[name] = Carrier.for_magnitude(values.magnitude)
+    for node in graph.nodes:
+        if node.op == "truncated_dot" and carriers[node.output] is Carrier.PYTHON:
+            site = site_of(graph, node)
+            bits, count = site.integer("bits"), site.inputs[0].shape[0]
+            a, b = (max(-x.format.min_mantissa, x.format.max_mantissa) for x in site.inputs)
+            largest = a * b + (1 << bits)
+            if Carrier.INT64.holds(max(largest, count * (largest >> bits))):
+                carriers[node.output] = Carrier.INT64
+    return carriers
 
 
 def output_names(graph: Graph) -> list[str]:

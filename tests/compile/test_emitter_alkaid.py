@@ -120,6 +120,45 @@ def test_cast_to_limits_longer_than_a_float32(overflow: Overflow) -> None:
     assert differences(build.graph((y.name,)), {"x": mantissas}) == 0
 
 
+@pytest.mark.parametrize("source", [Format(True, 9, 4), Format(False, 8, 12)], ids=str)
+def test_divide_every_input_by_many_numbers(source: Format) -> None:
+    build = GraphBuilder()
+    divisors = [*range(1, 20), 25, 49, 63, 64, 65, 127, 255, 256, 257, 300, 999, 65535]
+    x = build.input("x", (1,), source)
+    y = build.apply("divide", x, build.integers(divisors, Format(False, 16, 16)))
+    assert differences(build.graph((y.name,)), {"x": whole_format(source)[:, None]}) == 0
+
+
+def test_divide_wide_numbers() -> None:
+    rng = np.random.default_rng(7)
+    source = Format(True, 27, 13)
+    build = GraphBuilder()
+    y = build.apply(
+        "divide",
+        build.input("x", (1,), source),
+        build.integers([3, 9, 36, 196], Format(False, 8, 8)),
+    )
+    multiples = rng.integers(-(2**18), 2**18, 500) * 196 + rng.integers(-1, 2, 500)
+    ends = np.array([source.min_mantissa, source.min_mantissa + 1, source.max_mantissa])
+    anything = rng.integers(source.min_mantissa, source.max_mantissa, 500)
+    mantissas = np.concatenate([multiples, ends, anything])[:, None]
+    assert differences(build.graph((y.name,)), {"x": mantissas}) == 0
+
+
+def test_convolution_with_positions_channels_and_groups() -> None:
+    rng = np.random.default_rng(8)
+    build = GraphBuilder()
+    x = build.input("x", (6, 2), Format(True, 6, 3))
+    places = np.array([[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5]])
+    patches = build.apply("gather", x, build.integers(places, Format(False, 3, 3)))  # (3, 4, 2)
+    patches = build.reshape(patches, (3, 4, 2, 1))
+    kernel = build.integers(rng.integers(-31, 32, (3, 1, 2, 5)), Format(True, 6, 1))
+    whole = build.apply("dot", patches, kernel)
+    cut = build.apply("truncated_dot", kernel, patches, bits=3)
+    graph = build.graph((whole.name, cut.name))
+    assert differences(graph, {"x": rng.integers(-32, 32, (200, 6, 2))}) == 0
+
+
 def test_large_table_of_wide_entries() -> None:
     rng = np.random.default_rng(4)
     entry, index = Format(True, 40, 10), Format(False, 10, 3)
@@ -171,6 +210,18 @@ def test_ports_follow_the_graph_and_report_progress() -> None:
     assert logic.shape == (6, 5)
     got = logic.predict(np.array([[0.25, -1.5, 0, 0, 0, 7.0]]), n_threads=1)
     assert got.tolist() == [[0.0, 0.0, 0.0, 7.25, 5.5]]
+
+
+def test_too_large_a_graph_is_refused_before_tracing() -> None:
+    build = GraphBuilder()
+    x = build.input("x", (300, 200), Format(True, 4, 2))
+    graph = build.graph((build.apply("add", x, x).name,))
+    with pytest.raises(errors.UnsupportedError) as error:
+        to_alkaid(graph)
+    assert str(error.value) == (
+        "as unrolled logic this network is 60,000 operations on single numbers (add 60,000), more "
+        "than 50,000; raise max_operations to wait for it"
+    )
 
 
 def test_missing_emitter_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

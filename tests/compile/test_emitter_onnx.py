@@ -425,6 +425,24 @@ def test_constant_outputs_and_one_tensor_as_two_outputs(rng: np.random.Generator
     same_bits(graph, [rng.normal(0, 1, (5, 2))])
 
 
+@pytest.mark.parametrize("bits", [1, 16, 20])
+def test_truncated_sums_of_products_of_63_bits(bits: int, rng: np.random.Generator) -> None:
+    build = GraphBuilder()
+    fmt = Format(True, 32, 16)
+    x = build.input("x", (10, 1), fmt)
+    ends = [fmt.min_mantissa, fmt.max_mantissa]
+    weights = np.concatenate([rng.integers(*ends, (10, 5)), rng.choice(ends, (10, 3))], axis=1)
+    total = build.apply("truncated_dot", x, build.integers(weights, fmt), bits=bits)
+    fed = np.concatenate([rng.integers(*ends, (300, 10, 1)), rng.choice(ends, (300, 10, 1))])
+    graph = every_bit(build, build.cast(total, Format(True, 60, total.format.integer)))
+    assert choose_carriers(graph)[total.name] is Carrier.PYTHON
+    if bits == 1:  # ten of them are 2**64
+        with pytest.raises(errors.UnsupportedError):
+            to_onnx(graph)
+    else:
+        same_bits(graph, [fed * fmt.lsb], ("disabled", "all"))
+
+
 def test_an_input_beyond_63_bits_is_refused() -> None:
     build = GraphBuilder()
     x = build.input("x", (1,), Format(False, 64, 20))
