@@ -31,6 +31,7 @@ __all__ = [
 
 _BIT = Format(False, 1, 1)
 _SIGN = Format(True, 2, 2)
+_INT = INT32.lossless  # a C++ int, such as every whole number that stands in the headers
 _SELU_LAMBDA = Format(False, 16, 1)
 _UNSIGNED = Format(False, 32, 32)
 
@@ -166,8 +167,8 @@ def _ternary_tanh(context: Context, layer: Any, x: Tensor, result: Format) -> Te
         y = build.cast(build.apply("shift", x, bits=1), x.format)
     else:
         y = x
-    one, zero = build.number(1, x, _SIGN, "one"), build.number(0, x, _SIGN, "zero")
-    minus_one = build.number(-1, x, _SIGN, "minus_one")
+    one, zero = build.number(1, x, _INT, "one"), build.number(0, x, _INT, "zero")
+    minus_one = build.number(-1, x, _INT, "minus_one")
     high = build.apply("compare", y, one, relation="gt")
     middle = build.apply("compare", y, minus_one, relation="gt")
     low = build.apply("select", middle, build.cast(zero, result), build.cast(minus_one, result))

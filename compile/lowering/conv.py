@@ -63,7 +63,7 @@ def lower_conv(context: Context, layer: Any) -> Tensor:
         )
     total = accumulate_products(context, layer, products, order, ("bias", "accum_t"))
     counted = sizes.in_width * n_in if batched else n_in
-    return build.reshape(to_result(context, layer, total, counted), _result_shape(layer))
+    return to_result(context, layer, build.reshape(total, _result_shape(layer)), counted)
 
 
 def lower_depthwise(context: Context, layer: Any) -> Tensor:
@@ -101,7 +101,7 @@ def lower_depthwise(context: Context, layer: Any) -> Tensor:
     counted = sizes.window * sizes.n_chan
     if parallel and is_batched_dense(layer):
         counted *= sizes.in_width
-    return build.reshape(to_result(context, layer, total, counted), _result_shape(layer))
+    return to_result(context, layer, build.reshape(total, _result_shape(layer)), counted)
 
 
 def image_columns(context: Context, layer: Any, sizes: Geometry) -> Tensor:

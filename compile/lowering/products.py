@@ -13,7 +13,7 @@ from samebits import errors
 from ..ir import Format, Overflow, Rounding, Tensor
 from ..ops import Array
 from .context import Context
-from .precision import class_names, is_uint1
+from .precision import class_names, is_integer, is_uint1
 
 __all__ = [
     "Walk",
@@ -163,6 +163,8 @@ def accumulate_products(
             f"{context.where(layer)}: {biases.size} numbers in {bias_name} for {shape[-1]} outputs"
         )
     bias = build.integers(np.broadcast_to(biases.reshape(-1), shape), fmt, bias_name)
+    if is_integer(layer.get_attr(accum_name).precision):
+        _refuse_undefined_integers(context, layer, (products, bias))
     return build.apply(
         "accumulate",
         build.cast(products, accum),
@@ -171,6 +173,21 @@ def accumulate_products(
         kind="chain",
         order=tuple(order),
     )
+
+
+def _refuse_undefined_integers(context: Context, layer: Any, terms: Sequence[Tensor]) -> None:
+    """An ap_int made from an ap_fixed without integer bits is uninitialised, or -1 if negative.
+
+    Source: ap_fixed_base.h, `to_ap_int_base`.
+    """
+    for term in terms:
+        fmt = term.format
+        if fmt.fraction > 0 and fmt.integer <= 0 and (fmt.signed or fmt.integer < 0):
+            raise errors.UnsupportedError(
+                f"{context.where(layer)}: its accumulator is an ap_int that adds {fmt}, which has "
+                "no integer bits; hls4ml's C simulation is undefined there; use an ap_fixed "
+                "accumulator"
+            )
 
 
 def to_result(context: Context, layer: Any, total: Tensor, n_in: int) -> Tensor:

@@ -150,6 +150,15 @@ def test_hls4ml_cannot_convert_compressed_weights(rng: np.random.Generator) -> N
         Single(dense(rng, 6, 4), (6,), strategy="Resource", options={"Compression": True}).model()
 
 
+def test_an_integer_accumulator_of_terms_without_integer_bits(rng: np.random.Generator) -> None:
+    single = Single(dense(rng, 6, 4), (6,), data="fixed<6,-2>", accum="int<6>")
+    assert refusal(single) == (
+        "layer layer (Dense): its accumulator is an ap_int that adds ap_fixed<12,0,TRN,WRAP>, "
+        "which has no integer bits; hls4ml's C simulation is undefined there; use an ap_fixed "
+        "accumulator"
+    )
+
+
 def test_input_of_another_size(rng: np.random.Generator) -> None:
     single = Single(dense(rng, 6, 4), (6,), tweak=lambda layer: layer.set_attr("n_in", 5))
     assert refusal(single) == "layer layer (Dense): input shape (6,) is not (5,)"
