@@ -26,6 +26,6 @@ def fold_constants(graph: Graph) -> Graph:
         arrays = [as_carrier(constants[name], Carrier.PYTHON)[..., None] for name in node.inputs]
         result = as_carrier(operation(node.op).kernel(site_of(graph, node), arrays), Carrier.PYTHON)
         exact = np.broadcast_to(result, (*graph.tensors[node.output].shape, 1))[..., 0]
-        fits = all(_INT64.min <= int(value) <= _INT64.max for value in exact.flat)
+        fits = not exact.size or (_INT64.min <= exact.min() and exact.max() <= _INT64.max)
         constants[node.output] = exact.astype(np.int64) if fits else exact.copy()
     return replace(graph, nodes=tuple(nodes), constants=constants).pruned()
