@@ -1,7 +1,7 @@
 """GarNet and GarNetStack: distance-weighted graph networks. Source: nnet_garnet.h.
 
 Letters in shapes: V vertices, F features of a vertex, A aggregators, O features of the result. All
-vertices are computed at once; those from the second input on, the number of vertices, weigh nothing.
+vertices are computed at once; those beyond the second input, how many there are, weigh nothing.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _collapses(context: Context, layer: Any) -> bool:
             f"{context.where(layer)}: collapse {collapse!r} is not supported; hls4ml has a kernel "
             "for 'mean' and for none"
         )
-    return collapse == "mean"
+    return bool(collapse == "mean")
 
 
 def _vertex_count(context: Context, layer: Any) -> Tensor:
@@ -180,18 +180,19 @@ def _sizes(layer: Any, tag: str) -> tuple[int, int]:
 
 def _present(context: Context, types: _Types, count: Tensor) -> Tensor:
     """(blocks * width, 1): 1 for vertices that are there. Source: `aggregate`, its two breaks."""
-    build, numbers = context.build, np.arange(types.blocks * types.width)
+    build, numbers = context.build, range(types.blocks * types.width)
     most = build.number(types.vertices, count, Format.spanning(0, types.vertices, 0), "vertices")
-    limit = build.apply("min", count, most)
-    number = build.reshape(_integers(context, numbers, "number"), (numbers.size, 1))
-    limit = build.reshape(limit, (1, 1))
+    limit = build.reshape(build.apply("min", count, most), (1, 1))
+    number = build.reshape(_integers(context, numbers, "number"), (len(numbers), 1))
     below = build.apply("compare", limit, number, relation="gt")
     if count.format.fraction <= 0:
         return below
     # no vertex's number equals a fraction: the block goes on to its end
-    start = _integers(context, numbers - numbers % types.width, "block")
-    start = build.reshape(start, (numbers.size, 1))
-    whole = build.cast(limit, Format(limit.format.signed, limit.format.integer, limit.format.integer))
+    starts = [number - number % types.width for number in numbers]
+    start = build.reshape(_integers(context, starts, "block"), (len(numbers), 1))
+    whole = build.cast(
+        limit, Format(limit.format.signed, limit.format.integer, limit.format.integer)
+    )
     return build.apply(
         "select",
         build.apply("compare", whole, limit, relation="eq"),
@@ -274,7 +275,9 @@ def _block_means(context: Context, types: _Types, x: Tensor, fmt: Format) -> Ten
     blocks = build.reshape(x, (types.blocks, types.width, *rest))
     perm = (1, 0, *range(2, 2 + len(rest)))
     local = _chain(context, build.apply("transpose", blocks, perm=perm), None, fmt)
-    return _chain(context, _shifted(context, local, types.vertex_bits - types.block_bits), None, fmt)
+    return _chain(
+        context, _shifted(context, local, types.vertex_bits - types.block_bits), None, fmt
+    )
 
 
 def _shifted(context: Context, x: Tensor, bits: int) -> Tensor:

@@ -135,12 +135,8 @@ def _with_initial_states(context: Context, layer: Any, cell: _Cell, x: Tensor) -
     states = [
         context.build.reshape(context.tensor(variable), (1, cell.units)) for variable in variables
     ]
-    if len({variable.name for variable in variables}) != count:
-        raise errors.UnsupportedError(
-            f"{context.where(layer)}: both states start from {variables[0].name}, which hls4ml's "
-            "kernel would overwrite while it reads it"
-        )
-    made = _run(context, layer, cell, x, states, range(x.shape[0]))
+    shared = len({variable.name for variable in variables}) < count
+    made = _run(context, layer, cell, x, states, range(x.shape[0]), shared=shared)
     for variable, last in zip(variables, made[-1], strict=True):
         shape = context.tensor(variable).shape
         context.define(variable, context.build.reshape(last, shape))
@@ -173,22 +169,23 @@ def lower_bidirectional(context: Context, layer: Any) -> Tensor:
         _run(context, layer, cell, x, _zero_states(context, cell), order)
         for cell, order in zip(cells, (steps, steps[::-1]), strict=True)
     )
-    if _every_step(layer):
-        halves = (forward, backward[::-1])
-    else:
-        halves = (forward[-1:], backward[-1:])
-    columns = [
-        build.apply("transpose", _hidden(context, states), perm=(1, 0)) for states in halves
-    ]
+    every = _every_step(layer)
+    halves = (forward, backward[::-1]) if every else (forward[-1:], backward[-1:])
+    columns = [build.apply("transpose", _hidden(context, states), perm=(1, 0)) for states in halves]
     return build.reshape(
         build.apply("transpose", build.apply("concat", *columns), perm=(1, 0)), shape
     )
 
 
 def lower_simple_rnn(context: Context, layer: Any) -> Tensor:
-    """Refuses: hls4ml's Vivado and Vitis backends have no kernel for it."""
+    """Refuses: hls4ml's Vivado and Vitis backends have no template for it.
+
+    Raises:
+        UnsupportedError: always.
+    """
     raise errors.UnsupportedError(
-        f"{context.where(layer)}: hls4ml has no SimpleRNN for Vivado and Vitis; use LSTM or GRU"
+        f"{context.where(layer)}: hls4ml writes no code for it on Vivado and Vitis, and its result "
+        "is uninitialised memory; use LSTM or GRU"
     )
 
 
@@ -242,8 +239,8 @@ def _require_same_type(context: Context, layer: Any, name: str, named: Any) -> N
     result = layer.get_output_variable().type.precision
     if not _same_type(named.precision, result, context.where(layer)):
         raise errors.UnsupportedError(
-            f"{context.where(layer)}: {name} is {named.precision}, the result is {result}; hls4ml's "
-            "kernel compiles only where they are the same"
+            f"{context.where(layer)}: {name} is {named.precision}, the result is {result}; "
+            "hls4ml's kernel compiles only where they are the same"
         )
 
 
@@ -291,8 +288,13 @@ def _run(
     x: Tensor,
     start: Sequence[Tensor],
     steps: Sequence[int],
+    *,
+    shared: bool = False,
 ) -> list[tuple[Tensor, ...]]:
-    """The states after every step, in the order of the steps."""
+    """The states after every step, in the order of the steps.
+
+    `shared`: both states of an LSTM stand in one array, into which the hidden one is written last.
+    """
     build, gates = context.build, _GATES[cell.kind]
     columns = build.apply("transpose", x, perm=(1, 0))
     sums = _matrix_vector(context, layer, cell, cell.inputs, columns)
@@ -304,7 +306,8 @@ def _run(
         column = build.reshape(made[-1][0], (cell.units, 1))
         state = _matrix_vector(context, layer, cell, cell.states, column)
         state = build.reshape(state, (gates, cell.units))
-        made.append(advance(context, cell, given, state, made[-1]))
+        states = advance(context, cell, given, state, made[-1])
+        made.append((states[0], states[0]) if shared else states)
     return made[1:]
 
 

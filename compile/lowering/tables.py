@@ -166,7 +166,7 @@ def inverse_square_root_table(size: int, fmt: Format, range_power2: int, epsilon
 
 
 def garnet_table(distance: Format, fmt: Format) -> Array:
-    """exp(-d * d) by the bits of a signed distance d; 1 at zero, just below it in an ap_ufixed<w,0>.
+    """exp(-d * d) by the bits of a signed distance d; at zero the ap_ufixed<w,0> closest to 1.
 
     Source: nnet_garnet.h, `initialize_edge_weights_table`; hls_math.h, `exp`.
     """
@@ -178,6 +178,4 @@ def garnet_table(distance: Format, fmt: Format) -> Array:
         values.append(math.exp(-math.ldexp(mantissa * mantissa, -2 * distance.fraction)))
     entries = to_mantissas(np.array(values), square, Carrier.PYTHON)
     first = np.array([one.max_mantissa], dtype=object)
-    return np.concatenate(
-        [cast_mantissas(first, one, fmt), cast_mantissas(entries, square, fmt)]
-    )
+    return np.concatenate([cast_mantissas(first, one, fmt), cast_mantissas(entries, square, fmt)])
