@@ -25,7 +25,6 @@ __all__ = [
     "lower_parametrized",
     "lower_prelu",
     "lower_ternary_tanh",
-    "lower_unary_lut",
     "scaled_to_int",
 ]
 
@@ -228,21 +227,6 @@ def lower_ternary_tanh(context: Context, layer: Any) -> Tensor:
     return lower_activation(context, layer)
 
 
-def lower_unary_lut(context: Context, layer: Any) -> Tensor:
-    """table[the input's bits as an unsigned number]. Source: nnet_activation.h, `unary_lut`."""
-    refuse_other_packets(context, layer)
-    build, x, result = context.build, context.input(layer), context.result_format(layer)
-    table = context.constant(layer, "table")
-    width = x.format.width
-    if len(table.shape) != 1 or table.shape[0] < 1 << width:
-        raise errors.UnsupportedError(
-            f"{context.where(layer)}: a table of {table.shape[0]} entries for inputs of {width} "
-            "bits; hls4ml's C simulation reads beyond the table's end"
-        )
-    bits = build.cast(x, Format(False, width, x.format.integer))
-    return _finish(context, build.cast(build.apply("lookup", bits, table), result), result)
-
-
 def lower_hard(context: Context, layer: Any) -> Tensor:
     """hard_sigmoid: clip(slope * x + shift, 0, 1); hard_tanh: 2 * that - 1."""
     refuse_other_packets(context, layer)
@@ -323,5 +307,4 @@ LAYERS: dict[str, Lowering] = {
     "ParametrizedActivation": lower_parametrized,
     "PReLU": lower_prelu,
     "TernaryTanh": lower_ternary_tanh,
-    "UnaryLUT": lower_unary_lut,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -32,20 +33,21 @@ def lower_merge(context: Context, layer: Any) -> Tensor:
         )
     refuse_other_packets(context, layer)
     x1, x2 = context.input(layer, 0), context.input(layer, 1)
-    size = max(int(np.prod(x.shape)) for x in (x1, x2))
     shape = tuple(int(n) for n in layer.get_output_variable().shape)
-    if np.prod(shape) != size:
+    if context.io_type == "io_stream" and x1.shape != x2.shape:
         raise errors.UnsupportedError(
-            f"{where}: {x1.shape} and {x2.shape} make {size} elements, its result is {shape}; "
-            "hls4ml's C simulation is undefined there"
+            f"{where}: {x1.shape} and {x2.shape}: hls4ml merges streams of one shape only; use "
+            "io_parallel"
         )
-    if context.io_type == "io_stream":
-        last = {x.shape[-1] for x in (x1, x2)} | {shape[-1]}
-        if np.prod(x1.shape) != np.prod(x2.shape) or len(last) > 1:
-            raise errors.UnsupportedError(
-                f"{where}: {x1.shape} and {x2.shape} in io_stream; hls4ml merges streams of one "
-                "shape only; use io_parallel"
-            )
+    # merge_templates.py compares the sizes as text: "3" is more than "2*3"
+    text = max("*".join(str(n) for n in x.shape) for x in (x1, x2))
+    size, wanted = math.prod(int(n) for n in text.split("*")), math.prod(shape)
+    if size != wanted:
+        raise errors.UnsupportedError(
+            f"{where}: {x1.shape} and {x2.shape}: hls4ml takes {text} for the larger size and "
+            f"fills {size} of {wanted} elements; its C simulation is undefined there; give both "
+            "one shape"
+        )
     first, second = (_repeated(context, x, size, shape) for x in (x1, x2))
     result = context.result_format(layer)
     return context.build.cast(_MERGES[op](context, first, second, result), result)

@@ -16,6 +16,7 @@ from .precision import packet_size
 __all__ = [
     "LAYERS",
     "channels_first",
+    "finished",
     "lower_broadcast",
     "lower_clone",
     "lower_constant",
@@ -51,7 +52,7 @@ def refuse_other_packets(context: Context, layer: Any) -> None:
     """Refuses a stream that arrives in other packets than the layer's loops take it in.
 
     A flattening Reshape leaves a stream as it is (fpga/passes/inplace_stream_flatten.py); only
-    Dense, Concatenate of rank 1, Transpose and Repack count what a packet holds.
+    Dense, Clone, Concatenate of rank 1, Transpose and Repack count what a packet holds.
 
     Raises:
         UnsupportedError: an input's packets are not its last axis.
@@ -60,7 +61,7 @@ def refuse_other_packets(context: Context, layer: Any) -> None:
         return
     for name in layer.inputs:
         variable = layer.get_input_variable(name)
-        packet, last = packet_size(variable), int(variable.shape[-1])
+        packet, last = packet_size(context.model, variable), int(variable.shape[-1])
         if packet != last:
             raise errors.UnsupportedError(
                 f"{context.where(layer)}: its input, flattened in io_stream, comes in packets of "
@@ -104,7 +105,7 @@ def _sized(context: Context, layer: Any, x: Tensor, shape: tuple[int, ...]) -> T
     return context.build.reshape(x, shape)
 
 
-def _finished(context: Context, layer: Any, y: Tensor) -> Tensor:
+def finished(context: Context, layer: Any, y: Tensor) -> Tensor:
     """y in the shape and format of the layer's output."""
     return context.build.cast(
         _sized(context, layer, y, _shape(layer)), context.result_format(layer)
@@ -139,19 +140,25 @@ def lower_reshape(context: Context, layer: Any) -> Tensor:
 def lower_repack(context: Context, layer: Any) -> Tensor:
     """The same elements in the same order, in other packets. Source: nnet_stream.h,
     `repack_stream`."""
-    before = packet_size(layer.get_input_variable())
-    after = packet_size(layer.get_output_variable())
+    before = packet_size(context.model, layer.get_input_variable())
+    after = packet_size(context.model, layer.get_output_variable())
     if before % after and after % before:
         raise errors.UnsupportedError(
             f"{context.where(layer)}: packets of {before} cannot be packed anew as packets of "
             f"{after}; hls4ml's C simulation loses elements there"
         )
-    return _finished(context, layer, context.input(layer))
+    return finished(context, layer, context.input(layer))
 
 
 def lower_clone(context: Context, layer: Any) -> tuple[Tensor, ...]:
     """The input once for each output. Source: nnet_stream.h, `clone_stream`."""
-    refuse_other_packets(context, layer)
+    before = packet_size(context.model, layer.get_input_variable())
+    after = packet_size(context.model, layer.get_output_variable())
+    if before != after:
+        raise errors.UnsupportedError(
+            f"{context.where(layer)}: packets of {before} cannot be cloned as packets of {after}; "
+            "hls4ml's C simulation is undefined there"
+        )
     x = context.input(layer)
     # all copies have the type of the first: `clone_stream` has one res_T
     y = context.build.cast(x, context.result_format(layer))
@@ -174,7 +181,7 @@ def lower_broadcast(context: Context, layer: Any) -> Tensor:
         )
     index = np.broadcast_to(np.arange(np.prod(x.shape)).reshape(x.shape), shape)
     flat = context.build.reshape(x, (int(np.prod(x.shape)),))
-    return _finished(context, layer, pick(context, flat, index))
+    return finished(context, layer, pick(context, flat, index))
 
 
 def lower_constant(context: Context, layer: Any) -> Tensor:
@@ -197,7 +204,7 @@ def _moved(
     """The pixels (or, with channels first, the elements) of the input at the grid's positions."""
     shape = (size,) if first else (size, channels)
     rows = _sized(context, layer, context.input(layer), shape)
-    return _finished(context, layer, pick(context, rows, grid))
+    return finished(context, layer, pick(context, rows, grid))
 
 
 def lower_zero_padding(context: Context, layer: Any) -> Tensor:
@@ -294,8 +301,8 @@ def lower_transpose(context: Context, layer: Any) -> Tensor:
                 "is undefined there; remove the transpose, which changes nothing"
             )
         flat = context.build.reshape(x, (rows * columns,))
-        return _finished(context, layer, pick(context, flat, index))
-    return _finished(context, layer, context.build.apply("transpose", x, perm=perm))
+        return finished(context, layer, pick(context, flat, index))
+    return finished(context, layer, context.build.apply("transpose", x, perm=perm))
 
 
 def lower_embedding(context: Context, layer: Any) -> Tensor:
@@ -316,7 +323,7 @@ def lower_embedding(context: Context, layer: Any) -> Tensor:
     rows = mantissas.reshape(vocabulary, n_out)
     if x.format.fraction <= 0:
         index = _limited(context, build.cast(x, _INT64), vocabulary)
-        return _finished(
+        return finished(
             context, layer, build.apply("lookup", index, build.integers(rows, fmt, "embeddings"))
         )
     column = build.reshape(x, (x.shape[0], 1))
@@ -325,7 +332,7 @@ def lower_embedding(context: Context, layer: Any) -> Tensor:
     index = build.cast(build.apply("add", scaled, places), _INT64)
     table = build.integers(rows.reshape(-1), fmt, "embeddings")
     found = build.apply("lookup", _limited(context, index, vocabulary * n_out), table)
-    return _finished(context, layer, found)
+    return finished(context, layer, found)
 
 
 def _limited(context: Context, index: Tensor, size: int) -> Tensor:

@@ -13,7 +13,7 @@ from ..ops import Array
 from ..ops.accumulate import CHAIN, TREE
 from ..ops.arith import rescale
 from .context import Context, Lowering
-from .movement import PAD, channels_first, pick, refuse_other_packets
+from .movement import PAD, channels_first, finished, pick, refuse_other_packets
 from .precision import is_integer
 
 __all__ = ["LAYERS", "lower_global_pooling", "lower_pooling"]
@@ -91,7 +91,7 @@ def lower_pooling(context: Context, layer: Any) -> Tensor:
         pooled = _average(context, layer, pick(context, rows, index), index, first)
     if first:
         pooled = build.apply("transpose", pooled, perm=(1, 0))
-    return _finished(context, layer, pooled)
+    return finished(context, layer, pooled)
 
 
 def _refuse_stream(context: Context, layer: Any, height: _Axis, width: _Axis) -> None:
@@ -232,12 +232,6 @@ def _divided(context: Context, x: Tensor, by: Array, unsigned: bool) -> Tensor:
     return build.apply("divide", x, divisor)
 
 
-def _finished(context: Context, layer: Any, y: Tensor) -> Tensor:
-    """y in the shape and format of the layer's output."""
-    shape = tuple(int(size) for size in layer.get_output_variable().shape)
-    return context.build.cast(context.build.reshape(y, shape), context.result_format(layer))
-
-
 def lower_global_pooling(context: Context, layer: Any) -> Tensor:
     """The maximum or average of every channel.
 
@@ -250,19 +244,19 @@ def lower_global_pooling(context: Context, layer: Any) -> Tensor:
     size = int(np.prod(x.shape)) // channels
     terms = build.reshape(x, (size, channels))
     if layer.get_attr("pool_op") == "Max":
-        return _finished(context, layer, _maximum(context, layer, terms))
+        return finished(context, layer, _maximum(context, layer, terms))
     accum, everything = context.attribute_format(layer, "accum_t"), np.full((1,), size)
     integer = is_integer(layer.get_attr("accum_t").precision)
     if context.io_type == "io_parallel":
         total = _running_sum(context, layer, terms, accum, integer)
         mean = _divided(context, total, everything, integer)
-        return _finished(context, layer, build.cast(mean, accum))
+        return finished(context, layer, build.cast(mean, accum))
     order = tuple(range(size))
     total = build.apply(
         "accumulate", build.cast(terms, accum), format=accum, kind=CHAIN, order=order
     )
     # not back through accum_t: nnet_pooling_stream.h divides where it assigns the result
-    return _finished(context, layer, _divided(context, total, everything, integer))
+    return finished(context, layer, _divided(context, total, everything, integer))
 
 
 LAYERS: dict[str, Lowering] = {

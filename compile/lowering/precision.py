@@ -45,9 +45,17 @@ def is_integer(precision: Any) -> bool:
     return "IntegerPrecisionType" in names or "XnorPrecisionType" in names
 
 
-def packet_size(variable: Any) -> int:
-    """How many elements of an io_stream tensor travel together (types.py, `PackedType`)."""
-    return int(variable.type.n_elem) * int(variable.type.n_pack)
+def packet_size(model: Any, variable: Any) -> int:
+    """How many elements of an io_stream tensor travel together.
+
+    hls4ml writes one C++ type for each name, the first it meets: a copy of a flattened stream has
+    the packets of the stream whose type it is named after. Source: types.py, `PackedType`;
+    vivado_writer.py, `write_defines`.
+    """
+    name = variable.type.name
+    named = (layer.get_layer_precision().get(name) for layer in model.get_layers())
+    kind = next((kind for kind in named if kind is not None), variable.type)
+    return int(kind.n_elem) * int(kind.n_pack)
 
 
 def format_of(precision: Any, where: str) -> Format:
