@@ -22,21 +22,10 @@ def whole_folder() -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def must_be_exact(result: Result) -> bool:
-    """True if the case is made only of what samebits has, unless a strategy is refused."""
-    strategies = ("strategy distributed_arithmetic ", "strategy compressed ")
-    return (
-        result.backend in BACKENDS
-        and SUPPORTED.issuperset(result.layers)
-        and not any(strategy in result.detail for strategy in strategies)
-    )
-
-
 def check(results: list[Result]) -> None:
     print(summary(results))
     assert not [result for result in results if not result.good]
-    refused = [x for x in results if must_be_exact(x) and x.status != EXACT]
-    assert not refused
+    assert not [x for x in results if x.backend in BACKENDS and x.status != EXACT]
     assert not [x for x in results if x.status == EXACT and not x.compared]
     for result in results:
         if result.backend not in BACKENDS:
@@ -48,7 +37,7 @@ def check(results: list[Result]) -> None:
 def test_recorded_cases_are_exact_or_refused() -> None:
     results = list(run_folder(CASES))
     check(results)
-    assert Counter(result.status for result in results) == {EXACT: 36, UNSUPPORTED: 5}
+    assert Counter(result.status for result in results) == {EXACT: 136, UNSUPPORTED: 2}
 
 
 def test_the_cases_reach_every_layer_that_can_be_lowered() -> None:
@@ -58,7 +47,11 @@ def test_the_cases_reach_every_layer_that_can_be_lowered() -> None:
     assert seen == SUPPORTED - NOT_RECORDED
 
 
-NOT_RECORDED = {"TernaryTanh"}  # hls4ml 1.3 makes it an Activation in every recorded network
+NOT_RECORDED = {
+    "TernaryTanh",  # hls4ml 1.3 makes it an Activation in every recorded network
+    "TimeDistributed",  # hls4ml cannot write such a graph to a file
+    *("Constant", "DACombinational", "SimpleRNN"),  # tests/compile/lowering has them
+}
 
 
 def test_whole_collection() -> None:
