@@ -36,6 +36,7 @@ __all__ = [
 
 STRATEGY = "distributed_arithmetic"
 _BIAS_LSB = 2.0**-32
+_COLUMNS = 64  # of the identity at a time: a large kernel has many thousand intermediate results
 
 
 def lower_distributed_dense(context: Context, layer: Any) -> Tensor:
@@ -175,19 +176,28 @@ def _proven(function: Function, kernel: Array, bias: Array, where: str) -> tuple
 
 
 def _coefficients(function: Function, where: str) -> Array:
-    """What the outputs are in terms of the inputs and of one: (n_in + 1, n_out).
+    """What the outputs are in terms of the inputs and of one: (n_in + 1, n_out)."""
+    units = np.eye(function.n_in + 1)
+    parts = [
+        _run(function, units[:, start : start + _COLUMNS], where)
+        for start in range(0, len(units), _COLUMNS)
+    ]
+    return np.concatenate(parts)
+
+
+def _run(function: Function, inputs: Array, where: str) -> Array:
+    """The outputs (columns, n_out) for inputs and one (n_in + 1, columns).
 
     In float64, which adds and doubles exactly up to 53 bits.
     """
     values: dict[int, Array] = {}
-    units = np.eye(function.n_in + 1)
 
     def value(expression: Expression) -> Array:
         match expression:
             case Input(position):
-                return units[position]
+                return np.asarray(inputs[position])
             case Constant(number):
-                return np.asarray(units[-1] * number)
+                return np.asarray(inputs[-1] * number)
             case Variable(number, shift, negative):
                 return np.asarray(values[number] * ((-1.0 if negative else 1.0) * 2.0**shift))
             case Binary(left, "+", right):
