@@ -16,6 +16,7 @@ from samebits import errors
 
 from ..ir import Format, Overflow, Rounding, Tensor
 from .context import Context, Lowering
+from .movement import refuse_other_packets
 
 __all__ = [
     "LAYERS",
@@ -113,8 +114,9 @@ def lower_fixed_point_quantizer(context: Context, layer: Any) -> Tensor:
 def lower_unary_lut(context: Context, layer: Any) -> Tensor:
     """result = cast(table[the bits of x as an unsigned number]).
 
-    Source: nnet_activation.h, `unary_lut`.
+    Source: nnet_activation.h, nnet_activation_stream.h, `unary_lut`.
     """
+    refuse_other_packets(context, layer)
     build, where = context.build, context.where(layer)
     x, table = context.input(layer), context.constant(layer, "table")
     table = build.reshape(table, (int(np.prod(table.shape)),))

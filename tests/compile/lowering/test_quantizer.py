@@ -127,3 +127,13 @@ def test_unary_lut_whose_table_is_too_short(rng: np.random.Generator) -> None:
         "layer layer (UnaryLUT): ap_fixed<6,2,TRN,WRAP> can address 6 bits, its table has 32 "
         "entries; hls4ml's C simulation would read beyond the table's end"
     )
+
+
+def test_unary_lut_on_a_stream_in_other_packets(rng: np.random.Generator) -> None:
+    """The kernel reads packets of its result's size; a flattened input keeps its own."""
+    flat: Layer = {"name": "flat", "class_name": "Reshape", "inputs": ["x"], "target_shape": [6]}
+    layer: Layer = {"name": "layer", "class_name": "UnaryLUT", "inputs": ["flat"]}
+    layer |= {"table_data": rng.integers(0, 4, 16), "activation": "unary_lut"}
+    types = {"x": {"Precision": {"result": "fixed<4,2>"}}}
+    model = convert([given("x", 2, 3), flat, layer], ["layer"], types, io_type="io_stream")
+    assert "comes in packets of 3 but is read in packets of 6" in refusal(model)
