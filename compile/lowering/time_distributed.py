@@ -47,11 +47,6 @@ def _all_steps(context: Context, start: Any, end: Any) -> Tensor:
     layers = list(start.model.get_layers())
     names = [layer.name for layer in layers]
     wrapped = layers[names.index(start.name) + 1 : names.index(end.name)]
-    made = [
-        (layer.get_output_variable(name), context.tensor(layer.get_output_variable(name)))
-        for layer in (start, *wrapped)
-        for name in layer.outputs
-    ]
     last = context.input(end)
     rows = []
     for step in range(x.shape[0] - 1):
@@ -65,8 +60,6 @@ def _all_steps(context: Context, start: Any, end: Any) -> Tensor:
             for name, tensor in zip(layer.outputs, tensors, strict=True):
                 context.define(layer.get_output_variable(name), tensor)
         rows.append(context.input(end))
-    for variable, tensor in made:
-        context.define(variable, tensor)
     build.scope = str(end.name)
     rows = [build.reshape(row, (1, *row.shape)) for row in (*rows, last)]
     shape = tuple(int(size) for size in end.get_output_variable().shape)

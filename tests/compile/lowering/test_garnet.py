@@ -27,6 +27,7 @@ ODD = {
     "norm": "ufixed<6,2,TRN,SAT>",
     "result": "fixed<9,3,RND_INF,SAT>",
 }
+NARROW = {"aggr": "fixed<8,1,TRN,SAT>", "edge_weight": "ufixed<8,2,RND,SAT>"}
 
 
 def garnet(rng: np.random.Generator, vertices: int, features: int, **more: Any) -> Layer:
@@ -226,7 +227,7 @@ def events(rng: np.random.Generator, vertices: int, counts: list[float]) -> list
     return [x, np.array(counts).reshape(-1, 1)]
 
 
-@pytest.mark.parametrize("types", [TYPES, ODD])
+@pytest.mark.parametrize("types", [TYPES, ODD, NARROW])
 @pytest.mark.parametrize("by_count", [False, True])
 @pytest.mark.parametrize(("vertices", "reuse"), [(4, 1), (8, 4), (6, 2), (9, 3), (1, 1)])
 def test_collapsed(

@@ -27,10 +27,10 @@ CASES = [
 ]
 
 
-def options(kind: str, **more: Any) -> dict[str, Any]:
+def options(kind: str, accum: str = ACCUM, **more: Any) -> dict[str, Any]:
     """The configuration of x and layer. An LSTM compiles only with one type for all."""
-    result = ACCUM if kind == "LSTM" else "fixed<8,3,RND,SAT>"
-    types = TYPES | {"accum": ACCUM, "result": result}
+    result = accum if kind == "LSTM" else "fixed<8,3,RND,SAT>"
+    types = TYPES | {"accum": accum, "result": result}
     layer = {"Precision": types, "table_t": "fixed<10,2,RND>", "TableSize": 256} | more
     data = result if kind == "LSTM" else "fixed<6,3>"
     names = {name: {"Precision": {"result": result}} for name in ("h", "c")}
@@ -65,7 +65,7 @@ def test_strategies(
 def test_activations(kind: str, activation: str, gates: str, rng: np.random.Generator) -> None:
     names = {"activation": activation, "recurrent_activation": gates}
     layers = [given("x", 2, 2), recurrent(rng, kind, (2, 2), 3, **names)]
-    model = convert(layers, ["layer"], options(kind, TableSize=100))
+    model = convert(layers, ["layer"], options(kind, "fixed<10,4,TRN_ZERO,SAT>", TableSize=100))
     cell = Cell(layer_of(model, "layer"), kind)
     check(model, lambda x: cell.stack(x)[-1], rng)
 
