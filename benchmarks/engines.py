@@ -1,10 +1,13 @@
 """NumPy engine against hls4ml's C simulation (`predict`) on six networks, in one run.
 
     python -P benchmarks/engines.py [NAME ...] [--json]
+    python -P benchmarks/engines.py --alkaid
+    python -P benchmarks/engines.py --stream 10000000 [--workers 2]
 
-One thread, medians, events per second at a batch that suits each engine; both answer the same
-events first, and every bit of the answers is compared. Needs a C++ compiler. Run it on an otherwise
-idle machine.
+One thread, medians, events per second at a batch that suits each engine; the answers of both to
+the same events are compared bit by bit. `--alkaid`: the jet tagger against alkaid's interpreter
+instead. `--stream`: so many events through `simulate`, 100,000 at a time, with the largest memory
+of the process. Needs a C++ compiler but for the last two. Run it on an otherwise idle machine.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from typing import Any
 from networks import NETWORKS, Network
 from speed import THREADS, median_s
 
+_STREAM_CHUNK = 100_000
 _COMPARED = 200  # events of which every bit is compared
 
 
@@ -59,12 +63,73 @@ def measure(network: Network) -> dict[str, float]:
     }
 
 
+def measure_alkaid(name: str = "jet tagger, 6 bits", events: int = 100_000) -> dict[str, float]:
+    """The NumPy engine against the interpreter of alkaid's trace, events per second."""
+    import numpy as np
+
+    import samebits
+    from samebits.compile.emitters.alkaid import to_alkaid
+
+    design = samebits.Design.from_hls4ml(NETWORKS[name].make())
+    logic = to_alkaid(design.graph)
+    shape = design.graph.tensors[design.graph.inputs[0]].shape
+    x = np.random.default_rng(0).normal(size=(events, *shape)).astype(np.float32)
+    grid = np.asarray(design.engine.run([x], design.graph.inputs)[0])  # as the ports carry it
+    answers = logic.predict(grid, n_threads=1)
+    numpy_s = median_s(lambda: design.simulate(x), 7)
+    alkaid_s = median_s(lambda: logic.predict(grid, n_threads=1), 3)
+    return {
+        "NumPy engine, events/s": events / numpy_s,
+        "alkaid interpreter, events/s": events / alkaid_s,
+        "ratio": alkaid_s / numpy_s,
+        "wanted": 10,
+        "differing values": int(np.count_nonzero(answers != design.simulate(x))),
+    }
+
+
+def measure_stream(events: int, workers: int, name: str = "jet tagger, 6 bits") -> dict[str, float]:
+    """Events per second and the largest memory of the process, the network's answers not kept."""
+    import resource
+
+    import numpy as np
+
+    import samebits
+
+    design = samebits.Design.from_hls4ml(NETWORKS[name].make())
+    shape = design.graph.tensors[design.graph.inputs[0]].shape
+    x = np.random.default_rng(0).normal(size=(_STREAM_CHUNK, *shape)).astype(np.float32)
+    start = time.perf_counter()
+    for _ in range(0, events, _STREAM_CHUNK):
+        design.simulate(x, workers=workers)
+    seconds = time.perf_counter() - start
+    largest_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "events": events,
+        "workers": workers,
+        "events/s": events / seconds,
+        "largest memory, MB": largest_kb / 1024,
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table; 1 if a bit differs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="parts of names; all networks without")
+    parser.add_argument("--alkaid", action="store_true")
+    parser.add_argument("--stream", type=int, metavar="EVENTS")
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
+    if options.alkaid or options.stream:
+        row = (
+            measure_alkaid() if options.alkaid else measure_stream(options.stream, options.workers)
+        )
+        print(
+            json.dumps(row)
+            if options.json
+            else "\n".join(f"{k:<30}{v:>14,.1f}" for k, v in row.items())
+        )
+        return int(row.get("differing values", 0) > 0)
     chosen = [
         name
         for name in NETWORKS
