@@ -24,10 +24,11 @@ __all__ = ["HlsProject", "Signal", "read_project", "write_project"]
 
 FACTS_FILE = "samebits.json"
 _REMOVED = "product"
-_FACTS_VERSION = 1
+_FACTS_VERSION = 2
 _BACKENDS = ("Vivado", "Vitis")
 # hls4ml puts a random stamp into the name of the library that its own script builds.
 _STAMP = "samebits"
+_INPUTS = ("Input", "InputLayer")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Signal:
 class HlsProject:
     """The facts of a written HLS project; `layers` are the traced ones, in graph order.
 
+    `untraced` are the others by name: those for which hls4ml writes no code, such as a reshape.
     `part` and `clock_period_ns` are None where the model graph's configuration names none.
     """
 
@@ -60,6 +62,7 @@ class HlsProject:
     inputs: tuple[Signal, ...]
     outputs: tuple[Signal, ...]
     layers: tuple[Signal, ...]
+    untraced: tuple[str, ...] = ()
 
 
 def write_project(model_graph: Any, folder: str | os.PathLike[str]) -> HlsProject:
@@ -69,7 +72,8 @@ def write_project(model_graph: Any, folder: str | os.PathLike[str]) -> HlsProjec
     project of samebits in `folder` is replaced, anything else there is left alone and an error.
     Nothing in the project depends on where it was written.
 
-    Raises UnsupportedError for a backend that is neither Vivado nor Vitis, BuildError if `folder`
+    Raises UnsupportedError for a MultiModelGraph and for a backend that is neither Vivado nor
+    Vitis, BuildError if `folder`
     holds something else or cannot be written, ToolError if hls4ml's writer fails.
     """
     target = Path(folder)
@@ -77,6 +81,11 @@ def write_project(model_graph: Any, folder: str | os.PathLike[str]) -> HlsProjec
     if backend not in _BACKENDS:
         raise errors.UnsupportedError(
             f"HLS project: unsupported backend {backend!r}; supported: {', '.join(_BACKENDS)}"
+        )
+    if hasattr(model_graph, "graphs"):
+        raise errors.UnsupportedError(
+            "HLS project: a MultiModelGraph is several HLS projects, which samebits does not "
+            "write; write it with hls4ml, or give the model before it was split"
         )
     _check_replaceable(target)
     try:
@@ -133,6 +142,7 @@ def read_project(folder: str | os.PathLike[str]) -> HlsProject:
             inputs=_signals(facts["inputs"]),
             outputs=_signals(facts["outputs"]),
             layers=_signals(facts["layers"]),
+            untraced=tuple(facts["untraced"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise errors.BuildError(
@@ -160,14 +170,16 @@ def _check_replaceable(target: Path) -> None:
 
 
 def _traceable(model_graph: Any) -> list[Any]:
-    """The layers that write C++ code of their own and have one output variable.
+    """The layers that write C++ code of their own.
 
-    With several (Clone) hls4ml gives both the same name, and the trace reads a null pointer.
+    One that makes several variables (Clone) traces them under one name, so that the last one's
+    numbers are kept; they must have one shape.
     """
     return [
         layer
         for layer in model_graph.get_layers()
-        if layer.get_attr("function_cpp", None) and len(layer.get_variables()) == 1
+        if layer.get_attr("function_cpp", None)
+        and len({tuple(variable.shape) for variable in layer.get_variables()}) == 1
     ]
 
 
@@ -272,6 +284,7 @@ def _facts(model_graph: Any, backend: str, traced: list[Any]) -> HlsProject:
         shape = tuple(int(n) for n in variable.shape)
         return Signal(str(name), shape, variable.type.precision.definition_cpp())
 
+    untraced = (layer for layer in model_graph.get_layers() if layer not in traced)
     return HlsProject(
         project_name=str(config.get_project_name()),
         backend=backend,
@@ -282,4 +295,5 @@ def _facts(model_graph: Any, backend: str, traced: list[Any]) -> HlsProject:
         inputs=tuple(signal(v.name, v) for v in model_graph.get_input_variables()),
         outputs=tuple(signal(v.name, v) for v in model_graph.get_output_variables()),
         layers=tuple(signal(layer.name, layer.get_output_variable()) for layer in traced),
+        untraced=tuple(str(layer.name) for layer in untraced if layer.class_name not in _INPUTS),
     )

@@ -356,7 +356,11 @@ class _TemporaryProject(AbstractContextManager[Path]):
         from samebits.firmware.hls_project import write_project
 
         path = Path(self._folder.name) / storage.HLS
-        write_project(self._model_graph, path)
+        try:
+            write_project(self._model_graph, path)
+        except BaseException:
+            self._folder.cleanup()
+            raise
         return path
 
     def __exit__(self, *exception: object) -> None:

@@ -35,7 +35,6 @@ Progress = Callable[[str, int, int], None]
 Run = Callable[[list[Array]], dict[str, Array]]
 _CHUNK_EVENTS = 8192
 _POOL_EVENTS = 20_000
-_NO_CODE = ("Reshape",)  # in io_parallel, the only place where it is supported
 _LATER = {"native": "the native emulator", "rtl": "the RTL"}
 
 
@@ -208,7 +207,11 @@ def _csim(design: Design, inputs: list[Array], progress: Progress | None) -> lis
             context = design.hls_project()
         except errors.BuildError as error:
             return [EngineReport("csim", "not run", str(error))]
-        simulation = CSimulation(stack.enter_context(context))
+        try:
+            folder = stack.enter_context(context)
+        except errors.UnsupportedError as error:
+            return [EngineReport("csim", "not run", str(error))]
+        simulation = CSimulation(folder)
         project = simulation.project
         _check_project(design, project)
         try:
@@ -216,8 +219,8 @@ def _csim(design: Design, inputs: list[Array], progress: Progress | None) -> lis
         except errors.MissingToolError as error:
             return [EngineReport("csim", "not run", str(error))]
         layers = [layer.name for layer in project.layers]
-        untraced = [layer.name for layer in design.graph.layers if layer.kind in _NO_CODE]
-        note = f"not traced, because they are no code: {', '.join(untraced)}" if untraced else ""
+        untraced = ", ".join(project.untraced)
+        note = f"not traced, because they are no code: {untraced}" if untraced else ""
         if progress:
             progress("csim (compiling)", 0, len(inputs[0]))
         simulation.build()
@@ -245,7 +248,7 @@ def _check_project(design: Design, project: HlsProject) -> None:
             {
                 layer.name: graph.tensors[layer.tensor].shape
                 for layer in graph.layers
-                if layer.kind not in _NO_CODE
+                if layer.name not in project.untraced
             },
         ),
         "inputs": ([s.size for s in project.inputs], _sizes(graph, graph.inputs)),
@@ -262,7 +265,7 @@ def _check_project(design: Design, project: HlsProject) -> None:
     other = [name for name, (found, wanted) in pairs.items() if found != wanted]
     if other:
         raise errors.BuildError(
-            f"{design.folder}: its HLS project belongs to another design (other "
+            f"{design.folder or 'the design'}: its HLS project belongs to another design (other "
             f"{', '.join(other)}); compile the model again"
         )
 

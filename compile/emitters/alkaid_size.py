@@ -45,7 +45,8 @@ def _count(graph: Graph, node: Node) -> int:
         return prod(graph.tensors[node.output].shape)
     every = prod(np.broadcast_shapes(*shapes))
     constants = [graph.constants[name] for name in node.inputs if name in graph.constants]
-    return min([every, *(every // x.size * np.count_nonzero(x) for x in constants if x.size)])
+    used = (every // x.size * int(np.count_nonzero(x)) for x in constants if x.size)
+    return min([every, *used])
 
 
 def check_size(graph: Graph, limit: int) -> None:

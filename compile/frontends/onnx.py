@@ -112,6 +112,10 @@ def _convert(model: onnx.ModelProto, target: Target) -> Converted:
     own = name_inputs(wrapper, [v.name for v in model.graph.input if v.name not in weights])
     quantized = any(node.op_type == "Quant" for node in wrapper.graph.node)
     notes = write_out(wrapper)
+    for node in wrapper.graph.node:
+        if node.op_type in ("Flatten", "Reshape"):
+            # hls4ml's repack_stream.py looks for the tensor by the name of the layer
+            wrapper.rename_tensor(node.output[0], node.name)
     precision = target.precision
     given = precision if isinstance(precision, Mapping) else {}
     default = precision if isinstance(precision, str) else given.get("default")

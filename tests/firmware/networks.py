@@ -70,6 +70,76 @@ def sum_and_difference(io_type: str = "io_parallel") -> Any:
     return convert(layers, ["a", "b"], ["minus", "plus"], io_type=io_type)
 
 
+def image_branches(io_type: str, backend: str = "Vitis", dense: bool = False) -> Any:
+    """6 x 6 x 2 pixels, Conv2D, ReLU, the largest and the mean of 2 x 2 pixels, flattened.
+
+    `dense`: and a dense layer after that, without which io_parallel has no reshape.
+    """
+    rng = np.random.default_rng(21)
+    pads = dict.fromkeys(("pad_top", "pad_bottom", "pad_left", "pad_right"), 0)
+    first = {"data_format": "channels_last", **pads}
+    conv = {
+        **{"name": "conv", "class_name": "Conv2D", "n_chan": 2, "n_filt": 3},
+        **{"in_height": 6, "in_width": 6, "out_height": 4, "out_width": 4},
+        **{"filt_height": 3, "filt_width": 3, "stride_height": 1, "stride_width": 1},
+        **{"weight_data": np.round(8 * rng.normal(0, 0.5, (3, 3, 2, 3))) / 8},
+        **{"bias_data": np.array([0.5, -0.25, 0]), "weight_quantizer": None},
+        "bias_quantizer": None,
+    }
+    pool = {
+        **{"in_height": 4, "in_width": 4, "out_height": 2, "out_width": 2},
+        **{"pool_height": 2, "pool_width": 2, "stride_height": 2, "stride_width": 2},
+        **{"n_filt": 3, "count_pad": False},
+    }
+    layers = [
+        {"name": "x", "class_name": "InputLayer", "input_shape": [6, 6, 2]},
+        first | conv,
+        {"name": "relu", "class_name": "Activation", "activation": "relu", "n_in": 48},
+        first | pool | {"name": "most", "class_name": "MaxPooling2D", "inputs": ["relu"]},
+        first | pool | {"name": "mean", "class_name": "AveragePooling2D", "inputs": ["relu"]},
+        {"name": "both", "class_name": "Concatenate", "op": "concatenate3d", "axis": 3}
+        | {"inputs": ["most", "mean"]},
+        {"name": "flat", "class_name": "Reshape", "target_shape": [24], "inputs": ["both"]},
+    ]
+    if dense:
+        layers.append(
+            _dense("fc", "flat", np.round(8 * rng.normal(0, 0.5, (24, 3))) / 8, np.ones(3))
+        )
+    return convert(layers, ["x"], ["fc" if dense else "flat"], backend, io_type)
+
+
+def sequence(io_type: str) -> Any:
+    """4 time steps of 3 numbers, LSTM with all its states, GRU."""
+    rng = np.random.default_rng(22)
+
+    def cell(name: str, kind: str, source: str, sizes: tuple[int, int], **more: Any) -> Any:
+        n_in, units = sizes
+        gates = {"LSTM": 4, "GRU": 3}[kind] * units
+
+        def weight(*shape: int) -> Any:
+            return np.round(8 * rng.normal(0, 0.5, shape)) / 8
+
+        return {
+            **{"name": name, "class_name": kind, "inputs": [source], "n_timesteps": 4},
+            **{"n_in": n_in, "n_out": units, "direction": "forward", "time_major": False},
+            **{"activation": "tanh", "recurrent_activation": "sigmoid", "return_state": False},
+            **{"pass_initial_states": False, "data_format": "channels_last"},
+            "weight_data": weight(n_in, gates),
+            "recurrent_weight_data": weight(units, gates),
+            "bias_data": weight(gates),
+            "recurrent_bias_data": weight(gates) if kind == "GRU" else None,
+            **more,
+        }
+
+    gru = {"return_sequences": False, "apply_reset_gate": "after"}
+    layers = [
+        {"name": "x", "class_name": "InputLayer", "input_shape": [4, 3]},
+        cell("lstm", "LSTM", "x", (3, 5), return_sequences=True),
+        cell("gru", "GRU", "lstm", (5, 2), **gru),
+    ]
+    return convert(layers, ["x"], ["gru"], io_type=io_type)
+
+
 def _dense(name: str, source: str, weight: Any, bias: Any) -> dict[str, Any]:
     n_in, n_out = weight.shape
     shapes = {"n_in": n_in, "n_out": n_out}
@@ -88,7 +158,7 @@ def hand_written(folder: Path, body: str = "y[0] = x[0] + x[1];") -> Path:
         'extern "C" void net_double(double *x, double *y) { net(x, y); }\n'
     )
     facts = {
-        "version": 1,
+        "version": 2,
         "project_name": "net",
         "backend": "Vitis",
         "io_type": "io_parallel",
@@ -98,6 +168,7 @@ def hand_written(folder: Path, body: str = "y[0] = x[0] + x[1];") -> Path:
         "inputs": [{"name": "x", "shape": [2], "ctype": "double"}],
         "outputs": [{"name": "y", "shape": [1], "ctype": "double"}],
         "layers": [],
+        "untraced": [],
     }
     (folder / "samebits.json").write_text(json.dumps(facts))
     return folder

@@ -1,5 +1,7 @@
 """HLS projects: whole, movable, the same every time, ready for synthesis."""
 
+import contextlib
+import io
 import json
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ from samebits import errors
 from samebits.firmware import hls_project
 from samebits.firmware.hls_project import HlsProject, Signal, read_project, write_project
 
-from .networks import classifier, hand_written, sum_and_difference
+from .networks import classifier, hand_written, image_branches, sum_and_difference
 
 
 def _texts(folder: Path) -> dict[str, str]:
@@ -65,13 +67,35 @@ def test_synthesis_does_not_see_the_trace(tmp_path: Path) -> None:
         assert (lines[i - 1], lines[i + 1]) == ("#ifndef __SYNTHESIS__", "#endif")
 
 
-def test_layers_with_several_outputs_are_not_traced(tmp_path: Path) -> None:
+def test_layers_with_several_outputs_are_traced(tmp_path: Path) -> None:
     model = sum_and_difference("io_stream")
     assert [layer.class_name for layer in model.get_layers()].count("Clone") == 2
     project = write_project(model, tmp_path / "hls")
-    assert [layer.name for layer in project.layers] == ["plus", "minus"]
+    assert [layer.name for layer in project.layers] == ["clone_a", "clone_b", "plus", "minus"]
     assert [s.name for s in project.inputs] == ["a", "b"]
     assert [s.name for s in project.outputs] == ["layer4_out", "layer3_out"]
+
+
+def test_layers_without_code_are_named(tmp_path: Path) -> None:
+    project = write_project(image_branches("io_parallel", dense=True), tmp_path / "hls")
+    traced = ["conv", "relu", "most", "mean", "both", "fc"]
+    assert [layer.name for layer in project.layers] == traced
+    assert project.untraced == ("flat",)
+    assert read_project(tmp_path / "hls") == project
+
+
+def test_a_model_of_several_projects_is_refused(tmp_path: Path) -> None:
+    from hls4ml.model.graph import to_multi_model_graph
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        model = to_multi_model_graph(classifier(), ["fc2"])
+    with pytest.raises(errors.UnsupportedError) as caught:
+        write_project(model, tmp_path / "hls")
+    assert str(caught.value) == (
+        "HLS project: a MultiModelGraph is several HLS projects, which samebits does not write; "
+        "write it with hls4ml, or give the model before it was split"
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_old_project_is_replaced_and_anything_else_is_not(tmp_path: Path) -> None:
@@ -131,9 +155,9 @@ def test_reading_something_else(tmp_path: Path) -> None:
     with pytest.raises(errors.BuildError, match=r"samebits\.json is damaged \(Expecting"):
         read_project(tmp_path)
     facts.write_text('{"version": 7}')
-    with pytest.raises(errors.BuildError, match="has version 7, this samebits reads 1; write"):
+    with pytest.raises(errors.BuildError, match="has version 7, this samebits reads 2; write"):
         read_project(tmp_path)
-    facts.write_text('{"version": 1}')
+    facts.write_text('{"version": 2}')
     with pytest.raises(errors.BuildError, match="missing or wrong entry: 'project_name'"):
         read_project(tmp_path)
     good = json.loads((hand_written(tmp_path / "good") / "samebits.json").read_text())

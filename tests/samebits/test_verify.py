@@ -1,8 +1,11 @@
 """`Design.verify`: equal engines pass, one wrong bit is found and described, absent ones say so."""
 
+import contextlib
+import io
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from samebits.compile.ir import Graph
 from samebits.sim.onnx_engine import OnnxEngine
 from samebits.sim.verification import EngineReport, Verification
 
+from ..firmware.networks import classifier, image_branches, sequence, sum_and_difference
 from ..models import ModelWriter, float_mlp, quantized_mlp
 
 ACTIVATIONS = (
@@ -71,6 +75,48 @@ def test_every_activation_has_the_same_bits_in_every_engine(rng: np.random.Gener
     reshapes = [layer.name for layer in design.graph.layers if layer.kind == "Reshape"]
     assert csim.detail == f"not traced, because they are no code: {reshapes[0]}"
     assert all(row.bits > row.elements > 0 for row in csim.rows)
+
+
+@pytest.mark.parametrize(
+    ("model", "compared", "note"),
+    [
+        (
+            partial(image_branches, "io_parallel", dense=True),
+            6 + 1,
+            "not traced, because they are no code: flat",
+        ),
+        # with a clone of the activation, and the flattened image repacked
+        (partial(image_branches, "io_stream", "Vivado"), 5 + 2 + 1, ""),
+        (partial(sequence, "io_parallel"), 2 + 1, ""),
+        (partial(sum_and_difference, "io_stream"), 2 + 2 + 2, ""),
+    ],
+    ids=["image", "image stream", "sequence", "two inputs and outputs"],
+)
+def test_networks_of_many_kinds_have_the_same_bits(
+    model: Callable[[], Any], compared: int, note: str
+) -> None:
+    result = Design.from_hls4ml(model()).verify()
+    assert outcome(result) == ALL_EQUAL, str(result)
+    csim = result.engines[0]
+    assert (len(csim.rows), csim.detail) == (compared, note)
+
+
+def test_a_stream_that_ends_in_flatten() -> None:
+    write = ModelWriter()
+    relu = write.node("Relu", write.input(size=(4, 3)))
+    write.output(write.node("Flatten", relu), 12)
+    result = Design.from_onnx(write.model(), Target(io_type="io_stream")).verify()
+    assert outcome(result) == ALL_EQUAL, str(result)
+
+
+def test_a_model_of_several_projects_has_no_c_simulation() -> None:
+    from hls4ml.model.graph import to_multi_model_graph
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        model = to_multi_model_graph(classifier(), ["fc2"])
+    result = Design.from_hls4ml(model).verify()
+    assert outcome(result) == {"csim": "not run", OFF: "equal", ON: "equal"}
+    assert result.engines[0].detail.startswith("HLS project: a MultiModelGraph is several")
 
 
 def test_a_saved_design_is_verified_in_its_folder(design: Design, tmp_path: Path) -> None:
