@@ -81,7 +81,7 @@ def run(options: argparse.Namespace, results: Results) -> None:
         _show_progress(options, began, done, results, seeds)
         networks = [draw_network(s, options.only, options.backend, options.io_type) for s in seeds]
         start = time.monotonic()
-        checked = check(networks, simulator)
+        checked = check(networks, simulator, options.onnxruntime)
         seconds = (time.monotonic() - start) / len(seeds)
         for row, prepared, simulation in checked:
             row = _judged(row, prepared, simulation, simulator, options)
@@ -112,7 +112,9 @@ def _judged(
     _say(f"seed {row.seed}: {row.status}: {row.detail}")
     if options.no_shrink:
         return row
-    smallest = shrink(prepared.network, row, prepared, simulation, simulator, _say)
+    smallest = shrink(
+        prepared.network, row, prepared, simulation, simulator, _say, options.onnxruntime
+    )
     folder = write_case(smallest, options.output / "cases")
     _say(f"  {smallest.row.detail}\n  written to {folder}")
     return row
@@ -194,6 +196,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--backend", choices=["Vivado", "Vitis"])
     parser.add_argument("--io-type", choices=["io_parallel", "io_stream"])
     parser.add_argument("--output", type=Path, default=Path("build/fuzz"))
+    parser.add_argument("--onnxruntime", action="store_true", help="compare firmware.onnx too")
     parser.add_argument("--again", action="store_true", help="also seeds that were run before")
     parser.add_argument("--no-shrink", action="store_true", help="only count differences")
     return parser.parse_args(arguments)

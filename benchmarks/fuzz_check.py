@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samebits import errors
+from samebits.compile.emitters.onnx import input_dtype, to_onnx
 from samebits.compile.ir import Graph
 from samebits.compile.lowering import lower
 from samebits.compile.passes import simplify
 from samebits.sim.numpy_engine import NumpyEngine
-from samebits.sim.stimuli import adversarial_inputs, cover_casts
+from samebits.sim.onnx_engine import OnnxEngine
+from samebits.sim.stimuli import adversarial_inputs, as_finite, cover_casts
 
 from .fuzz_csim import RAN, Job, Simulation, Simulator
 from .fuzz_network import Network, to_hls4ml
@@ -90,11 +92,15 @@ class Prepared:
         return Job(self.name, self.model, self.inputs)
 
 
-def events_for(graph: Graph, seed: int) -> list[Array]:
+def events_for(graph: Graph, seed: int, onnxruntime: bool = False) -> list[Array]:
     """Zeros, extremes, saturation, subnormals, ties, small and random numbers, and those of a pool
-    that reach ties and overflows inside the network."""
+    that reach ties and overflows inside the network; as the inputs of firmware.onnx can hold them.
+    """
     rng = np.random.default_rng([seed, 0xE5])
-    kinds = adversarial_inputs(graph, [np.float64] * len(graph.inputs), seed)
+    dtypes: list[type[np.floating]] = [np.float64] * len(graph.inputs)
+    if onnxruntime:
+        dtypes = [input_dtype(tensor.format) for tensor in graph.tensors_of(graph.inputs)]
+    kinds = adversarial_inputs(graph, dtypes, seed)
     picked = []
     for arrays in kinds.values():
         chosen = rng.permutation(len(arrays[0]))[:_PER_KIND]
@@ -111,23 +117,38 @@ def events_for(graph: Graph, seed: int) -> list[Array]:
     keep = rng.permutation(covering)[:_PICKED]
     picked.append([array[keep] for array in pool])
     picked.append([array[:_RANDOM] for array in pool])
-    return [np.concatenate(arrays) for arrays in zip(*picked, strict=True)]
-
-
-def _convertible(network: Network, inputs: list[Array]) -> list[Array]:
-    """Without numbers from -1/2 to 0 for ap_int inputs, of which ap_int_base.h makes +1."""
     return [
-        np.where((x > -0.5) & (x < 0), 0.0, x)
-        if "int<" in node.config["Precision"]["result"]
-        else x
-        for node, x in zip(network.inputs, inputs, strict=True)
+        as_finite(np.concatenate(arrays), dtype).astype(np.float64)
+        for *arrays, dtype in zip(*picked, dtypes, strict=True)
     ]
 
 
-def prepare(
-    network: Network, name: str, inputs: Sequence[Array] | None = None
-) -> Prepared | Checked:
-    """The network ready to compare; or why it cannot be: not converted, refused, FAILED."""
+def _defined(network: Network, model: Any, inputs: Sequence[Array]) -> list[Array]:
+    """The inputs without those for which hls4ml is undefined or known to be wrong.
+
+    1. Of a number between -1/2 and 0, ap_int_base.h makes the ap_int +1.
+    2. GarNet divides by its number of vertices and reads as many.
+    """
+    found = []
+    counts = {
+        layer.inputs[1]: int(layer.get_attr("n_vertices"))
+        for layer in model.get_layers()
+        if layer.class_name.startswith("GarNet")
+    }
+    for node, x in zip(network.inputs, inputs, strict=True):
+        if "int<" in node.config["Precision"]["result"]:
+            x = np.where((x > -0.5) & (x < 0), 0.0, x)
+        if node.name in counts:
+            x = 1.0 + np.abs(np.where(np.abs(x) < 2**20, np.floor(x), 0.0)) % counts[node.name]
+        found.append(x)
+    return found
+
+
+def prepare(network: Network, name: str, onnxruntime: bool = False) -> Prepared | Checked:
+    """The network ready to compare; or why it cannot be: not converted, refused, FAILED.
+
+    `onnxruntime`: the outputs of firmware.onnx too, where there can be one.
+    """
     about = {
         "seed": network.seed,
         "backend": network.backend,
@@ -146,8 +167,7 @@ def prepare(
         return Checked(status=FAILED, detail=f"lower: {_said(error)}", **about)
     try:
         simplified = simplify(lowered)
-        events = list(inputs) if inputs is not None else events_for(simplified, network.seed)
-        events = _convertible(network, events)
+        events = _defined(network, model, events_for(simplified, network.seed, onnxruntime))
         prepared = Prepared(name, network, model, simplified, events)
         for kind, graph in (("lowered", lowered), ("simplified", simplified)):
             names = list(dict.fromkeys([*graph.outputs, *graph.layer_tensors.values()]))
@@ -156,9 +176,25 @@ def prepare(
             answer = {layer: found[name] for layer, name in graph.layer_tensors.items()}
             answer |= {f"output {i}": found[name] for i, name in enumerate(graph.outputs)}
             prepared.answers.append((kind, answer))
+        if onnxruntime:
+            prepared.answers += _onnx_answers(simplified, events)
     except Exception as error:  # likewise
         return Checked(status=FAILED, detail=f"engine: {_said(error)}", **about)
     return prepared
+
+
+def _onnx_answers(graph: Graph, events: list[Array]) -> list[tuple[str, dict[str, Array]]]:
+    try:
+        model = to_onnx(graph)
+    except errors.UnsupportedError:
+        return []
+    return [
+        (
+            f"firmware.onnx, optimisations {level}",
+            {f"output {i}": y for i, y in enumerate(OnnxEngine(model, level).run(events).values())},
+        )
+        for level in ("disabled", "all")
+    ]
 
 
 def _said(error: Exception) -> str:
@@ -211,10 +247,10 @@ def compare(prepared: Prepared, simulation: Simulation) -> Checked:
 
 
 def check(
-    networks: Sequence[Network], simulator: Simulator, inputs: Sequence[Array] | None = None
+    networks: Sequence[Network], simulator: Simulator, onnxruntime: bool = False
 ) -> list[tuple[Checked, Prepared | None, Simulation | None]]:
     """Networks of one backend, compiled and compared together; with what is needed to shrink."""
-    ready = [prepare(network, f"net{i}", inputs) for i, network in enumerate(networks)]
+    ready = [prepare(network, f"net{i}", onnxruntime) for i, network in enumerate(networks)]
     jobs = [prepared.job for prepared in ready if isinstance(prepared, Prepared)]
     simulations = simulator.run(jobs) if jobs else []
     ran = {job.name: simulation for job, simulation in zip(jobs, simulations, strict=True)}

@@ -8,12 +8,16 @@ from typing import Any
 
 from .fuzz_draw import Draw, Weights
 
-__all__ = ["DoesNotFit", "Kind", "Layer", "Options", "Shape", "same_padding"]
+__all__ = ["Configure", "DoesNotFit", "Kind", "Layer", "Options", "Shape", "same_padding"]
 
 Shape = tuple[int, ...]
 Options = Mapping[str, Any]
 Layer = tuple[dict[str, Any], Shape]
 """The layer's dictionary for `ModelGraph.from_layer_list`, and the shape of its output."""
+
+
+Configure = Callable[[Draw, Options, dict[str, Any], Sequence[str]], None]
+"""Completes a layer's hls4ml configuration; the last are its inputs' precisions, as configured."""
 
 
 class DoesNotFit(Exception):
@@ -33,8 +37,7 @@ class Kind:
     """A layer class with its options.
 
     `draw` chooses the options for given input shapes, `build` writes the layer with them; both
-    raise DoesNotFit. `configure` completes the hls4ml configuration. `ranks`: of its input, empty
-    for any. `precisions` and `types`: the places
+    raise DoesNotFit. `ranks`: of its input, empty for any. `precisions` and `types`: the places
     of formats, those in the configuration's Precision and those that are attributes.
     """
 
@@ -51,7 +54,7 @@ class Kind:
     backends: tuple[str, ...] = ()
     pairs: Callable[[Shape, Shape, Draw], bool] = _same_shape
     source: Callable[[Draw], tuple[Shape, str]] | None = None
-    configure: Callable[[Draw, Options, dict[str, Any]], None] | None = None
+    configure: Configure | None = None
     followers: Callable[[Draw], Sequence[tuple[str, Options]]] = _no_followers
 
 

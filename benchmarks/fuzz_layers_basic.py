@@ -93,7 +93,7 @@ def _build_activation(options: Options, shapes: list[Shape], weights: Weights) -
     return layer, shape
 
 
-def _table(draw: Draw, options: Options, config: dict[str, Any]) -> None:
+def _table(draw: Draw, options: Options, config: dict[str, Any], inputs: Sequence[str]) -> None:
     if draw.chance(0.5):
         config["TableSize"] = draw.choice([64, 256, 512, 1024, 2048, 100])
 
@@ -184,7 +184,9 @@ def _build_softmax(options: Options, shapes: list[Shape], weights: Weights) -> L
     return layer, shape
 
 
-def _softmax_config(draw: Draw, options: Options, config: dict[str, Any]) -> None:
+def _softmax_config(
+    draw: Draw, options: Options, config: dict[str, Any], inputs: Sequence[str]
+) -> None:
     if draw.chance(0.75):
         config["Implementation"] = draw.choice(["stable", "latency", "legacy", "argmax"])
     if draw.chance(0.5):

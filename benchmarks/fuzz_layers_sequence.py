@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from .fuzz_draw import Draw, Weights
@@ -19,7 +20,7 @@ def _draw_rnn(draw: Draw, shapes: list[Shape]) -> dict[str, Any]:
     n_out = draw.integer(1, 4)
     pytorch = draw.chance(0.3)
     states = pytorch and draw.chance(0.4) and class_name != "SimpleRNN"
-    new_inputs = [[n_out]] * (2 if class_name == "LSTM" else 1) if states else []
+    new_inputs = [((n_out,), None)] * (2 if class_name == "LSTM" else 1) if states else []
     return {
         "class": class_name,
         "n_out": n_out,
@@ -64,12 +65,18 @@ def _build_rnn(options: Options, shapes: list[Shape], weights: Weights) -> Layer
     return layer, (steps, n_out) if options["sequences"] else (n_out,)
 
 
-def _rnn_config(draw: Draw, options: Options, config: dict[str, Any]) -> None:
+def _rnn_config(
+    draw: Draw, options: Options, config: dict[str, Any], inputs: Sequence[str]
+) -> None:
     static = not draw.chance(0.3) and not options.get("states")
     if not static or draw.chance(0.2):
         config["static"] = static
     if not static and draw.chance(0.9):  # otherwise it does not compile
-        config["Precision"]["accum"] = config["Precision"].setdefault("result", "fixed<14,5>")
+        precision = config["Precision"]
+        precision["accum"] = precision["result"] = inputs[0]
+        if options.get("states"):
+            precision["weight"] = precision["recurrent_weight"] = draw.format("weight")
+            precision["bias"] = precision["recurrent_bias"] = draw.format("weight")
     if draw.chance(0.4):
         config["TableSize"] = draw.choice([64, 256, 1024])
 
@@ -149,7 +156,9 @@ def _build_layernorm(options: Options, shapes: list[Shape], weights: Weights) ->
     return layer, shape
 
 
-def _layernorm_config(draw: Draw, options: Options, config: dict[str, Any]) -> None:
+def _layernorm_config(
+    draw: Draw, options: Options, config: dict[str, Any], inputs: Sequence[str]
+) -> None:
     if draw.chance(0.3):
         config["table_range_power2"] = draw.integer(0, 3)
     if draw.chance(0.3):
@@ -273,7 +282,7 @@ def _draw_garnet(draw: Draw, shapes: list[Shape]) -> dict[str, Any]:
         "filters": draw.integer(1, 3),
         "propagate": draw.integer(1, 3),
         "layers": 0 if draw.chance(0.6) else 2,
-        "collapse": draw.choice(["mean", "max"]) if draw.chance(0.6) else None,
+        "collapse": draw.choice(["mean", "mean", "mean", "max"]) if draw.chance(0.6) else None,
         "mean_by_nvert": draw.chance(0.5),
         "quantize": draw.chance(0.2),
     }
@@ -326,7 +335,8 @@ def _build_garnet(options: Options, shapes: list[Shape], weights: Weights) -> La
 
 
 def _draw_garnet_with_count(draw: Draw, shapes: list[Shape]) -> dict[str, Any]:
-    return _draw_garnet(draw, shapes) | {"new_inputs": [[1]]}
+    count = draw.choice(["ufixed<5,5>", "uint<4>", "fixed<16,6>", "fixed<8,5,RND,SAT,0>"])
+    return _draw_garnet(draw, shapes) | {"new_inputs": [((1,), count)]}
 
 
 def _draw_time_distributed(draw: Draw, shapes: list[Shape]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .fuzz_draw import Draw, Weights
@@ -91,7 +91,9 @@ def _build_conv(rank: int, kind: str) -> Callable[[Options, list[Shape], Weights
     return build_conv
 
 
-def _conv_config(draw: Draw, options: Options, config: dict[str, Any]) -> None:
+def _conv_config(
+    draw: Draw, options: Options, config: dict[str, Any], inputs: Sequence[str]
+) -> None:
     if draw.stream and draw.chance(0.35):
         config["ConvImplementation"] = "Encoded"
     if draw.chance(0.25):
@@ -100,10 +102,12 @@ def _conv_config(draw: Draw, options: Options, config: dict[str, Any]) -> None:
         # What the kernels assert: larger reuse factors, and resource for depthwise layers, abort.
         if options["depthwise"]:
             config["Strategy"] = "Latency"
-        config["ReuseFactor"] = draw.choice([1, 2, 3, 4, 6])
+        config["ReuseFactor"] = draw.choice([1, 1, 2, 3, 4])
 
 
-def _pool_config(draw: Draw, options: Options, config: dict[str, Any]) -> None:
+def _pool_config(
+    draw: Draw, options: Options, config: dict[str, Any], inputs: Sequence[str]
+) -> None:
     if draw.stream and draw.backend == "Vivado" and draw.chance(0.35):
         config["ConvImplementation"] = "Encoded"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -73,6 +73,7 @@ class _Drawing:
         self.draw = Draw(rng, Palette(seed // BATCH), backend, io_type)
         self.nodes: list[Node] = []
         self.shapes: dict[str, Shape] = {}
+        self.formats: dict[str, str] = {}
 
     def name(self, kind: str) -> str:
         return f"{kind.lower()}_{len(self.nodes)}"
@@ -83,13 +84,13 @@ class _Drawing:
         name = f"x{sum(node.kind == 'Input' for node in self.nodes)}"
         config = {"Precision": {"result": precision}}
         self.nodes.append(Node(name, "Input", (), {"shape": list(shape)}, config))
-        self.shapes[name] = shape
+        self.shapes[name], self.formats[name] = shape, precision
         return name
 
     def add(self, kind_name: str, inputs: tuple[str, ...], options: Mapping[str, Any]) -> str:
         kind = KINDS[kind_name]
         name = self.name(kind_name)
-        config = self._config(kind, options)
+        config = self._config(kind, options, [self.formats[i] for i in inputs])
         node = Node(name, kind_name, inputs, dict(options), config)
         weights = Weights(self.seed, name)
         _, shape = kind.build(options, [self.shapes[i] for i in inputs], weights)
@@ -97,9 +98,12 @@ class _Drawing:
             raise DoesNotFit
         self.nodes.append(node)
         self.shapes[name] = shape
+        self.formats[name] = config["Precision"].get("result", DEFAULT_FORMAT)
         return name
 
-    def _config(self, kind: Kind, options: Mapping[str, Any]) -> dict[str, Any]:
+    def _config(
+        self, kind: Kind, options: Mapping[str, Any], inputs: Sequence[str]
+    ) -> dict[str, Any]:
         draw = self.draw
         precision = {}
         for place, role in kind.precisions.items():
@@ -116,13 +120,13 @@ class _Drawing:
             strategy = draw.choice(_STRATEGIES)
             config["Strategy"] = strategy
             if strategy != "Latency":
-                config["ReuseFactor"] = draw.choice([1, 2, 3, 4, 6, 8, 12, 24, 100])
+                config["ReuseFactor"] = draw.choice([1, 1, 1, 2, 2, 3, 4, 6, 8, 12, 24, 100])
                 if strategy == "Resource" and kind.compresses and draw.chance(0.2):
                     config["Compression"] = True
             elif draw.chance(0.3):
                 config["ReuseFactor"] = draw.integer(1, 6)
         if kind.configure:
-            kind.configure(draw, options, config)
+            kind.configure(draw, options, config, inputs)
         return config
 
     def step(self, kind_name: str, forced: Mapping[str, Any] | None = None) -> None:
@@ -134,8 +138,8 @@ class _Drawing:
             raise DoesNotFit
         inputs = self._inputs(kind)
         options = kind.draw(draw, [self.shapes[name] for name in inputs])
-        for shape in options.pop("new_inputs", ()):  # initial states
-            inputs = (*inputs, self.add_input(tuple(shape)))
+        for shape, precision in options.pop("new_inputs", ()):
+            inputs = (*inputs, self.add_input(shape, precision or self.formats[inputs[0]]))
         self.add(kind_name, inputs, {**options, **(forced or {})})
 
     def _inputs(self, kind: Kind) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ def shrink(
     simulation: Simulation,
     simulator: Simulator,
     say: Callable[[str], None] = lambda text: None,
+    onnxruntime: bool = False,
 ) -> Smallest:
     """The smallest network found within some minutes that still differs."""
     best = Smallest(network, row, prepared, simulation)
@@ -55,7 +56,7 @@ def shrink(
                 break
             found = [
                 Smallest(c, r, p, s)
-                for c, (r, p, s) in zip(some, check(some, simulator), strict=True)
+                for c, (r, p, s) in zip(some, check(some, simulator, onnxruntime), strict=True)
                 if r.status == DIFFERENT and p is not None and s is not None
             ]
             if found:
