@@ -37,12 +37,18 @@ def strategy_of(layer: Any, where: str) -> str:
     hls4ml 1.3 cannot convert `compressed` (it writes no kernel for it: KeyError).
 
     Raises:
-        UnsupportedError: another strategy.
+        UnsupportedError: another strategy, or one whose C++ does not compile.
     """
     strategy = str(layer.get_attr("strategy")).lower()
     if strategy not in _STRATEGIES:
         raise errors.UnsupportedError(
             f"{where}: strategy {strategy} is not supported; supported: {', '.join(_STRATEGIES)}"
+        )
+    if strategy == "resource_unrolled" and int(layer.get_attr("reuse_factor")) == 1:
+        # unrolled_codegen.py, `GenerateUnrolledDenseResource.match`
+        raise errors.UnsupportedError(
+            f"{where}: strategy resource_unrolled with reuse factor 1; hls4ml writes no kernel for "
+            "it, its C++ does not compile; use resource"
         )
     return strategy
 

@@ -159,6 +159,15 @@ def test_an_integer_accumulator_of_terms_without_integer_bits(rng: np.random.Gen
     )
 
 
+def test_unrolled_with_reuse_factor_1(rng: np.random.Generator) -> None:
+    # hls4ml falls back to it where no other reuse factor fits
+    single = Single(dense(rng, 1, 5), (1,), strategy="resource_unrolled", reuse=3)
+    assert refusal(single) == (
+        "layer layer (Dense): strategy resource_unrolled with reuse factor 1; hls4ml writes no "
+        "kernel for it, its C++ does not compile; use resource"
+    )
+
+
 def test_input_of_another_size(rng: np.random.Generator) -> None:
     single = Single(dense(rng, 6, 4), (6,), tweak=lambda layer: layer.set_attr("n_in", 5))
     assert refusal(single) == "layer layer (Dense): input shape (6,) is not (5,)"
