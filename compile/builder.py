@@ -55,17 +55,20 @@ class GraphBuilder:
         Raises:
             FormatError: a mantissa that the format cannot hold.
         """
-        exact = np.asarray(mantissas, dtype=object)  # NumPy would make float64 of [2**63, -1]
-        odd = [value for value in exact.flat if not isinstance(value, int | np.integer)]
-        if odd:
-            raise errors.FormatError(f"constant {name}: mantissa {odd[0]!r} is not an integer")
+        if isinstance(mantissas, np.ndarray) and mantissas.dtype.kind in "iu":
+            exact = mantissas
+        else:
+            exact = np.asarray(mantissas, dtype=object)  # NumPy would make float64 of [2**63, -1]
+            odd = [value for value in exact.flat if not isinstance(value, int | np.integer)]
+            if odd:
+                raise errors.FormatError(f"constant {name}: mantissa {odd[0]!r} is not an integer")
         smallest, largest = int(exact.min(initial=0)), int(exact.max(initial=0))
         if exact.size and not (fmt.min_mantissa <= smallest and largest <= fmt.max_mantissa):
             raise errors.FormatError(
                 f"constant {name}: mantissas {exact.min()} .. {exact.max()} do not fit {fmt}"
             )
-        if smallest >= -(1 << 63) and largest < 1 << 63:
-            exact = exact.astype(np.int64)
+        fits = smallest >= -(1 << 63) and largest < 1 << 63
+        exact = exact.astype(np.int64 if fits else object)
         tensor = Tensor(self._name(name), exact.shape, fmt)
         self._tensors[tensor.name] = tensor
         self._constants[tensor.name] = exact

@@ -144,14 +144,16 @@ def _lower_layer(context: Context, layer: Any) -> None:
 
 
 def _refuse_undefined_integers(context: Context, layer: Any, variable: Any, tensor: Tensor) -> None:
-    """An ap_int made from a negative ap_fixed without integer bits is -1 or uninitialised memory.
+    """An ap_int made from an ap_fixed without integer bits may be uninitialised memory.
+
+    With no integer bit a negative number gives -1; with less than none no bit is written.
 
     Source: ap_fixed_base.h, `to_ap_int_base`; seen by running it.
     """
     if "IntegerPrecisionType" not in class_names(variable.type.precision):
         return
     source = context.build.cast_source(tensor)
-    if source is not None and source.signed and source.integer <= 0 < source.fraction:
+    if source is not None and source.integer < source.signed and source.fraction > 0:
         raise errors.UnsupportedError(
             f"{context.where(layer)}: its result is an ap_int made from {source}, which has no "
             "integer bits; hls4ml's C simulation is undefined there; use an ap_fixed result"
