@@ -165,7 +165,7 @@ def test_einsum_dense_casts_to_its_accumulator_before_and_after_the_bias(
     types = {
         "accum": "fixed<8,4,RND,SAT>",
         "bias": "fixed<6,2>",
-        "result": "fixed<7,3,TRN,SAT_SYM>",
+        "result": "fixed<9,5,TRN_ZERO,SAT_SYM>",
     }
     config = {"x": {"Precision": "fixed<7,3>"}, "layer": {"Precision": types}}
     model = convert([given("x", 2, 4), layer], ["layer"], config)

@@ -13,10 +13,10 @@ from samebits.compile.lowering import lower
 
 from .converted import Layer, caster, check, convert, given, layer_of, precision, refusal, weights
 
-SHAPE = (2, 3)
-SIGNED = np.array([[[1, 0, 1], [0, 1, 1]]])
-WIDTH = np.array([[[5, 4, 0], [3, 6, 2]]])
-INTEGER = np.array([[[2, 3, 0], [1, -1, 4]]])
+SHAPE = (2, 4)
+SIGNED = np.array([[[1, 0, 1, 0], [1, 0, 1, 1]]])
+WIDTH = np.array([[[5, 4, 5, 0], [6, 4, 2, 5]]])
+INTEGER = np.array([[[2, 3, 2, 0], [-1, 3, 4, 2]]])
 MODES = [(rounding, overflow) for rounding in Rounding for overflow in Overflow]
 
 
@@ -62,9 +62,9 @@ def test_every_element_has_its_format(
 
 def test_no_bits_at_all_is_zero_for_every_event(rng: np.random.Generator) -> None:
     model = quantizer("RND", "SAT")
-    zeros = "".join(f"    out[{place}] = 0;\n" for place in range(6))
+    zeros = "".join(f"    out[{place}] = 0;\n" for place in range(8))
     layer_of(model, "layer").set_attr("mask_fn_codegen", Source(zeros))
-    check(model, lambda x: [Fraction(0)] * 6, rng)
+    check(model, lambda x: [Fraction(0)] * 8, rng)
 
 
 def test_elements_of_one_format_are_cast_together() -> None:
@@ -86,7 +86,7 @@ def test_code_that_samebits_cannot_read() -> None:
     assert ",RND,WRAP_SM> is not supported; rounding modes: TRN, " in message
     layer.set_attr("mask_fn_codegen", Source(written.replace("inp[1]", "inp(1)")))
     assert refusal(model, errors.ModelError) == (
-        "layer layer (FixedPointQuantizer): its generated code sets 5 elements of 6"
+        "layer layer (FixedPointQuantizer): its generated code sets 7 elements of 8"
     )
     del layer.attributes["mask_fn_codegen"]
     assert refusal(model) == (
