@@ -151,14 +151,7 @@ def lower_repack(context: Context, layer: Any) -> Tensor:
 
 
 def lower_clone(context: Context, layer: Any) -> tuple[Tensor, ...]:
-    """The input once for each output. Source: nnet_stream.h, `clone_stream`."""
-    before = packet_size(context.model, layer.get_input_variable())
-    after = packet_size(context.model, layer.get_output_variable())
-    if before != after:
-        raise errors.UnsupportedError(
-            f"{context.where(layer)}: packets of {before} cannot be cloned as packets of {after}; "
-            "hls4ml's C simulation is undefined there"
-        )
+    """The input once for each output, in its packets. Source: nnet_stream.h, `clone_stream`."""
     x = context.input(layer)
     # all copies have the type of the first: `clone_stream` has one res_T
     y = context.build.cast(x, context.result_format(layer))

@@ -237,12 +237,15 @@ def test_a_flattened_stream_feeds_two_dense_layers() -> None:
         assert np.array_equal(got[:, 0], x.sum(axis=(1, 2)))
 
 
-def test_a_flattened_stream_feeds_nothing_else() -> None:
+@pytest.mark.parametrize("copies", [1, 2])
+def test_a_flattened_stream_feeds_nothing_else(copies: int) -> None:
+    relu = {"class_name": "Activation", "activation": "relu", "inputs": ["flat"]}
+    names = ["a", "b"][:copies]  # a copy has the packets of what it was copied from
     layers = [
         {"class_name": "Reshape", "name": "flat", "inputs": ["x0"], "target_shape": [6]},
-        {"class_name": "Activation", "activation": "relu", "name": "a", "inputs": ["flat"]},
+        *({**relu, "name": name} for name in names),
     ]
-    assert refusal(convert([((2, 3), BYTE)], layers, ["a"], {}, "io_stream")) == (
+    assert refusal(convert([((2, 3), BYTE)], layers, names, {}, "io_stream")) == (
         "layer a (Activation): its input, flattened in io_stream, comes in packets of 3 but is "
         "read in packets of 6; hls4ml's C simulation is undefined there; flatten right before a "
         "Dense layer, or use io_parallel"
