@@ -239,11 +239,11 @@ def test_a_flattened_stream_feeds_two_dense_layers() -> None:
 
 @pytest.mark.parametrize("copies", [1, 2])
 def test_a_flattened_stream_feeds_nothing_else(copies: int) -> None:
-    relu = {"class_name": "Activation", "activation": "relu", "inputs": ["flat"]}
+    relu = {"class_name": "Activation", "activation": "relu"}
     names = ["a", "b"][:copies]  # a copy has the packets of what it was copied from
     layers = [
         {"class_name": "Reshape", "name": "flat", "inputs": ["x0"], "target_shape": [6]},
-        *({**relu, "name": name} for name in names),
+        *({**relu, "name": name, "inputs": ["flat"]} for name in names),
     ]
     assert refusal(convert([((2, 3), BYTE)], layers, names, {}, "io_stream")) == (
         "layer a (Activation): its input, flattened in io_stream, comes in packets of 3 but is "
