@@ -39,6 +39,22 @@ _FIRST_CHUNK = 64
 _LARGEST_CHUNK = 8192
 _CHUNK_BYTES = 1 << 25
 _TRACE_LIMIT_BYTES = 4 << 30
+# hls4ml's trace reads as many packets of a stream as the layer's shape says and writes them back
+# behind those that are left. Some layers write more packets than that; then the next one would read
+# those first, which it does not without a trace. So they are put behind again.
+_TRACE_IN_ORDER = """\
+#include <cassert>
+#include "firmware/nnet_utils/nnet_helpers.h"
+namespace nnet {
+template <class data_T>
+void trace_in_order(hls::stream<data_T> &data, const char *name, size_t size) {
+    save_layer_output<data_T>(data, name, size);
+    for (size_t seen = size / data_T::size; trace_enabled && seen < data.size(); seen++)
+        data.write(data.read());
+}
+}
+#define save_layer_output trace_in_order
+"""
 
 
 @dataclass(frozen=True)
@@ -196,7 +212,9 @@ class CSimulation:
 
     def _unity(self) -> str:
         """Both sources as one: their headers, most of the compile time, are then read once."""
-        return f'#include "firmware/{self.project.project_name}.cpp"\n#include "{self._bridge}"\n'
+        own = _TRACE_IN_ORDER if self.project.io_type == "io_stream" and self.project.layers else ""
+        name = self.project.project_name
+        return f'{own}#include "firmware/{name}.cpp"\n#include "{self._bridge}"\n'
 
     def _flags(self) -> tuple[str, ...]:
         defines = self.hls_folder / "firmware" / "defines.h"

@@ -16,6 +16,7 @@ def convert(
     backend: str = "Vitis",
     io_type: str = "io_parallel",
     precision: str = "fixed<16,6>",
+    layer_config: dict[str, Any] | None = None,
 ) -> Any:
     """The converted ModelGraph of a layer list."""
     from hls4ml.model.graph import ModelGraph
@@ -30,6 +31,7 @@ def convert(
         io_type=io_type,
     )
     config["HLSConfig"] = {"Model": {"Precision": precision, "ReuseFactor": 1}}
+    config["HLSConfig"]["LayerName"] = layer_config or {}
     with contextlib.redirect_stdout(io.StringIO()):
         return ModelGraph.from_layer_list(config, layers, inputs, outputs)
 
@@ -106,6 +108,26 @@ def image_branches(io_type: str, backend: str = "Vitis", dense: bool = False) ->
             _dense("fc", "flat", np.round(8 * rng.normal(0, 0.5, (24, 3))) / 8, np.ones(3))
         )
     return convert(layers, ["x"], ["fc" if dense else "flat"], backend, io_type)
+
+
+def packets_left_over() -> Any:
+    """A convolution of 3 rows with stride 3 that writes a row more than its shape says; ReLU."""
+    rng = np.random.default_rng(23)
+    pads = dict.fromkeys(("pad_top", "pad_bottom", "pad_left", "pad_right"), 0)
+    conv = {
+        **{"name": "conv", "class_name": "Conv2D", "data_format": "channels_last", **pads},
+        **{"n_chan": 2, "n_filt": 2, "in_height": 3, "in_width": 3, "out_height": 1},
+        **{"out_width": 2, "filt_height": 1, "filt_width": 2, "stride_height": 3},
+        **{"stride_width": 1, "weight_data": np.round(8 * rng.normal(0, 0.5, (1, 2, 2, 2))) / 8},
+        **{"bias_data": None, "weight_quantizer": None, "bias_quantizer": None},
+    }
+    layers = [
+        {"name": "x", "class_name": "InputLayer", "input_shape": [3, 3, 2]},
+        conv,
+        {"name": "relu", "class_name": "Activation", "activation": "relu", "n_in": 4},
+    ]
+    config = {"conv": {"ConvImplementation": "Encoded"}}
+    return convert(layers, ["x"], ["relu"], io_type="io_stream", layer_config=config)
 
 
 def sequence(io_type: str) -> Any:

@@ -18,7 +18,7 @@ from samebits.firmware.csim import CSimulation
 from samebits.firmware.hls_project import write_project
 
 from ..corpus.runner import load_graph
-from .networks import classifier, hand_written, sum_and_difference
+from .networks import classifier, hand_written, packets_left_over, sum_and_difference
 
 CASES = Path(__file__).parents[1] / "corpus" / "cases"
 GOLDEN = Path(__file__).parent / "data" / "classifier.npz"  # see record_golden.py
@@ -64,6 +64,18 @@ def test_outputs_and_layers_equal_hls4mls(
     untraced = simulation.run(golden["x"])
     assert untraced.layers == {}
     np.testing.assert_array_equal(untraced.outputs[0], result.outputs[0])
+
+
+def test_the_trace_leaves_packets_in_their_order(
+    tmp_path: Path, compiler: toolchain.Compiler, rng: np.random.Generator
+) -> None:
+    write_project(packets_left_over(), tmp_path / "hls")
+    simulation = CSimulation(tmp_path / "hls", compiler)
+    x = rng.uniform(-4, 4, (50, 3, 3, 2))
+    traced, plain = (simulation.run(x, trace=trace) for trace in (True, False))
+    np.testing.assert_array_equal(traced.outputs[0], plain.outputs[0])
+    np.testing.assert_array_equal(traced.layers["relu"], plain.outputs[0])
+    np.testing.assert_array_equal(np.maximum(traced.layers["conv"], 0), plain.outputs[0])
 
 
 @pytest.mark.parametrize("io_type", ["io_parallel", "io_stream"])
