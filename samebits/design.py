@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from samebits.ranges import TensorRange
     from samebits.sim.verification import Verification
+    from samebits.tighten import Tightening
 
 __all__ = ["Design"]
 
@@ -48,6 +49,7 @@ class Design:
         *,
         model: bytes | None = None,
         model_graph: Any = None,
+        weights: Mapping[str, NDArray[Any]] | None = None,
         folder: Path | None = None,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
@@ -56,6 +58,7 @@ class Design:
         self.folder = folder
         self._model = model
         self._model_graph = model_graph
+        self._weights = weights
         self._facts = dict(facts or {})
 
     def __repr__(self) -> str:
@@ -143,7 +146,7 @@ class Design:
             "source": "hls4ml ModelGraph",
             "notes": _deviations(model_graph, target),
         }
-        return cls(graph, target, model_graph=model_graph, facts=facts)
+        return cls(graph, target, model_graph=model_graph, weights=weights, facts=facts)
 
     @classmethod
     def load(cls, folder: str | Path) -> Design:
@@ -229,11 +232,78 @@ class Design:
         arrays = self.engine.run(check_inputs(self.graph, x), list(layers.values()))
         return dict(zip(layers, arrays, strict=True))
 
-    def ranges(self) -> dict[str, TensorRange]:
-        """For every layer and cast, the proven range, spare bits, and whether it can overflow."""
+    def ranges(
+        self, data: Any = None, *, seconds: float = 10.0, seed: int = 0
+    ) -> dict[str, TensorRange]:
+        """For every input, layer, cast and accumulator: proven range, spare bits, overflow.
+
+        Where overflow is not excluded an input that causes it is searched and simulated.
+
+        Args:
+            data: what inputs to expect. None: all that the input formats hold. (low, high), or
+                {input: (low, high)}: numbers, or arrays of the input's shape. Events as for
+                `simulate`: from their minimum to their maximum, element by element.
+            seconds: about how long to search; 0: proofs only.
+            seed: of the search.
+
+        Raises:
+            UsageError: an input that does not exist, or bounds that are no range.
+            DataError: events of wrong shape, NaN or infinity.
+        """
         from samebits.ranges import tensor_ranges
 
-        return tensor_ranges(self.graph)
+        return tensor_ranges(
+            self.graph, data, seconds=seconds, seed=seed, engine=lambda: self.engine
+        )
+
+    def tighten(self, x: Any = None, *, seed: int = 0) -> Tightening:
+        """The same network in hls4ml types as narrow as proofs allow; this design stays as it is.
+
+        Both fixed-point graphs are proved equal at every layer and output for every input, and
+        simulated on adversarial and random events, and on the events x if there are any.
+
+        Raises:
+            BuildError: a design without its hls4ml model or model.onnx.
+            UnsupportedError: a MultiModelGraph.
+        """
+        from samebits.tighten import tighten
+
+        design = self._with_model_graph()
+        return tighten(design, design._model_graph, design._weights, x, seed)
+
+    def _with_model_graph(self) -> Design:
+        """This design, or for a loaded one the same converted again."""
+        if self._model_graph is not None:
+            if hasattr(self._model_graph, "graphs"):
+                raise errors.UnsupportedError(
+                    "tighten: a MultiModelGraph is not supported; tighten its parts one by one"
+                )
+            return self
+        if self.model_bytes is None:
+            raise errors.BuildError(
+                f"{self.folder}: holds no model.onnx to convert again; tighten the design that "
+                "from_hls4ml gives"
+            )
+        import onnx
+
+        design = Design.from_onnx(onnx.load_from_string(self.model_bytes), self.target)
+        if design.fingerprint != self.fingerprint:
+            raise errors.BuildError(
+                f"{self.folder}: its design is not what compiling its model.onnx gives; compile "
+                "the model again"
+            )
+        return design
+
+    def with_graph(self, graph: Graph, model_graph: Any, facts: Mapping[str, Any]) -> Design:
+        """The design with another fixed-point graph and the hls4ml graph it comes from."""
+        return Design(
+            graph,
+            self.target,
+            model=self.model_bytes,
+            model_graph=model_graph,
+            weights=self._weights,
+            facts={**self._facts, **facts},
+        )
 
     def verify(
         self,

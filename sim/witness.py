@@ -101,7 +101,7 @@ def find_witnesses(
     boxes: Sequence[Box],
     magnitudes: Mapping[str, int],
     *,
-    events: Sequence[NDArray[np.floating]] | None = None,
+    events: Sequence[Array] | None = None,
     seconds: float,
     seed: int,
 ) -> dict[str, Reach]:
@@ -139,7 +139,7 @@ class _Search:
         self._best: dict[tuple[str, int], list[Values]] = {}  # mantissas of the best event
         self.reach = {site.node.output: Reach() for site in sites}
 
-    def try_events(self, events: Sequence[Values]) -> None:
+    def try_events(self, events: Sequence[Array]) -> None:
         """The given data, as they are."""
         program = _Program(self._graph, self._sites)
         for start, part in _parts(events, program.events):
@@ -397,7 +397,8 @@ def _places(site: OverflowSite, sign: int) -> NDArray[np.intp]:
     """The elements whose proven bound is farthest out, one row of indices each."""
     bound = np.asarray(site.arriving.high if sign > 0 else -site.arriving.low, dtype=np.float64)
     farthest = np.argsort(-bound.ravel(), kind="stable")[:_TARGETS]
-    return np.stack(np.unravel_index(farthest, bound.shape), axis=1).reshape(len(farthest), -1)
+    every = np.argwhere(np.ones(bound.shape, dtype=bool))
+    return every.reshape(bound.size, bound.ndim)[farthest]
 
 
 def _wanted(
@@ -436,6 +437,6 @@ def _exactly(
         arrays = [live[name] for name in node.inputs]
         result = operation(node.op).kernel(site_of(part, node), arrays)
         live[node.output] = as_carrier(result, Carrier.PYTHON)
-    values = {name: np.moveaxis(live[name], -1, 0) for name in site.node.inputs}
-    arriving = _arriving(graph, site, values, dict.fromkeys(site.node.inputs, _EXACT_DOUBLE + 1))
+    read = {name: np.moveaxis(live[name], -1, 0) for name in site.node.inputs}
+    arriving = _arriving(graph, site, read, dict.fromkeys(site.node.inputs, _EXACT_DOUBLE + 1))
     return int(arriving[(0, *place)])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ..ir import Graph, Interval
 from ..ops import operation, site_of
+from .relations import sharpen
 
 __all__ = ["propagate_ranges"]
 
@@ -24,7 +25,9 @@ def propagate_ranges(
     ranges.update(inputs or {})
     for name, mantissas in graph.constants.items():
         ranges[name] = Interval.of_constant(mantissas)
+    made_by = {node.output: node for node in graph.nodes}
     for node in graph.nodes:
         intervals = [ranges[name] for name in node.inputs]
-        ranges[node.output] = operation(node.op).range(site_of(graph, node), intervals)
+        interval = operation(node.op).range(site_of(graph, node), intervals)
+        ranges[node.output] = sharpen(graph, made_by, node, interval, ranges)
     return ranges
