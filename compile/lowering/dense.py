@@ -10,6 +10,7 @@ from samebits import errors
 
 from ..ir import Format, Tensor
 from .context import Context, Lowering
+from .movement import refuse_other_packets
 from .precision import format_of
 from .products import (
     accumulate_products,
@@ -82,10 +83,21 @@ def lower_batchnorm(context: Context, layer: Any) -> Tensor:
 def lower_quantized_tanh(context: Context, layer: Any) -> Tensor:
     """Binary: x >= threshold. Ternary: +1 above the high threshold, -1 up to the low one, else 0.
 
-    Source: nnet_batchnorm.h, `normalize_binary_tanh`, `normalize_ternary_tanh`.
+    Source: nnet_batchnorm.h, nnet_batchnorm_stream.h, `normalize_binary_tanh`,
+    `normalize_ternary_tanh`.
     """
     build = context.build
     x = context.input(layer)
+    if context.io_type == "io_stream":
+        refuse_other_packets(context, layer)
+        filters = int(layer.get_attr("n_filt", -1))
+        thresholds = int(layer.get_attr("n_in")) if filters == -1 else filters
+        if thresholds != x.shape[-1]:
+            raise errors.UnsupportedError(
+                f"{context.where(layer)}: {thresholds} thresholds for packets of {x.shape[-1]}; "
+                "hls4ml's kernel for io_stream compiles only where they are as many; use "
+                "io_parallel, or a BatchNormalization in front"
+            )
     result = format_of(layer.get_output_variable().type.precision, context.where(layer))
     if "threshold" in layer.weights:
         threshold = context.per_channel(layer, "threshold", x)
