@@ -20,7 +20,7 @@ from ..ir import Format, Tensor
 from ..ops import Array
 from .context import Context, Lowering
 from .conv import image_columns
-from .einsum import dense_axes, dense_bias, dense_data, natural_order
+from .einsum import Axes, dense_axes, dense_bias, dense_data, natural_order
 from .generated import Binary, Constant, Expression, Function, Input, Variable, functions_of
 from .quantizer import cast_elements, element_formats
 from .windows import Geometry
@@ -80,15 +80,11 @@ def lower_distributed_einsum_dense(context: Context, layer: Any) -> Tensor:
     build, axes = context.build, dense_axes(layer)
     accum = context.attribute_format(layer, "accum_t")
     functions = _functions(context, layer, axes.common)
-    kernel = _given(context, layer, "weight", (axes.common, axes.contracted, axes.right))
-    blocks = [
-        _proven(function, block, np.zeros(axes.right), context.where(layer))[0]
-        for function, block in zip(functions, kernel, strict=True)
-    ]
+    blocks = _proven_blocks(context, layer, axes, functions)
     data = dense_data(context, layer, axes)
     rows = build.reshape(data, (axes.contracted * axes.common, axes.left))
     rows = _as_read(context, layer, functions, rows)
-    weights, fmt = exact_constant(np.array(blocks).transpose(1, 0, 2)[:, :, None, :])
+    weights, fmt = exact_constant(blocks.transpose(1, 0, 2)[:, :, None, :])
     total = build.apply(
         "dot", build.reshape(rows, data.shape), build.integers(weights, fmt, "weight")
     )
@@ -97,14 +93,49 @@ def lower_distributed_einsum_dense(context: Context, layer: Any) -> Tensor:
     return natural_order(context, layer, result)
 
 
+def _proven_blocks(
+    context: Context, layer: Any, axes: Axes, functions: Sequence[Function]
+) -> Array:
+    """The kernel (common, contracted, right), given so or in the order of the layer's equation."""
+    where, shape = context.where(layer), (axes.common, axes.contracted, axes.right)
+    data = _given(context, layer, "weight", shape)
+    given = [data] if data.shape == shape else []
+    equation = str(layer.get_attr("equation")).replace(" ", "")
+    left, right = equation.partition("->")[0].split(",")
+    if "." not in equation and len(right) == data.ndim:
+        result = equation.partition("->")[2]
+        common = [name for name in right if name in left and name in result]
+        contracted = [name for name in right if name in left and name not in result]
+        free = [name for name in right if name not in left]
+        perm = [right.index(name) for name in (*common, *contracted, *free)]
+        given.append(data.transpose(perm).reshape(shape))
+    if not given:
+        raise errors.UsageError(
+            f"{where}: {layer.name}/weight has shape {data.shape}, wanted {shape}"
+        )
+    for kernel in given:
+        try:
+            return np.array(
+                [
+                    _proven(function, block, np.zeros(axes.right), where)[0]
+                    for function, block in zip(functions, kernel, strict=True)
+                ]
+            )
+        except errors.UnsupportedError:
+            raise
+        except errors.ModelError as error:
+            refused = error
+    raise refused
+
+
 def _affine(context: Context, layer: Any, columns: Tensor, n_out: int) -> Tensor:
     """sum over k of columns[k, p] * w[k, m], and the bias, exactly: (p, m)."""
     build, n_in = context.build, columns.shape[0]
     functions = _functions(context, layer, 1)
     kernel, bias = _proven(
         functions[0],
-        _given(context, layer, "weight", (n_in, n_out)),
-        _given(context, layer, "bias", (n_out,)),
+        _given(context, layer, "weight", (n_in, n_out)).reshape(n_in, n_out),
+        _given(context, layer, "bias", (n_out,)).reshape(n_out),
         context.where(layer),
     )
     columns = _as_read(context, layer, functions, columns)
@@ -130,7 +161,7 @@ def _functions(context: Context, layer: Any, count: int) -> tuple[Function, ...]
 
 
 def _given(context: Context, layer: Any, name: str, shape: tuple[int, ...]) -> Array:
-    """A layer's weights from outside, or from the graph where they are left, in hls4ml's shape."""
+    """As many weights of a layer as `shape` holds: from outside, or left in the graph."""
     where, key, data = context.where(layer), f"{layer.name}/{name}", None
     if key in context.weights:
         data = np.asarray(context.weights[key], dtype=np.float64)
@@ -142,11 +173,11 @@ def _given(context: Context, layer: Any, name: str, shape: tuple[int, ...]) -> A
             f"from before, weights={{'{layer.name}/weight': ..., '{layer.name}/bias': ...}}, or "
             "convert the model with another strategy"
         )
-    if data.size != int(np.prod(shape)) or (len(shape) == 3 and data.shape != shape):
+    if data.size != int(np.prod(shape)):
         raise errors.UsageError(f"{where}: {key} has shape {data.shape}, wanted {shape}")
     if not np.isfinite(data).all():
         raise errors.ModelError(f"{where}: {key} holds NaN or infinity")
-    return np.asarray(data.reshape(shape))
+    return data
 
 
 def _proven(function: Function, kernel: Array, bias: Array, where: str) -> tuple[Array, Array]:

@@ -160,8 +160,8 @@ def test_einsum_dense_casts_to_its_accumulator_before_and_after_the_bias(
 ) -> None:
     """nnet_einsum_dense.h: `da_kernel` writes accum_t, the bias stays in the graph."""
     layer: Layer = {"name": "layer", "class_name": "EinsumDense", "inputs": ["x"]}
-    layer |= {"equation": "ij,ijk->ki", "inp_shape": (2, 4), "out_shape": (3, 2)}
-    layer |= {"weight_data": grid(rng, 2, 4, 3), "bias_data": grid(rng, 3, 2)}
+    layer |= {"equation": "ij,kji->ki", "inp_shape": (2, 4), "out_shape": (3, 2)}
+    layer |= {"weight_data": grid(rng, 3, 4, 2), "bias_data": grid(rng, 3, 2)}
     types = {
         "accum": "fixed<8,4,RND,SAT>",
         "bias": "fixed<6,2>",
@@ -191,6 +191,14 @@ def test_einsum_dense_casts_to_its_accumulator_before_and_after_the_bias(
         ]
 
     assert_exact(model, weights, kernel, rng)
+    own = {"layer/weight": layer["weight_data"]}  # in the order of the equation
+    assert_exact(model, own, kernel, rng)
+    own = {"layer/weight": layer["weight_data"][::-1]}
+    assert "are not those that its generated code" in refused(model, own, errors.ModelError)
+    own = {"layer/weight": layer["weight_data"].reshape(3, 8)}
+    assert refused(model, own, errors.UsageError) == (
+        "layer layer (EinsumDense): layer/weight has shape (3, 8), wanted (2, 4, 3)"
+    )
 
 
 def test_a_fused_quantizer_casts_every_input_by_itself(rng: np.random.Generator) -> None:
