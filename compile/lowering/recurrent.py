@@ -22,14 +22,7 @@ from . import tables
 from .activation import table_index
 from .context import Context, Lowering
 from .precision import class_names, format_of, is_uint1
-from .products import (
-    Walk,
-    accumulate_products,
-    latency_walk,
-    resource_walk,
-    strategy_of,
-    weight_products,
-)
+from .products import Walk, latency_walk, resource_walk, strategy_of
 
 __all__ = ["LAYERS", "lower_bidirectional", "lower_recurrent", "lower_simple_rnn"]
 
@@ -297,15 +290,15 @@ def _run(
     """
     build, gates = context.build, _GATES[cell.kind]
     columns = build.apply("transpose", x, perm=(1, 0))
-    sums = _matrix_vector(context, layer, cell, cell.inputs, columns)
+    sums = _matrix_vector(context, layer, cell, cell.inputs, x.shape[1], x.shape[0])(columns)
     rows = build.reshape(sums, (x.shape[0] * gates, cell.units))
     advance = _lstm if cell.kind == "LSTM" else _gru
+    product = _matrix_vector(context, layer, cell, cell.states, cell.units, 1)
     made = [tuple(start)]
     for step in steps:
         given = _rows(context, rows, *range(step * gates, (step + 1) * gates))
         column = build.reshape(made[-1][0], (cell.units, 1))
-        state = _matrix_vector(context, layer, cell, cell.states, column)
-        state = build.reshape(state, (gates, cell.units))
+        state = build.reshape(product(column), (gates, cell.units))
         states = advance(context, cell, given, state, made[-1])
         made.append((states[0], states[0]) if shared else states)
     return made[1:]
@@ -377,28 +370,61 @@ def _outputs(context: Context, layer: Any, states: Sequence[tuple[Tensor, ...]])
 
 
 def _matrix_vector(
-    context: Context, layer: Any, cell: _Cell, kernel: _Kernel, columns: Tensor
-) -> Tensor:
-    """bias + the products of every column of (K, R) with the weights (K, M), as (R, M) in accum_t.
+    context: Context, layer: Any, cell: _Cell, kernel: _Kernel, n_in: int, count: int
+) -> Callable[[Tensor], Tensor]:
+    """A function of columns (K, R): bias + their products with the weights (K, M), (R, M) in
+    accum_t. Weights and bias stand once in the graph.
 
-    Source: nnet_dense.h, `dense`.
+    Source: nnet_dense.h, `dense`; nnet_mult.h, `mult`, `weight_ternary`.
     """
-    where, (n_in, count) = context.where(layer), columns.shape
+    build, where = context.build, context.where(layer)
     n_out = cell.units * _GATES[cell.kind]
-    given = int(np.size(layer.weights[kernel.weight].data))
-    if given != n_in * n_out:
-        raise errors.ModelError(
-            f"{where}: {given} numbers in {kernel.weight} for {n_in} inputs, {n_out} outputs"
-        )
-    _refuse_binary(layer, kernel, where)
+    for name, wanted in ((kernel.weight, n_in * n_out), (kernel.bias, n_out)):
+        given = int(np.size(layer.weights[name].data))
+        if given != wanted:
+            raise errors.ModelError(
+                f"{where}: {given} numbers in {name} for {n_in} inputs, {n_out} outputs"
+            )
     walk = _walk(layer, kernel, n_in, n_out, where)
     order = walk.common_order(cell.accum)
     assert order is not None  # it is one for all outputs where the reuse factor is allowed
-    x = context.build.reshape(columns, (n_in, count, 1))
-    places = walk.places[:, None, :]
-    # the rule of the products with states, too, is chosen by the type of the layer's input
-    products = weight_products(context, layer, x, kernel.weight, places, walk.skips_zeros)
-    return accumulate_products(context, layer, products, order, (kernel.bias, "accum_t"))
+    mantissas, fmt = _weights(context, layer, kernel.weight)
+    weights = build.integers(mantissas[walk.places[:, None, :]], fmt, kernel.weight)
+    biases, bias_format = context.weight(layer, kernel.bias)
+    bias = np.broadcast_to(biases.reshape(n_out), (count, n_out))
+    start = build.cast(build.integers(bias, bias_format, kernel.bias), cell.accum)
+
+    def product(columns: Tensor) -> Tensor:
+        x = build.reshape(columns, (n_in, count, 1))
+        terms = build.cast(build.apply("mul", x, weights), cell.accum)
+        return build.apply("accumulate", terms, start, format=cell.accum, kind="chain", order=order)
+
+    return product
+
+
+def _weights(context: Context, layer: Any, name: str) -> tuple[Array, Format]:
+    """Factors that stand for the weights under hls4ml's rule for products; flat, as in C++.
+
+    Types of weights that quantizers choose do not reach recurrent layers: hls4ml gives them its
+    default type, or the one that the user names.
+
+    Raises:
+        UnsupportedError: binary products; weights of one bit or of powers of two.
+    """
+    where, (mantissas, fmt) = context.where(layer), context.weight(layer, name)
+    weight_type = layer.weights[name].type.precision
+    variables = (layer.get_input_variable(), layer.get_output_variable())
+    types = [variable.type.precision for variable in variables]
+    counted = is_uint1(weight_type) and any(is_uint1(each) for each in types)
+    xnor = [each for each in (weight_type, types[0]) if "XnorPrecisionType" in class_names(each)]
+    if counted or xnor:
+        raise errors.UnsupportedError(
+            f"{where}: binary products ({types[0]} with {name} {weight_type}) are not supported"
+        )
+    if "IntegerPrecisionType" in class_names(weight_type) and fmt.signed and fmt.width == 2:
+        # anything but 0 and -1 counts as +1
+        mantissas = np.where(mantissas == 0, 0, np.where(mantissas == -1, -1, 1))
+    return mantissas.reshape(-1), fmt
 
 
 def _walk(layer: Any, kernel: _Kernel, n_in: int, n_out: int, where: str) -> Walk:
@@ -410,10 +436,6 @@ def _walk(layer: Any, kernel: _Kernel, n_in: int, n_out: int, where: str) -> Wal
     if strategy == "latency":
         return latency_walk(n_in, n_out)
     unrolled = strategy == "resource_unrolled"
-    if unrolled and int(layer.get_attr("reuse_factor")) == 1:
-        raise errors.UnsupportedError(
-            f"{where}: resource_unrolled with reuse factor 1; hls4ml writes no kernel for it"
-        )
     if not unrolled and kernel.strided != (reuse <= n_in):
         name = "dense_resource_rf_leq_nin" if kernel.strided else "dense_resource_rf_gt_nin_rem0"
         raise errors.UnsupportedError(
@@ -421,17 +443,6 @@ def _walk(layer: Any, kernel: _Kernel, n_in: int, n_out: int, where: str) -> Wal
             f"gives to its kernel {name}; that aborts; choose another reuse factor"
         )
     return resource_walk(n_in, n_out, reuse, where, skips=unrolled)
-
-
-def _refuse_binary(layer: Any, kernel: _Kernel, where: str) -> None:
-    data_type = layer.get_input_variable().type.precision
-    result_type = layer.get_output_variable().type.precision
-    weight_type = layer.weights[kernel.weight].type.precision
-    counted = is_uint1(weight_type) and (is_uint1(data_type) or is_uint1(result_type))
-    if counted or "XnorPrecisionType" in class_names(data_type):
-        raise errors.UnsupportedError(
-            f"{where}: binary products ({data_type} with {weight_type}) are not supported"
-        )
 
 
 LAYERS: dict[str, Lowering] = {

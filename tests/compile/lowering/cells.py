@@ -70,6 +70,14 @@ def data(rng: np.random.Generator, kind: str, features: int, units: int) -> Laye
     return made
 
 
+def _mult(a: Fraction, w: Fraction) -> Fraction:
+    return a * w
+
+
+def _ternary(a: Fraction, w: Fraction) -> Fraction:
+    return Fraction(0) if w == 0 else -a if w == -1 else a
+
+
 class Cell:
     """The kernels of one direction of a converted layer; `prefix` names the direction."""
 
@@ -82,12 +90,14 @@ class Cell:
     def dense(self, name: str, x: State) -> State:
         bias = weights(self.layer, f"{self.prefix}{name.replace('weight', 'bias')}")
         operands = (x, weights(self.layer, f"{self.prefix}{name}"), bias, self.accum)
+        two_bits = str(self.layer.weights[f"{self.prefix}{name}"].type.precision) == "int<2>"
+        product = _ternary if two_bits else _mult
         if self.layer.get_attr("strategy") == "latency":
-            return kernels.dense_latency(*operands, lambda a, w: a * w)
+            return kernels.dense_latency(*operands, product)
         recurrent = "recurrent_" if "recurrent" in name else ""
         direction = self.prefix if recurrent else ""
         reuse = int(self.layer.get_attr(f"{direction}{recurrent}reuse_factor"))
-        return kernels.dense_resource(*operands, lambda a, w: a * w, reuse)
+        return kernels.dense_resource(*operands, product, reuse)
 
     def activate(self, attribute: str, x: State) -> State:
         name = self.layer.get_attr(f"{self.prefix}{attribute}")

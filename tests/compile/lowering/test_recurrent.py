@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hls4ml.model.types import XnorPrecisionType
 
 from samebits import errors
 from samebits.compile.lowering import lower
@@ -162,8 +163,8 @@ def test_the_products_of_the_inputs_are_one_for_all_time_steps(rng: np.random.Ge
     assert shapes.count((6, 20, 80)) == 1
     assert len([shape for shape in shapes if shape[-1] == 80]) == 21
     assert len(simplify(graph).nodes) < 1000
-    named = [name for name in graph.constants if "tanh_table" in name]
-    assert named == ["layer/tanh_table"]
+    for name in ("recurrent_weight", "recurrent_bias", "tanh_table", "sigmoid_table"):
+        assert [each for each in graph.constants if f"/{name}" in each] == [f"layer/{name}"]
 
 
 def attributes(name: str = "layer", **values: Any) -> Any:
@@ -189,7 +190,8 @@ REFUSED: list[tuple[str, Any, str]] = [
     (
         "GRU",
         attributes(strategy="resource_unrolled"),
-        "layer layer (GRU): resource_unrolled with reuse factor 1; hls4ml writes no kernel for it",
+        "layer layer (GRU): strategy resource_unrolled with reuse factor 1; hls4ml writes no "
+        "kernel for it, its C++ does not compile; use resource",
     ),
     (
         "GRU",
@@ -218,6 +220,36 @@ def test_refusals(kind: str, change: Any, message: str, rng: np.random.Generator
     model = convert(layers, ["layer"], options(kind))
     change(model)
     assert refusal(model) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "said"),
+    [
+        ("layer", XnorPrecisionType(), "fixed<6,3,TRN,WRAP,0> with weight uint<1>"),
+        ("x", XnorPrecisionType(), "uint<1> with weight fixed<6,2,TRN,WRAP,0>"),
+    ],
+)
+def test_binary_products_are_refused(
+    name: str, precision: Any, said: str, rng: np.random.Generator
+) -> None:
+    layers = [given("x", 2, 2), recurrent(rng, "GRU", (2, 2), 3)]
+    model = convert(layers, ["layer"], options("GRU"))
+    layer = layer_of(model, name)
+    changed = layer.get_output_variable() if name == "x" else layer.weights["weight"]
+    changed.type.precision = precision
+    assert refusal(model) == f"layer layer (GRU): binary products ({said}) are not supported"
+
+
+def test_two_bit_weights_count_as_signs(rng: np.random.Generator) -> None:
+    """nnet_mult.h, `weight_ternary`: -2 is taken for +1."""
+    weights = rng.integers(-2, 2, (4, 9))
+    layer = recurrent(rng, "GRU", (2, 4), 3, weight_data=weights)
+    config = options("GRU")
+    config["layer"]["Precision"]["weight"] = "int<2>"
+    model = convert([given("x", 2, 4), layer], ["layer"], config)
+    cell = Cell(layer_of(model, "layer"), "GRU")
+    assert (weights == -2).any()
+    check(model, lambda x: cell.stack(x)[-1], rng)
 
 
 @pytest.mark.parametrize("name", ["x", "accum"])
@@ -276,5 +308,5 @@ def test_missing_weights(rng: np.random.Generator) -> None:
     model = convert(layers, ["layer"], options("GRU"))
     layer_of(model, "layer").weights["bias"].data = np.array([0.5])
     assert refusal(model, errors.ModelError) == (
-        "layer layer (GRU): 1 numbers in bias for 9 outputs"
+        "layer layer (GRU): 1 numbers in bias for 2 inputs, 9 outputs"
     )
