@@ -24,11 +24,20 @@ from samebits.inputs import check_inputs
 from samebits.sim.numpy_engine import NumpyEngine
 from samebits.sim.witness import Box, Reach, Witness, find_witnesses
 
-__all__ = ["SECONDS", "InputRange", "Status", "TensorRange", "tensor_ranges"]
+__all__ = [
+    "SECONDS",
+    "InputRange",
+    "Status",
+    "TensorRange",
+    "describe_overflow",
+    "tensor_ranges",
+    "to_json",
+]
 
 Values: TypeAlias = NDArray[Any]
 SECONDS = 10.0  # of searching, unless told otherwise
 _ROOM = 1000  # bits of a mantissa that any float32, and any double but a monstrous one, fits in
+_SHOWN = 8  # numbers of an input in a message
 _TYPES = ("accum", "table", "exp_table", "inv_table", "inv_inp", "param", "slope", "shift")
 
 
@@ -161,6 +170,61 @@ def tensor_ranges(
         if layer.name not in result:
             result[layer.name] = _layer_range(graph, layer, ranges, zeros)
     return result
+
+
+def describe_overflow(graph: Graph, found: TensorRange) -> str:
+    """The witness of an overflow in words: tensor, type, value, what it becomes, the input."""
+    witness = found.witness
+    assert witness is not None
+    where = f"{found.layer}, {found.what} ({found.tensor}), element {list(witness.element)}"
+    if found.what == "input":
+        where = f"input {found.tensor}, element {list(witness.element)}"
+    at = "" if witness.partial_sum is None else f" after {witness.partial_sum + 1} additions"
+    inputs = "; ".join(
+        f"{name} = {_numbers(values)}"
+        for name, values in zip(graph.inputs, witness.inputs, strict=True)
+    )
+    return (
+        f"{where}: {found.format} {found.verdict}: {witness.value!r} arrives{at} and becomes "
+        f"{witness.becomes!r}; {witness.origin}: {inputs}"
+    )
+
+
+def _numbers(values: Values) -> str:
+    flat = [float(value) for value in values.ravel()]
+    shown = ", ".join(f"{value:g}" for value in flat[:_SHOWN])
+    return f"[{shown}, ... {len(flat)} numbers]" if len(flat) > _SHOWN else f"[{shown}]"
+
+
+def to_json(graph: Graph, found: TensorRange) -> dict[str, Any]:
+    """Everything known of a tensor as JSON values."""
+    witness = found.witness
+    return {
+        "tensor": found.tensor,
+        "layer": found.layer,
+        "what": found.what,
+        "format": str(found.format),
+        "range": [found.low, found.high],
+        "arriving": list(found.arriving),
+        "reached": list(found.reached) if found.reached else None,
+        "spare_bits": found.spare_bits,
+        "zero_bits": found.zero_bits,
+        "narrowest": str(found.narrowest),
+        "status": found.status.value,
+        "verdict": found.verdict,
+        "witness": witness
+        and {
+            "element": list(witness.element),
+            "additions": None if witness.partial_sum is None else witness.partial_sum + 1,
+            "value": witness.value,
+            "becomes": witness.becomes,
+            "origin": witness.origin,
+            "inputs": {
+                name: values.tolist()
+                for name, values in zip(graph.inputs, witness.inputs, strict=True)
+            },
+        },
+    }
 
 
 def _given_ranges(graph: Graph, data: Any) -> tuple[dict[str, InputRange], list[Values] | None]:

@@ -11,7 +11,7 @@ import logging
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,7 @@ __all__ = [
     "build_report",
     "check_folder",
     "compile_model",
+    "data_range",
     "export_model",
     "fidelity_of",
     "no_bar",
@@ -177,10 +178,14 @@ def compile_model(
     folder: Path,
     target: Target,
     *,
+    tighten: bool = False,
     force: bool = False,
     command: str = "",
 ) -> Design:
     """Compiles an ONNX model into a build directory.
+
+    Args:
+        tighten: hls4ml's types made as narrow as proofs allow; the bits stay.
 
     Raises:
         ModelError, UnsupportedError: the model cannot be compiled.
@@ -191,6 +196,8 @@ def compile_model(
 
     part_of(target.part)
     design = Design.from_onnx(source, target)
+    if tighten:
+        design = design.tighten().design
     design.save(folder, force=force)
     facts, _, _ = _recorded(design)
     record.write(folder, record.updated(facts, command, target=facts.target, layers=facts.layers))
@@ -266,6 +273,53 @@ def verify_build(
     verification = record.verification_facts(result, name)
     record.write(design.folder, record.updated(facts, command, verification=verification))
     return result
+
+
+def data_range(design: Design, events: Any = None, within: Sequence[str] = ()) -> tuple[Any, str]:
+    """The inputs to expect, as `Design.ranges` takes them, and what they are in words.
+
+    Args:
+        events: data whose smallest and largest numbers count.
+        within: "data": the events, or the test part of what the network was trained on; "format":
+            all that the input formats hold; "LOW:HIGH" for all inputs or "NAME=LOW:HIGH". Empty:
+            "data" if there are any, else "format".
+
+    Raises:
+        UsageError: a text that is none of these.
+    """
+    if within and list(within) not in (["data"], ["format"]):
+        bounds = dict(_bounds(design, text) for text in within)
+        return bounds, ", ".join(within)
+    if list(within) == ["format"]:
+        return None, "all that the input formats hold"
+    if events is not None:
+        return events, "the range of the data"
+    recipe, _ = recipe_of(design)
+    if recipe is not None:
+        return recipe.split().test.features, "the range of the test set"
+    if within:
+        raise errors.UsageError(
+            "--within data: there are no data: give events, or a folder with the training"
+        )
+    return None, "all that the input formats hold"
+
+
+def _bounds(design: Design, text: str) -> tuple[str, tuple[float, float]]:
+    names = design.graph.inputs
+    name, _, numbers = text.rpartition("=")
+    low, _, high = numbers.partition(":")
+    try:
+        bounds = float(low), float(high)
+    except ValueError:
+        raise errors.UsageError(
+            f"--within must be data, format, LOW:HIGH or INPUT=LOW:HIGH, got {text!r}"
+        ) from None
+    if not name and len(names) > 1:
+        raise errors.UsageError(
+            f"--within {text}: the network has {len(names)} inputs: give INPUT=LOW:HIGH for "
+            f"{', '.join(names)}"
+        )
+    return name or names[0], bounds
 
 
 def build_report(

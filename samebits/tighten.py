@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -33,7 +34,7 @@ __all__ = ["Tightening", "TypeChange", "tighten"]
 
 Key: TypeAlias = tuple[str, str]  # layer, type
 _RETRIES = 50
-_NUMBERS = 1 << 24  # simulated of each kind of event, more or less
+_NUMBERS = 1 << 22  # simulated of each kind of event, more or less
 _MANY_FEATURES = 512  # beyond, the adversarial inputs element by element are too many
 
 
@@ -132,7 +133,9 @@ def tighten(design: Design, model_graph: Any, weights: Any, x: Any, seed: int) -
         for key, fmt in wanted.items()
     )
     return Tightening(
-        design.with_graph(new, changed, {"tightened": _facts(changes)}),
+        design.with_graph(
+            new, changed, {"tightened": {"events": events, "changes": _facts(changes)}}
+        ),
         changes,
         configuration(changed, {key: (0, 0) for key in accepted}),
         events,
@@ -166,12 +169,19 @@ def _proposals(
     wanted: dict[Key, Format] = {}
     numbers: dict[Key, int] = {}
     for layer in simplified.layers:
-        mine = [name for name in (*needed, *lowered.constants) if name.startswith(f"{layer.name}/")]
-        for (name, kind), fmt in _types(replace(simplified, layers=(layer,))).items():
+        kinds = _types(replace(simplified, layers=(layer,)))
+        constants = {
+            name: _stem(name) for name in lowered.constants if name.startswith(f"{layer.name}/")
+        }
+        casts = [name for name in needed if name.startswith(f"{layer.name}/")]
+        for (name, kind), fmt in kinds.items():
             if kind == "result" and layer.tensor in simplified.outputs:
                 continue
+            tensors = [one for one, stem in constants.items() if stem == kind]
+            if not tensors:  # no type of weights or tables
+                tensors = [*casts, *(x for x, stem in constants.items() if stem not in layer.types)]
+            tensors = [one for one in tensors if lowered.tensors[one].format == fmt]
             found = family(model_graph, name, kind)
-            tensors = [one for one in mine if lowered.tensors[one].format == fmt]
             if not found or not tensors:
                 continue
             need = _joined(
@@ -188,6 +198,11 @@ def _proposals(
                 sizes = [int(np.prod(lowered.tensors[one].shape)) for one in tensors]
                 numbers[name, kind] = max(sizes)
     return wanted, numbers
+
+
+def _stem(name: str) -> str:
+    """What the lowering called a constant: "dense/weight_2" is a "weight"."""
+    return re.sub(r"_\d+$", "", name.rpartition("/")[2])
 
 
 def _of_constant(fmt: Format, graph: Graph, name: str) -> Format:

@@ -26,6 +26,7 @@ __all__ = [
     "Reuse",
     "Seed",
     "Strategy",
+    "Within",
     "events_of",
     "target_of",
 ]
@@ -35,6 +36,13 @@ Output = Annotated[Path, typer.Option("-o", "--output", help="Build directory to
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace another design in the folder.")]
+Within = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--within",
+        help="What inputs to expect: data, format, LOW:HIGH, or INPUT=LOW:HIGH (may be repeated).",
+    ),
+]
 Backend = Annotated[str, typer.Option("--backend", help="Vitis or Vivado.")]
 IoType = Annotated[str, typer.Option("--io-type", help="io_parallel or io_stream.")]
 Part = Annotated[str, typer.Option("--part", help="Full name of the FPGA.")]

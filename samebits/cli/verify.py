@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
+from samebits import errors
 from samebits.design import Design
+from samebits.ranges import Status, TensorRange, describe_overflow, to_json
 from samebits.sim.verification import Verification
 
 from .console import command_line, engine_bars, err, line, out, print_json
-from .options import Build, Json, Seed, events_of
+from .options import Build, Json, Seed, Within, events_of
 
 NAME = "verify"
 
@@ -29,11 +33,18 @@ def command(
     adversarial: Annotated[
         bool, typer.Option(help="Add ties, saturation, extremes, zeros, subnormals.")
     ] = True,
+    ranges: Annotated[
+        bool, typer.Option("--ranges", help="Fail too if a type that wraps can overflow.")
+    ] = False,
+    within: Within = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Compare all engines bit by bit, at the output and every layer; exit code 0 if they agree."""
-    from samebits.stages import verify_build
+    from samebits.stages import data_range, verify_build
+
+    if within and not ranges:
+        raise errors.UsageError("--within says which inputs --ranges expects: give --ranges too")
 
     design = Design.load(build)
     features = events_of(design, events) if events else None
@@ -47,8 +58,17 @@ def command(
             command=command_line(),
             progress=progress,
         )
+    found: dict[str, TensorRange] = {}
+    words = ""
+    if ranges:
+        data, words = data_range(design, features, within or ())
+        found = design.ranges(data, seed=seed)
     if json:
-        print_json(_summary(result))
+        summary = _summary(result)
+        if ranges:
+            listed = {name: to_json(design.graph, one) for name, one in found.items()}
+            summary |= {"within": words, "ranges": listed}
+        print_json(summary)
     else:
         out.print(_table(result))
     for engine in result.engines:
@@ -56,7 +76,28 @@ def command(
             line(f"{engine.engine}: not run: {engine.detail}", err)
         elif engine.detail:
             line(f"{engine.engine}: {engine.detail}", err)
-    raise typer.Exit(0 if result.passed else 1)
+    wrapping = [one for one in found.values() if one.wraps]
+    if ranges:
+        _show_ranges(design, list(found.values()), words)
+    raise typer.Exit(0 if result.passed and not wrapping else 1)
+
+
+def _show_ranges(design: Design, found: Sequence[TensorRange], words: str) -> None:
+    """One line for every type that wraps, and the counts, all on stderr."""
+    counts = Counter(one.verdict for one in found)
+    for one in found:
+        if one.wraps:
+            line(f"error: {describe_overflow(design.graph, one)}", err)
+    for one in found:
+        if one.status is Status.UNDECIDED:
+            low, high = one.reached or (0.0, 0.0)
+            line(
+                f"{one.layer}, {one.what} ({one.tensor}): {one.format}: overflow not decided: "
+                f"proven {one.arriving[0]:g} .. {one.arriving[1]:g}, reached {low:g} .. {high:g}",
+                err,
+            )
+    listed = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    line(f"ranges (inputs: {words}): {listed}", err)
 
 
 def _summary(result: Verification) -> dict[str, object]:
