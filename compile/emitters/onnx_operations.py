@@ -30,6 +30,8 @@ from .onnx_writer import ELEMENT_TYPES, OnnxWriter
 
 __all__ = ["EMITTERS", "Emit"]
 
+_PRODUCTS_AT_ONCE = 1 << 16
+
 
 @dataclass(frozen=True, slots=True)
 class Emit:
@@ -208,12 +210,19 @@ def _in_order(
 
 
 def _truncated_dot(e: Emit) -> str:
-    bits, product = e.site.integer("bits"), e.write.node("Mul", *e.inputs)
-    source = Format(True, 0, -bits)
-    target = Format(True, 0, 0, Rounding.TRN)
-    terms = emit_rescale(e.write, product, source, target, e.carrier)
-    whole = np.broadcast_shapes(*(x.shape for x in e.site.inputs))
-    return _sum_of(e, terms, whole)
+    """Product by product, so many at once that their number for one event stays small."""
+    bits = e.site.integer("bits")
+    source, target = Format(True, 0, -bits), Format(True, 0, 0, Rounding.TRN)
+    count, *rest = np.broadcast_shapes(*(x.shape for x in e.site.inputs))
+    most = max(1, _PRODUCTS_AT_ONCE // max(1, prod(rest)))
+    sizes = [min(most, count - start) for start in range(0, count, most)]
+    pieces = [e.write.parts(x, sizes) if len(sizes) > 1 else [x] for x in e.inputs]
+    sums = []
+    for size, *factors in zip(sizes, *pieces, strict=True):
+        product = e.write.node("Mul", *factors)
+        terms = emit_rescale(e.write, product, source, target, e.carrier)
+        sums.append(_sum_of(e, terms, (size, *rest)))
+    return reduce(lambda total, x: e.write.node("Add", total, x), sums)
 
 
 def _sum(e: Emit) -> str:

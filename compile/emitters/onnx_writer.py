@@ -43,13 +43,17 @@ class OnnxWriter:
         self.nodes.append(helper.make_node(op, list(inputs), [output], name=output, **attrs))
         return output
 
+    def parts(self, x: str, sizes: Sequence[int]) -> list[str]:
+        """x in pieces along its first axis after the batch axis."""
+        outputs = [self.name("Split") for _ in sizes]
+        node = helper.make_node("Split", [x, self.axes(sizes)], outputs, name=outputs[0], axis=1)
+        self.nodes.append(node)
+        return outputs
+
     def split(self, x: str, count: int) -> list[str]:
         """The slices of x along its first axis after the batch axis."""
-        outputs = [self.name("Split") for _ in range(count)]
-        sizes = self.constant(np.ones(count, dtype=np.int64))
-        self.nodes.append(helper.make_node("Split", [x, sizes], outputs, name=outputs[0], axis=1))
-        axis = self.constant(np.array([1], dtype=np.int64))
-        return [self.node("Squeeze", output, axis) for output in outputs]
+        axis = self.axes((1,))
+        return [self.node("Squeeze", part, axis) for part in self.parts(x, (1,) * count)]
 
     def reshape(self, x: str, before: Sequence[int], after: Sequence[int]) -> str:
         """x of shape (N, *before) as (N, *after); of reshapes in a row only the last is a node."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from samebits import errors
 from samebits.compile.builder import GraphBuilder
+from samebits.compile.emitters import onnx_operations
 from samebits.compile.emitters.onnx import EMITTERS, input_dtype, output_names, to_onnx
 from samebits.compile.ir import Carrier, Format, Graph, Overflow, Rounding, Tensor
 from samebits.compile.ops import OPERATIONS
@@ -411,6 +412,21 @@ def test_a_depthwise_convolution_is_a_product_and_a_sum() -> None:
     patches = build.input("x", (9, 20, 4), FMT)
     y = build.apply("dot", patches, build.integers(np.ones((9, 1, 4), dtype=int), FMT))
     assert operators(build.graph((y.name,))) == ["ReduceSum"]
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_truncated_products_in_blocks(
+    wide: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_operations, "_PRODUCTS_AT_ONCE", 70)
+    build = GraphBuilder()
+    fmt = Format(True, 50, 10) if wide else FMT
+    x = build.input("x", (10, 5, 1), fmt)
+    weights = build.integers(rng.integers(-128, 128, (10, 1, 4)), FMT)
+    graph = build.graph((build.apply("truncated_dot", x, weights, bits=3).name,))
+    assert operators(graph).count("Split") == 2
+    assert operators(graph).count("MatMul" if wide else "ReduceSum") == 4  # 3, 3, 3 and 1 of k
+    same_bits(graph, [rng.uniform(-9, 9, (50, 10, 5, 1))])
 
 
 def test_constant_outputs_and_one_tensor_as_two_outputs(rng: np.random.Generator) -> None:
