@@ -106,7 +106,7 @@ def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
 
         def branch(low: int, high: int) -> Array:
             if high - low == 1:
-                return terms[low]
+                return np.asarray(terms[low])
             middle = low + tree_split(high - low)
             return overflow(branch(low, middle) + branch(middle, high), target)
 

@@ -37,7 +37,7 @@ def _range(site: Site, intervals: Sequence[Interval]) -> Interval:
     high = np.empty(site.output.shape, dtype=object)
     known: dict[tuple[int, int], tuple[Any, Any]] = {}  # few spans are common to many elements
     for position in np.ndindex(index.low.shape):
-        span = index.low[position], index.high[position] + 1
+        span = int(index.low[position]), int(index.high[position]) + 1
         if span not in known:
             part = slice(*span)
             known[span] = table.low[part].min(axis=0), table.high[part].max(axis=0)

@@ -7,6 +7,7 @@ product, and residues that depend on the low k bits of the factors only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import reduce
 
@@ -57,35 +58,36 @@ def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
         terms = zip(a, b, strict=True)
         return reduce(np.add, (round_shift(x * y, bits, Rounding.TRN) for x, y in terms))
     low = [_low_bits(x, bits).astype(np.uint16 if bits <= 16 else np.uint32) for x in (a, b)]
-    out = np.empty(np.broadcast_shapes(a.shape[1:], b.shape[1:]), dtype=a.dtype)
-    for block in _blocks(out.shape):
-        total = dot.OPERATION.kernel(site, [_part(a, block), _part(b, block)])
-        total -= _residues(_part(low[0], block), _part(low[1], block), bits, total.dtype)
+    shape = np.broadcast_shapes(a.shape[1:], b.shape[1:])
+    # one row at least: the blocks are cut along the first axis and the events
+    a, b, *low = (x.reshape(len(x), 1, -1) if len(shape) == 1 else x for x in (a, b, *low))
+    out = np.empty((1, *shape) if len(shape) == 1 else shape, dtype=a.dtype)
+    for rows, events in _blocks(out.shape):
+        total = dot.OPERATION.kernel(site, [_part(x, rows, events) for x in (a, b)])
+        parts = [_part(x, rows, events) for x in low]
+        total -= _residues(parts[0], parts[1], bits, total.dtype)
         if is_float(total):
-            np.multiply(total, total.dtype.type(2.0**-bits), out=out[block])
+            np.multiply(total, total.dtype.type(2.0**-bits), out=out[rows, ..., events])
         else:
-            out[block] = total >> bits
-    return out
+            out[rows, ..., events] = total >> bits
+    return out.reshape(shape)
 
 
-def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
     """Slices of the first axis and of the events that cut an array into cache-sized blocks."""
-    rows, events = shape[0] if len(shape) > 1 else 1, shape[-1]
-    size = max(1, int(np.prod(shape)))
-    row_step = max(1, _BLOCK * rows // size)
-    event_step = max(1, _BLOCK * events * rows // (size * min(rows, row_step)))
+    rows, events = shape[0], shape[-1]
+    element = max(1, math.prod(shape[1:-1]))
+    row_step = max(1, min(rows, _BLOCK // max(1, element * events)))
+    event_step = max(1, _BLOCK // (element * row_step))
     for row in range(0, rows, row_step):
         for event in range(0, events, event_step):
-            here = slice(event, event + event_step)
-            yield (slice(row, row + row_step), ..., here) if len(shape) > 1 else (here,)
+            yield slice(row, row + row_step), slice(event, event + event_step)
 
 
-def _part(factor: Array, block: tuple[slice, ...]) -> Array:
+def _part(factor: Array, rows: slice, events: slice) -> Array:
     """The part of a factor that makes this block of the result."""
-    whole = slice(None)
-    axes = factor.shape[1 : 2 if len(block) > 1 else 1], factor.shape[-1]
-    cut = [piece if size > 1 else whole for piece, size in zip(block[:-2], axes[0], strict=False)]
-    return factor[(whole, *cut, ..., block[-1] if axes[1] > 1 else whole)]
+    factor = factor[:, rows] if factor.shape[1] > 1 else factor
+    return factor[..., events] if factor.shape[-1] > 1 else factor
 
 
 def _residues(a: Array, b: Array, bits: int, carrier: np.dtype[np.generic]) -> Array:
