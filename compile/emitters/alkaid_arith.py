@@ -47,6 +47,7 @@ Element: TypeAlias = Any  # Fraction | alkaid.trace.FVariable; alkaid may not be
 SIGNIFICANT_BITS = 24  # of a float32: alkaid 0.8.2, _binary/cmvm/bit_decompose.cc, `get_lsb_loc`
 FACTOR_BITS = 22  # so that no sum of signed digits on the way to a factor exceeds float32
 _PIECE_BITS = SIGNIFICANT_BITS - 1
+_SEARCHED_BITS = 10
 _ZERO, _ONE = Fraction(0), Fraction(1)
 
 
@@ -125,10 +126,26 @@ def times(a: Element, b: Element) -> Element:
         a, b = b, a
     if not isinstance(b, Fraction):
         return settle(a * b)
-    products = [settle(a * float(piece)) for piece in exact_pieces(b, FACTOR_BITS)]
+    products = [_scaled(a, piece) for piece in exact_pieces(b, FACTOR_BITS)]
     if len(products) > 1:
         products = [fence(product) for product in products]
     return reduce(plus, products, _ZERO)
+
+
+def _scaled(x: Element, factor: Fraction) -> Element:
+    """x times a number of at most FACTOR_BITS bits.
+
+    alkaid's search for one constant takes up to seconds above 12 bits, the one for matrices
+    milliseconds.
+    """
+    if significant_bits(factor) <= _SEARCHED_BITS:
+        return settle(x * float(factor))
+    from alkaid.trace import FVArray
+
+    row = np.empty(1, dtype=object)
+    row[0] = x
+    product = FVArray(row, {"binary_lut": False}) @ np.array([[float(factor)]])
+    return settle(np.asarray(product)[0])
 
 
 def minus(a: Element, b: Element) -> Element:
