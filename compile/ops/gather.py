@@ -51,7 +51,11 @@ def _peak(site: Site, intervals: Sequence[Interval]) -> int:
 
 
 def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
-    return np.asarray(arrays[0].take(arrays[1][..., 0].astype(np.intp), axis=0))
+    x, index = arrays[0], arrays[1][..., 0].astype(np.intp)
+    first, count = int(index.flat[0]) if index.size else 0, index.size
+    if np.array_equal(index.reshape(-1), np.arange(first, first + count)):
+        return x[first : first + count].reshape(*index.shape, *x.shape[1:])
+    return np.asarray(x.take(index, axis=0))
 
 
 OPERATION = Operation(

@@ -64,8 +64,8 @@ def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
     out = np.empty((1, *shape) if len(shape) == 1 else shape, dtype=a.dtype)
     for rows, events in _blocks(out.shape):
         total = dot.OPERATION.kernel(site, [_part(x, rows, events) for x in (a, b)])
-        parts = [_part(x, rows, events) for x in low]
-        total -= _residues(parts[0], parts[1], bits, total.dtype)
+        for residues in _residues(*(_part(x, rows, events) for x in low), bits):
+            np.subtract(total, residues, out=total, casting="unsafe")
         if is_float(total):
             np.multiply(total, total.dtype.type(2.0**-bits), out=out[rows, ..., events])
         else:
@@ -90,22 +90,20 @@ def _part(factor: Array, rows: slice, events: slice) -> Array:
     return factor[..., events] if factor.shape[-1] > 1 else factor
 
 
-def _residues(a: Array, b: Array, bits: int, carrier: np.dtype[np.generic]) -> Array:
-    """The sum over the first axis of (a * b) mod 2**bits, from the low bits of a and b."""
+def _residues(a: Array, b: Array, bits: int) -> Iterator[Array]:
+    """Sums over parts of the first axis of (a * b) mod 2**bits, from the low bits of a and b."""
     # unsigned arithmetic drops multiples of 2**16 or 2**32, which the mask would drop anyway
     mask = (1 << bits) - 1
     group = max(1, np.iinfo(a.dtype).max // mask)  # as many terms as the small integers can add up
-    shape = np.broadcast_shapes(a.shape[1:], b.shape[1:])
-    out = np.zeros(shape, dtype=carrier)
-    total, term = np.empty(shape, a.dtype), np.empty(shape, a.dtype)
+    term = np.empty(np.broadcast_shapes(a.shape[1:], b.shape[1:]), a.dtype)
     for start in range(0, len(a), group):
-        total[...] = 0
-        for x, y in zip(a[start : start + group], b[start : start + group], strict=True):
+        total = np.multiply(a[start], b[start])
+        np.bitwise_and(total, mask, out=total)
+        for x, y in zip(a[start + 1 : start + group], b[start + 1 : start + group], strict=True):
             np.multiply(x, y, out=term)
             np.bitwise_and(term, mask, out=term)
             np.add(total, term, out=total)
-        out += total.astype(carrier)
-    return out
+        yield total
 
 
 def _low_bits(values: Array, bits: int) -> Array:
