@@ -265,7 +265,8 @@ def _activation(context: Context, layer: Any, attribute: str) -> Callable[[Tenso
         )
     divide_bits, function = _TABLES[name]
     size, fmt = int(layer.get_attr("table_size")), context.attribute_format(layer, "table_t")
-    table = build.integers(function(size, fmt), fmt, f"{name}_table")
+    entries = tables.entries(function, size, fmt, layer.get_attr("table_t").precision)
+    table = build.integers(entries, fmt, f"{name}_table")
 
     def from_table(x: Tensor) -> Tensor:
         index = table_index(context, x, size, divide_bits)
@@ -289,16 +290,13 @@ def _run(
     `shared`: both states of an LSTM stand in one array, into which the hidden one is written last.
     """
     build, gates = context.build, _GATES[cell.kind]
-    columns = build.apply("transpose", x, perm=(1, 0))
-    sums = _matrix_vector(context, layer, cell, cell.inputs, x.shape[1], x.shape[0])(columns)
-    rows = build.reshape(sums, (x.shape[0] * gates, cell.units))
+    of_input = _matrix_vector(context, layer, cell, cell.inputs, x.shape[1])
+    of_state = _matrix_vector(context, layer, cell, cell.states, cell.units)
     advance = _lstm if cell.kind == "LSTM" else _gru
-    product = _matrix_vector(context, layer, cell, cell.states, cell.units, 1)
     made = [tuple(start)]
     for step in steps:
-        given = _rows(context, rows, *range(step * gates, (step + 1) * gates))
-        column = build.reshape(made[-1][0], (cell.units, 1))
-        state = build.reshape(product(column), (gates, cell.units))
+        given = build.reshape(of_input(_rows(context, x, step)), (gates, cell.units))
+        state = build.reshape(of_state(made[-1][0]), (gates, cell.units))
         states = advance(context, cell, given, state, made[-1])
         made.append((states[0], states[0]) if shared else states)
     return made[1:]
@@ -370,9 +368,9 @@ def _outputs(context: Context, layer: Any, states: Sequence[tuple[Tensor, ...]])
 
 
 def _matrix_vector(
-    context: Context, layer: Any, cell: _Cell, kernel: _Kernel, n_in: int, count: int
+    context: Context, layer: Any, cell: _Cell, kernel: _Kernel, n_in: int
 ) -> Callable[[Tensor], Tensor]:
-    """A function of columns (K, R): bias + their products with the weights (K, M), (R, M) in
+    """A function of vectors of K elements: bias + their products with the weights (K, M), in
     accum_t. Weights and bias stand once in the graph.
 
     Source: nnet_dense.h, `dense`; nnet_mult.h, `mult`, `weight_ternary`.
@@ -389,13 +387,13 @@ def _matrix_vector(
     order = walk.common_order(cell.accum)
     assert order is not None  # it is one for all outputs where the reuse factor is allowed
     mantissas, fmt = _weights(context, layer, kernel.weight)
-    weights = build.integers(mantissas[walk.places[:, None, :]], fmt, kernel.weight)
+    weights = build.integers(mantissas[walk.places], fmt, kernel.weight)
     biases, bias_format = context.weight(layer, kernel.bias)
-    bias = np.broadcast_to(biases.reshape(n_out), (count, n_out))
-    start = build.cast(build.integers(bias, bias_format, kernel.bias), cell.accum)
+    bias = build.integers(biases.reshape(n_out), bias_format, kernel.bias)
+    start = build.cast(bias, cell.accum)
 
-    def product(columns: Tensor) -> Tensor:
-        x = build.reshape(columns, (n_in, count, 1))
+    def product(vector: Tensor) -> Tensor:
+        x = build.reshape(vector, (n_in, 1))
         terms = build.cast(build.apply("mul", x, weights), cell.accum)
         return build.apply("accumulate", terms, start, format=cell.accum, kind="chain", order=order)
 
