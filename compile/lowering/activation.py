@@ -14,7 +14,7 @@ from ..ops import Array
 from . import tables
 from .context import Context, Lowering
 from .movement import refuse_other_packets
-from .precision import INT32, literal
+from .precision import INT32, is_integer, literal
 
 __all__ = [
     "ACTIVATIONS",
@@ -103,7 +103,8 @@ def _from_table(
     def lower(context: Context, layer: Any, x: Tensor, result: Format) -> Tensor:
         build = context.build
         size, fmt = int(layer.get_attr("table_size")), context.attribute_format(layer, "table_t")
-        table = build.integers(function(size, fmt), fmt, "table")
+        precision = layer.get_attr("table_t").precision
+        table = build.integers(tables.entries(function, size, fmt, precision), fmt, "table")
         index = table_index(context, x, size, divide_bits)
         return build.cast(build.apply("lookup", index, table), result)
 
@@ -129,7 +130,9 @@ def _negative_index(context: Context, layer: Any, x: Tensor) -> tuple[Tensor, in
 def _selu(context: Context, layer: Any, x: Tensor, result: Format) -> Tensor:
     build = context.build
     index, size, fmt = _negative_index(context, layer, x)
-    table = build.integers(tables.selu_table(size, fmt), fmt, "table")
+    precision = layer.get_attr("table_t").precision
+    entries = tables.entries(tables.selu_table, size, fmt, precision)
+    table = build.integers(entries, fmt, "table")
     negative = build.cast(build.apply("lookup", index, table), result)
     # io_stream takes the constant in the input's own type (nnet_activation_stream.h, `selu`)
     lambda_format = _SELU_LAMBDA if context.io_type == "io_parallel" else x.format
@@ -141,7 +144,9 @@ def _selu(context: Context, layer: Any, x: Tensor, result: Format) -> Tensor:
 def _elu_with(context: Context, layer: Any, x: Tensor, result: Format, alpha: Tensor) -> Tensor:
     build = context.build
     index, size, fmt = _negative_index(context, layer, x)
-    table = build.integers(tables.elu_table(size, fmt), fmt, "table")
+    precision = layer.get_attr("table_t").precision
+    entries = tables.entries(tables.elu_table, size, fmt, precision)
+    table = build.integers(entries, fmt, "table")
     product = build.apply("mul", alpha, build.apply("lookup", index, table))
     return _select_positive(context, x, "ge", build.cast(x, result), build.cast(product, result))
 
@@ -282,7 +287,8 @@ def lower_parametrized(context: Context, layer: Any) -> Tensor:
     x, result = context.input(layer), context.result_format(layer)
     rule = PARAMETRIZED[_name(context, layer, PARAMETRIZED)]
     fmt = context.attribute_format(layer, "param_t")
-    mantissa = literal(layer.get_attr("activ_param", 1.0), fmt)
+    integer = is_integer(layer.get_attr("param_t").precision)
+    mantissa = literal(layer.get_attr("activ_param", 1.0), fmt, integer=integer)
     parameter = context.build.number(mantissa, x, fmt, "parameter")
     return _finish(context, rule(context, x, parameter, layer, result), result)
 

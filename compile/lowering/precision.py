@@ -16,6 +16,7 @@ __all__ = [
     "INT32",
     "class_names",
     "format_of",
+    "integer_part",
     "is_integer",
     "is_uint1",
     "literal",
@@ -97,9 +98,20 @@ def format_of(precision: Any, where: str) -> Format:
     )
 
 
-def literal(value: float, fmt: Format) -> int:
-    """The mantissa of a C++ double constant assigned to a format."""
+def literal(value: float, fmt: Format, *, integer: bool = False) -> int:
+    """The mantissa of a C++ double constant assigned to a format; `integer`: to an ap_int."""
+    if integer:
+        value = integer_part(value)
     return int(to_mantissas(np.array([float(value)]), fmt, Carrier.PYTHON)[0])
+
+
+def integer_part(value: float) -> int:
+    """The whole number that an ap_int is made from, given a C++ float or double.
+
+    Towards zero, but +1 for a number between -1/2 and 0. Source: ap_int_base.h,
+    `ap_int_base(double)`: it takes -1 for the bits that the shift leaves and then changes the sign.
+    """
+    return 1 if -0.5 < value < 0 else int(value)
 
 
 def weight_mantissas(variable: Any, fmt: Format, where: str) -> Array:

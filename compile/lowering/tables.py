@@ -11,6 +11,7 @@ import ctypes.util
 import math
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +21,11 @@ from ..ir import Carrier, Format
 from ..ops import Array
 from ..ops.arith import cast_mantissas
 from ..ops.boundary import to_mantissas
+from .precision import integer_part, is_integer
 
 __all__ = [
     "elu_table",
+    "entries",
     "exp_table",
     "garnet_table",
     "inverse_square_root_table",
@@ -39,6 +42,8 @@ __all__ = [
 _SELU_SCALE = 1.0507009873554804934193349852946
 _SELU_ALPHA = 1.6732632423543772848170429916717
 _F32 = np.float32
+_FINE = Format(True, 240, 80)  # every float32 between 2**-136 and 2**79
+_WHOLE = Format(True, 80, 80)
 
 
 @cache
@@ -64,6 +69,20 @@ def _float(x: float) -> float:
 
 def _table(values: list[float], fmt: Format) -> Array:
     return to_mantissas(np.array(values, dtype=np.float64), fmt, Carrier.PYTHON)
+
+
+def entries(
+    function: Callable[[int, Format], Array], size: int, fmt: Format, precision: Any
+) -> Array:
+    """The mantissas of a table whose type is an hls4ml precision, of format `fmt`.
+
+    A float32 assigned to an ap_int is not what `Format` says (`integer_part`); so the table is
+    first taken in a format that holds it exactly.
+    """
+    if not is_integer(precision):
+        return function(size, fmt)
+    whole = [integer_part(int(m) * _FINE.lsb) for m in function(size, _FINE)]
+    return cast_mantissas(np.array(whole, dtype=object), _WHOLE, fmt)
 
 
 def _symmetric_points(size: int, limit: float) -> list[float]:
