@@ -115,6 +115,11 @@ def resource_walk(
             f"{where}: reuse factor {reuse} is neither a divisor nor a multiple of the "
             f"{n_in} inputs; hls4ml's resource kernel is undefined there"
         )
+    if reuse > n_in and not reuse % n_in and n_out == 1:  # `rufactor` is limited to n_in * n_out
+        raise errors.UnsupportedError(
+            f"{where}: reuse factor {reuse} for {n_in} inputs and one output; hls4ml's kernel "
+            f"dense_resource_rf_gt_nin_rem0 aborts; choose at most {n_in}"
+        )
     places = np.arange(n_in * n_out).reshape(n_out, n_in).T
     return Walk(places, np.argsort(places % reuse, axis=0, kind="stable"), skips)
 
