@@ -37,6 +37,7 @@ def lower_time_distributed(context: Context, layer: Any) -> Tensor:
                 "tensors of 2 to 4 axes"
             )
         return _step(context, x, x.shape[0] - 1)
+    _require_types_of_one_name(context, partner, layer)
     return _all_steps(context, partner, layer)
 
 
@@ -81,6 +82,23 @@ def _require_same_type(context: Context, layer: Any) -> None:
         raise errors.UnsupportedError(
             f"{where}: its input is {given}, its result {result}; hls4ml's kernel compiles only "
             "where they are the same"
+        )
+
+
+def _require_types_of_one_name(context: Context, start: Any, end: Any) -> None:
+    """Both markers of the network's last layer have a type of the name `result_t`.
+
+    Source: hls4ml model/graph.py, `make_node`; the writer keeps the first type of a name.
+    """
+    where = context.where(end)
+    first, second = start.get_output_variable().type, end.get_output_variable().type
+    if first.name == second.name and format_of(first.precision, where) != format_of(
+        second.precision, where
+    ):
+        raise errors.UnsupportedError(
+            f"{where}: hls4ml calls its type {second.precision} {second.name}, and that of "
+            f"{start.name}, {first.precision}, too; its C++ does not compile; give both the same "
+            "precision, or add a layer behind"
         )
 
 

@@ -84,6 +84,17 @@ def test_a_copy_does_not_convert(rng: np.random.Generator) -> None:
     )
 
 
+def test_both_markers_of_the_last_layer_have_one_type_name(rng: np.random.Generator) -> None:
+    layers = [given("x", 4, 3), steps(dense(rng, 3, 2), 4, [2])]
+    narrow = {"Precision": {"result": "fixed<8,3>"}}
+    config = CONFIG | {"x": narrow, "steps": narrow}
+    assert refusal(convert(layers, ["steps"], config)) == (
+        "layer steps_end (TimeDistributed): hls4ml calls its type fixed<12,5,TRN,WRAP,0> result_t, "
+        "and that of steps, fixed<8,3,TRN,WRAP,0>, too; its C++ does not compile; give both the "
+        "same precision, or add a layer behind"
+    )
+
+
 def test_streams_have_no_kernel(rng: np.random.Generator) -> None:
     layers = [given("x", 4, 3), steps(dense(rng, 3, 2), 4, [2])]
     assert refusal(convert(layers, ["steps"], io_type="io_stream")) == (
