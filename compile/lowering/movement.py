@@ -284,7 +284,7 @@ def lower_transpose(context: Context, layer: Any) -> Tensor:
             "divides by zero there"
         )
     x = _sized(context, layer, x, shape)
-    if context.io_type == "io_stream" and perm == (0, 1) and shape[0] != 1:
+    if context.io_type == "io_stream" and perm == (0, 1):
         # the stream kernel takes every order of two axes for their exchange
         rows, columns = shape
         index = np.arange(columns) * columns + np.arange(rows)[:, None]

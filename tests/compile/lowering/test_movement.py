@@ -334,13 +334,14 @@ def test_an_order_of_two_axes_in_a_stream_is_always_their_exchange() -> None:
         "layer move (Transpose): perm (0,) does not order the axes of (3, 3); hls4ml's C "
         "simulation divides by zero there"
     )
-    model = moved((2, 3), {"class_name": "Transpose", "perm": [1, 0]}, io_type="io_stream")
-    (layer,) = [each for each in model.get_layers() if each.class_name == "Transpose"]
-    layer.set_attr("perm", [0, 1])
-    assert refusal(model) == (
-        "layer move (Transpose): perm (0, 1) in io_stream reads beyond the array; hls4ml's C "
-        "simulation is undefined there; remove the transpose, which changes nothing"
-    )
+    for shape in ((2, 3), (1, 4)):
+        model = moved(shape, {"class_name": "Transpose", "perm": [1, 0]}, io_type="io_stream")
+        (layer,) = [each for each in model.get_layers() if each.class_name == "Transpose"]
+        layer.set_attr("perm", [0, 1])
+        assert refusal(model) == (
+            "layer move (Transpose): perm (0, 1) in io_stream reads beyond the array; hls4ml's C "
+            "simulation is undefined there; remove the transpose, which changes nothing"
+        )
 
 
 def test_refused_broadcast() -> None:
