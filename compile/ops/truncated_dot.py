@@ -64,7 +64,8 @@ def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
     out = np.empty((1, *shape) if len(shape) == 1 else shape, dtype=a.dtype)
     for rows, events in _blocks(out.shape):
         total = dot.OPERATION.kernel(site, [_part(x, rows, events) for x in (a, b)])
-        for residues in _residues(*(_part(x, rows, events) for x in low), bits):
+        parts = [_part(x, rows, events) for x in low]
+        for residues in _residues(parts[0], parts[1], bits):
             np.subtract(total, residues, out=total, casting="unsafe")
         if is_float(total):
             np.multiply(total, total.dtype.type(2.0**-bits), out=out[rows, ..., events])
