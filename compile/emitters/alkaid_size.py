@@ -58,5 +58,5 @@ def check_size(graph: Graph, limit: int) -> None:
         named = ", ".join(f"{op} {count:,}" for op, count in most)
         raise errors.UnsupportedError(
             f"as unrolled logic this network is {total:,} operations on single numbers ({named}), "
-            f"more than {limit:,}; raise max_operations to wait for it"
+            f"more than the limit of {limit:,} (max_operations)"
         )

@@ -220,7 +220,7 @@ def test_too_large_a_graph_is_refused_before_tracing() -> None:
         to_alkaid(graph)
     assert str(error.value) == (
         "as unrolled logic this network is 60,000 operations on single numbers (add 60,000), more "
-        "than 50,000; raise max_operations to wait for it"
+        "than the limit of 50,000 (max_operations)"
     )
 
 

@@ -45,5 +45,5 @@ def test_a_large_graph_is_refused_with_its_counts() -> None:
         check_size(some_of_all(), 23)
     assert str(error.value) == (
         "as unrolled logic this network is 24 operations on single numbers (lookup 8, "
-        "truncated_dot 4, reduce_max 4), more than 23; raise max_operations to wait for it"
+        "truncated_dot 4, reduce_max 4), more than the limit of 23 (max_operations)"
     )

@@ -143,7 +143,7 @@ def test_too_large_a_graph_is_refused_before_tracing() -> None:
     graph = network(16, 16)
     count = sum(count_operations(graph).values())
     assert estimate(graph, PART, 200, max_operations=count, per_layer=False).used["LUT"].value > 0
-    with pytest.raises(errors.UnsupportedError, match="more than 100; raise max_operations"):
+    with pytest.raises(errors.UnsupportedError, match="more than the limit of 100"):
         estimate(graph, PART, 200, max_operations=100)
 
 
