@@ -14,43 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from samebits import errors
 
 from . import quant
-
-MAX_CONSTANT_BITS = 24  # a constant that needs more is a float, not a fixed-point number
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Fixed-point numbers k * 2^exponent with k in `bits` bits (two's complement if signed)."""
-
-    bits: int
-    exponent: int
-    signed: bool
-    narrow: bool = False
-
-    @property
-    def lsb(self) -> float:
-        """Distance between neighbours."""
-        return float(2.0**self.exponent)
-
-
-def smallest_grid(values: ArrayLike) -> Grid | None:
-    """The narrowest grid that holds all values exactly; None if it needs over 24 bits."""
-    array = np.asarray(values, np.float64).ravel()
-    if not np.all(np.isfinite(array)):
-        return None
-    if not np.any(array):
-        return Grid(bits=2, exponent=0, signed=True)
-    numerators_exponents = (float(v).as_integer_ratio() for v in array if v)
-    exponent = min(_trailing_zeros(n) - (d.bit_length() - 1) for n, d in numerators_exponents)
-    scaled = array / 2.0**exponent
-    signed = bool(scaled.min() < 0)
-    top = int(max(scaled.max(), -scaled.min() - 1))
-    bits = max(2, max(top, 0).bit_length() + signed)
-    return Grid(bits, exponent, signed) if bits <= MAX_CONSTANT_BITS else None
-
-
-def _trailing_zeros(value: int) -> int:
-    return (value & -value).bit_length() - 1
+from .keras_grid import Grid, Weight, smallest_grid
 
 
 @dataclass
@@ -60,6 +24,8 @@ class GraphBuilder:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: dict[str, onnx.TensorProto] = field(default_factory=dict)
     functions: dict[str, onnx.FunctionProto] = field(default_factory=dict)
+    caveats: dict[str, str] = field(default_factory=dict)  # tensors that Keras rounds elsewhere
+    deviations: dict[str, float] = field(default_factory=dict)  # constants Keras has not exactly
     _names: set[str] = field(default_factory=set)
 
     def _claim(self, name: str) -> str:
@@ -86,6 +52,12 @@ class GraphBuilder:
         self.initializers[self._claim(name)] = numpy_helper.from_array(array, name)
         return name
 
+    def integers(self, name: str, value: Sequence[int]) -> str:
+        """Add an int64 initializer of one axis, such as a shape."""
+        array = np.asarray(value, np.int64)
+        self.initializers[self._claim(name)] = numpy_helper.from_array(array, name)
+        return name
+
     def node(self, operator: str, name: str, inputs: Sequence[str], **attributes: Any) -> str:
         """Add a standard node; its output tensor carries the node's name."""
         node = helper.make_node(
@@ -95,13 +67,23 @@ class GraphBuilder:
         self.nodes.append(node)
         return name
 
-    def quant(self, name: str, x: str, grid: Grid, rounding: str = "ROUND") -> str:
-        """Add a Quant node on `x` with the values of `grid`; scale and zero point are 0-d."""
+    def quant(
+        self,
+        name: str,
+        x: str,
+        grid: Grid,
+        rounding: str = "ROUND",
+        scale: NDArray[np.float32] | None = None,
+    ) -> str:
+        """Add a Quant node on `x` with the values of `grid`; scale and zero point are 0-d.
+
+        With `scale`, an array that broadcasts with x, this is its scale instead of the grid's step.
+        """
         attributes = quant.QuantAttributes(grid.signed, grid.narrow, rounding)
         self.functions.setdefault(attributes.overload, quant.quant_function(attributes))
         inputs = (
             x,
-            self.constant(f"{name}_scale", grid.lsb),
+            self.constant(f"{name}_scale", grid.lsb if scale is None else scale),
             self.constant(f"{name}_zeropt", 0.0),
             self.constant(f"{name}_bitwidth", float(grid.bits)),
         )
@@ -128,6 +110,18 @@ class GraphBuilder:
             )
         return self.quant(name, self.constant(f"{name}_value", value), grid)
 
+    def weight(self, name: str, weight: Weight) -> str:
+        """Add a weight as its quantizer left it, behind a Quant node where it has a grid."""
+        if weight.deviation:
+            self.deviations[name] = weight.deviation
+        if weight.grid is None:
+            return self.constant(name, weight.value)
+        if weight.scale is None:
+            return self.quantized_constant(name, weight.value, weight.grid)
+        return self.quant(
+            name, self.constant(f"{name}_value", weight.value), weight.grid, scale=weight.scale
+        )
+
     def short_constant(self, name: str, value: NDArray[np.float32]) -> str:
         """Add a constant; it is quantized on its smallest grid where that takes at most 24 bits."""
         grid = smallest_grid(value)
@@ -140,9 +134,13 @@ class GraphBuilder:
         name: str,
         inputs: Sequence[tuple[str, tuple[int, ...]]],
         outputs: Sequence[tuple[str, tuple[int, ...]]],
-        metadata: dict[str, Sequence[str]],
+        metadata: dict[str, str],
     ) -> onnx.ModelProto:
-        """The finished, checked model; shapes are without the batch axis, which is symbolic."""
+        """The finished, checked model; shapes are without the batch axis, which is symbolic.
+
+        Beside `metadata`, `samebits.caveats` and `samebits.deviations` say where Keras computes
+        otherwise; `keras_check` reads them.
+        """
         graph = helper.make_graph(
             self.nodes,
             name,
@@ -161,9 +159,9 @@ class GraphBuilder:
             producer_name="samebits",
             producer_version=importlib.metadata.version("samebits"),
         )
-        helper.set_model_props(
-            model, {f"samebits.{key}": json.dumps(list(value)) for key, value in metadata.items()}
-        )
+        notes = {"caveats": self.caveats, "deviations": self.deviations}
+        metadata = metadata | {key: json.dumps(note) for key, note in notes.items() if note}
+        helper.set_model_props(model, {f"samebits.{key}": text for key, text in metadata.items()})
         onnx.checker.check_model(model, full_check=True)
         return model
 

@@ -6,6 +6,7 @@ Source: qkeras 0.9.0, quantizers.py; each equation was recomputed against it.
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,23 @@ from numpy.typing import NDArray
 
 from samebits import errors
 
-from .keras_graph import GraphBuilder, Grid
+from .keras_graph import GraphBuilder
+from .keras_grid import Grid, Weight, smallest_grid
 
 Apply = Callable[[GraphBuilder, Any, str, str], str]
+
+HARD_TANH = "QKeras computes with x/2 + 1/2"
+_RANDOM = {
+    "bernoulli": "draws its values at random",
+    "stochastic_binary": "rounds at random in training; use binary",
+    "stochastic_ternary": "rounds at random in training; use ternary",
+}
 
 
 def is_quantizer(function: object) -> bool:
     """True for an object whose class comes from QKeras's quantizers."""
-    return type(function).__module__.split(".")[0] == "qkeras"
+    module = type(function).__module__.split(".")
+    return module[0] == "qkeras" and module[-1] == "quantizers"
 
 
 def apply_quantizer(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> str:
@@ -30,79 +40,191 @@ def apply_quantizer(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> s
         UnsupportedError: the quantizer, or one of its options, has no exact QONNX form.
     """
     kind = type(quantizer).__name__
-    if kind not in _APPLY:
+    if kind in _RANDOM:
+        raise errors.UnsupportedError(f"quantizer {kind} {_RANDOM[kind]}")
+    if "po2" in kind:
         raise errors.UnsupportedError(
-            f"quantizer {kind} has no QONNX form here; supported: {', '.join(_APPLY)}"
+            f"quantizer {kind} on an activation: a rounded logarithm has no QONNX form; use it on "
+            "weights, and quantized_bits or quantized_relu on activations"
+        )
+    if kind not in APPLY:
+        raise errors.UnsupportedError(
+            f"quantizer {kind} has no QONNX form on activations; supported: {', '.join(APPLY)}"
         )
     _refuse_noise(quantizer)
-    return _APPLY[kind](graph, quantizer, x, name)
+    return APPLY[kind](graph, quantizer, x, name)
 
 
-def quantized_weight(quantizer: Any, weight: Any) -> tuple[NDArray[np.float32], Grid | None]:
+_STEPS = ("quantized_bits", "binary", "ternary")  # those with a scale
+_GRIDS = ("quantized_po2", "quantized_relu", "quantized_relu_po2", "quantized_sigmoid")
+WEIGHTS = (*_STEPS, *_GRIDS, "quantized_tanh")
+
+
+def quantized_weight(quantizer: Any, weight: Any) -> Weight:
     """The weight as the layer uses it (QKeras's own result) and the grid it stands on.
 
-    `alpha="auto_po2"` scales every output channel by a power of two; the grid is then the finest
-    channel's, wide enough for all.
+    1. `alpha` that is a power of two, or one per channel (auto_po2): the grid is the finest
+       channel's, wide enough for all.
+    2. any other `alpha` (a number, an array, auto): the steps are `scale`.
+    3. quantizers without a scale: the narrowest grid that holds the values.
 
     Raises:
-        UnsupportedError: a quantizer other than quantized_bits, or a scale that is no power of two.
+        UnsupportedError: a random quantizer; values that need more than 24 bits.
     """
     if quantizer is None:
-        return np.asarray(weight, np.float32), None
+        return Weight(np.asarray(weight, np.float32))
     kind = type(quantizer).__name__
-    if kind != "quantized_bits":
+    if kind in _RANDOM:
+        raise errors.UnsupportedError(f"weight quantizer {kind} {_RANDOM[kind]}")
+    if kind not in WEIGHTS or not is_quantizer(quantizer):
         raise errors.UnsupportedError(
-            f"weight quantizer {kind} has no QONNX form here; supported: quantized_bits"
+            f"weight quantizer {kind} has no QONNX form here; supported: {', '.join(WEIGHTS)}"
         )
     _refuse_noise(quantizer)
     value = np.asarray(quantizer(weight), np.float32)
-    grid = _bits_grid(quantizer)
+    if not np.all(np.isfinite(value)):
+        return Weight(value)  # refused by name where the constant is made
+    if kind not in _STEPS:
+        grid = smallest_grid(value)
+        if grid is None:
+            raise errors.UnsupportedError(
+                f"{quantizer}: its values from {np.abs(value[value != 0]).min():g} to "
+                f"{np.abs(value).max():g} are no fixed-point numbers of 24 bits; use fewer bits"
+            )
+        return Weight(value, grid)
+    return _scaled_weight(quantizer, value)
+
+
+def _scaled_weight(quantizer: Any, value: NDArray[np.float32]) -> Weight:
+    grid = _weight_grid(quantizer)
     scale = np.asarray(quantizer.scale, np.float64)
-    mantissa, exponent = np.frexp(scale)
-    if np.any(mantissa != 0.5):
-        raise errors.UnsupportedError(
-            f"{quantizer}: its scale is {scale.ravel()[0]:g}, not a power of two, so the weights "
-            "are no fixed-point numbers; use alpha=1 or alpha='auto_po2'"
+    scale = np.where(scale == 0, 1.0, scale)  # a channel of zeros
+    steps = np.float32(grid.lsb) * scale.astype(np.float32)
+    snapped = np.rint(value.astype(np.float64) / steps).astype(np.float32) * steps
+    deviation = float(np.abs(value - snapped).max(initial=0))
+    if deviation > 1e-3 * np.abs(steps).min():
+        raise errors.ModelError(
+            f"{quantizer}: its result {value.ravel()[0]!r} is no multiple of its scale "
+            f"{steps.ravel()[0]!r}; the quantizer and its scale do not agree"
         )
+    mantissa, exponent = np.frexp(scale)
+    if np.any(np.abs(mantissa) != 0.5):
+        return Weight(snapped, grid, steps, deviation)
     shift = exponent - 1
     spread = int(shift.max() - shift.min())
-    return value, Grid(
-        grid.bits + spread,
-        grid.exponent + int(shift.min()),
-        grid.signed,
-        grid.narrow and not spread,
+    return Weight(
+        snapped,
+        Grid(
+            grid.bits + spread,
+            grid.exponent + int(shift.min()),
+            grid.signed,
+            grid.narrow and not spread,
+        ),
+        deviation=deviation,
     )
+
+
+def _weight_grid(quantizer: Any) -> Grid:
+    """The grid before the scale; -1 and +1 take two bits."""
+    kind = type(quantizer).__name__
+    if kind == "binary":
+        unsigned = bool(quantizer.use_01)
+        return Grid(1, 0, signed=False) if unsigned else Grid(2, 0, signed=True, narrow=True)
+    if kind == "ternary" or _integer(quantizer.bits) - bool(quantizer.keep_negative) == 0:
+        return Grid(2, 0, signed=True, narrow=True)
+    grid = _bits_grid(quantizer)
+    if grid.signed and isinstance(quantizer.alpha, str):
+        return replace(grid, narrow=True)  # auto and auto_po2 are symmetric
+    return grid
 
 
 def _bits_grid(quantizer: Any) -> Grid:
     """quantized_bits(b, i): u = b - signed, L = 2^(i-u), s = signed,
     L * clip(rint(x/L), s*(-2^u + symmetric), 2^u - 1)."""
     bits, signed = _integer(quantizer.bits), bool(quantizer.keep_negative)
-    if bits - signed < 1:
-        raise errors.UnsupportedError(
-            f"{quantizer}: one signed bit means -1 or +1, which hls4ml encodes differently; use at "
-            "least 2 bits"
-        )
     exponent = _integer(quantizer.integer) - (bits - signed)
     return Grid(bits, exponent, signed, narrow=signed and bool(quantizer.symmetric))
 
 
 def _apply_bits(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> str:
-    if quantizer.alpha is not None and (
-        isinstance(quantizer.alpha, str) or np.any(np.asarray(quantizer.alpha) != 1)
-    ):
+    """One signed bit: -1 below 0, else +1."""
+    alpha = _activation_alpha(quantizer)
+    last = name if alpha == 1 else f"{name}_unscaled"
+    if _integer(quantizer.bits) - bool(quantizer.keep_negative) == 0:
+        y = _sign(graph, x, last)
+    else:
+        y = graph.quant(last, x, _bits_grid(quantizer))
+    return _times(graph, y, alpha, name)
+
+
+def _activation_alpha(quantizer: Any) -> float:
+    """The constant that multiplies the result, 1 for None.
+
+    Raises:
+        UnsupportedError: one that depends on the batch, or one per channel.
+    """
+    alpha = quantizer.alpha
+    if isinstance(alpha, str) or np.size(alpha) != 1:
         raise errors.UnsupportedError(
-            f"{quantizer} on an activation: its scale would depend on the batch or leave the grid; "
-            "use alpha=1"
+            f"{quantizer} on an activation: its scale would depend on the batch or differ by "
+            "channel; use alpha=1"
         )
-    return graph.quant(name, x, _bits_grid(quantizer))
+    return 1.0 if alpha is None else float(np.asarray(alpha).item())
+
+
+def _times(graph: GraphBuilder, y: str, alpha: float, name: str) -> str:
+    if alpha == 1:
+        return y
+    return graph.node("Mul", name, [y, graph.short_constant(f"{name}_alpha", _f32(alpha))])
+
+
+def _negative(graph: GraphBuilder, x: str, name: str) -> str:
+    """-1 where x < 0, else 0: the floor, clipped to one signed bit."""
+    return graph.quant(name, x, Grid(1, 0, signed=True), "FLOOR")
+
+
+def _sign(graph: GraphBuilder, x: str, name: str) -> str:
+    """-1 where x < 0, else 1."""
+    y = _negative(graph, x, f"{name}_negative")
+    y = graph.node("Mul", f"{name}_twice", [y, graph.short_constant(f"{name}_two", _f32(2))])
+    return graph.node("Add", name, [y, graph.short_constant(f"{name}_one", _f32(1))])
+
+
+def _apply_binary(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> str:
+    """-1 or 0 (use_01) where x < 0, else 1, times alpha."""
+    alpha = _activation_alpha(quantizer)
+    last = name if alpha == 1 else f"{name}_unscaled"
+    if quantizer.use_01:
+        y = _negative(graph, x, f"{last}_negative")
+        y = graph.node("Add", last, [y, graph.short_constant(f"{last}_one", _f32(1))])
+    else:
+        y = _sign(graph, x, last)
+    return _times(graph, y, alpha, name)
+
+
+def _apply_ternary(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> str:
+    """[x >= t] - [-x >= t], times alpha; t is the threshold, 0.33 by default."""
+    alpha = _activation_alpha(quantizer)
+    last = name if alpha == 1 else f"{name}_unscaled"
+    given = quantizer.threshold
+    threshold = quantizer.default_threshold if given is None else given
+    limit = np.asarray(-float(threshold), np.float32)
+    above = graph.node("Add", f"{last}_over", [x, graph.short_constant(f"{last}_limit", limit)])
+    minus = graph.short_constant(f"{last}_sign", _f32(-1))
+    below = graph.node("Mul", f"{last}_flip", [x, minus])
+    below = graph.node(
+        "Add", f"{last}_under", [below, graph.short_constant(f"{last}_flip_limit", limit)]
+    )
+    not_above = _negative(graph, above, f"{last}_not_above")
+    not_below = _negative(graph, below, f"{last}_not_below")
+    return _times(graph, graph.node("Sub", last, [not_above, not_below]), alpha, name)
 
 
 def _apply_relu(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> str:
     """quantized_relu(b, i): L = 2^(i-b), L * clip(rint(x/L), 0, 2^b-1); with a negative slope
     s = 2^-p the positive part has b-1 bits, and L * clip(rint(s*x/L), -2^(b-1-p), 0) is added."""
     if quantizer.use_sigmoid:
-        raise errors.UnsupportedError(f"{quantizer}: use_sigmoid=1 is not supported; use 0")
+        return _apply_relu_sigmoid(graph, quantizer, x, name)
     if quantizer.relu_upper_bound is not None and not quantizer.is_quantized_clip:
         raise errors.UnsupportedError(
             f"{quantizer}: relu_upper_bound with is_quantized_clip=False is lost when QKeras saves "
@@ -131,6 +253,24 @@ def _apply_relu(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> str:
     return graph.node("Add", name, [above, below])
 
 
+def _apply_relu_sigmoid(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> str:
+    """use_sigmoid: m = 2^b, p = rint(m * h(x/2^i)), 2^i * clip(2p/m - 1, 0, 1 - 1/m)."""
+    if float(quantizer.negative_slope):
+        raise errors.UnsupportedError(
+            f"{quantizer}: use_sigmoid with negative_slope has no QONNX form; use one of the two"
+        )
+    _need_hard_sigmoid(quantizer)
+    bits, integer = _integer(quantizer.bits), _integer(quantizer.integer)
+    if bits < 2:
+        raise errors.UnsupportedError(f"{quantizer}: use_sigmoid needs at least 2 bits")
+    graph.caveats[name] = HARD_TANH
+    # h(z) = z/2 + 1/2 and m/2 is even: 2p/m - 1 = rint(x * m/2^(i+1)) * 2/m, an even number of
+    # 1/m; the highest, 1, is clipped to the odd 1 - 1/m, which the second grid does
+    even = Grid(bits, integer + 1 - bits, signed=False)
+    y = graph.quant(f"{name}_even", graph.node("Relu", f"{name}_relu", [x]), even)
+    return graph.quant(name, y, Grid(bits, integer - bits, signed=False))
+
+
 def _apply_tanh(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> str:
     """quantized_tanh(b): m = 2^(b-1), clip(rint(m*t)/m, -1 + sym/m, 1 - 1/m); t is tanh(x), or by
     default 2*h(x)-1 = clip(x, -1, 1), whose clip the Quant node does itself."""
@@ -139,12 +279,13 @@ def _apply_tanh(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> str:
         x = graph.node("Tanh", f"{name}_tanh", [x])
     else:
         _need_hard_sigmoid(quantizer)
+        graph.caveats[name] = HARD_TANH
     return graph.quant(name, x, Grid(bits, 1 - bits, signed=True, narrow=bool(quantizer.symmetric)))
 
 
 def _apply_sigmoid(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> str:
-    """quantized_sigmoid(b): m = 2^b, clip(rint(m*h)/m, 0, 1 - 1/m); h is sigmoid(x), or by default
-    clip(x/2 + 1/2, 0, 1), whose clip the Quant node does itself."""
+    """quantized_sigmoid(b): m = 2^b, clip(rint(m*h)/m, sym/m, 1 - 1/m); h is sigmoid(x), or by
+    default clip(x/2 + 1/2, 0, 1), whose clip the Quant node does itself."""
     bits = _integer(quantizer.bits)
     if quantizer.symmetric:
         raise errors.UnsupportedError(f"{quantizer}: symmetric=1 has no ap_fixed type; use 0")
@@ -161,11 +302,13 @@ def _apply_sigmoid(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> st
     return graph.quant(name, x, Grid(bits, -bits, signed=False))
 
 
-_APPLY: dict[str, Apply] = {
+APPLY: dict[str, Apply] = {
     "quantized_bits": _apply_bits,
     "quantized_relu": _apply_relu,
     "quantized_tanh": _apply_tanh,
     "quantized_sigmoid": _apply_sigmoid,
+    "binary": _apply_binary,
+    "ternary": _apply_ternary,
 }
 
 

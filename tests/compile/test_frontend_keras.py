@@ -17,7 +17,7 @@ from samebits import errors
 from samebits.compile.frontends import quant
 from samebits.compile.frontends.keras import export_keras
 from samebits.compile.frontends.keras_check import check_export
-from samebits.compile.frontends.keras_graph import Grid, smallest_grid
+from samebits.compile.frontends.keras_grid import Grid, smallest_grid
 from samebits.train.models import build_mlp
 from samebits.train.scaling import InputFormat, InputScaling
 from samebits.train.tensorflow import load, quiet
@@ -146,36 +146,36 @@ def test_all_unsupported_layers_are_listed_at_once(kit: Any) -> None:
     with quiet():
         model = keras.Sequential(
             [
-                keras.layers.Conv1D(2, 3, input_shape=(8, 1), name="conv"),
+                keras.layers.LocallyConnected1D(2, 3, input_shape=(8, 1), name="local"),
                 keras.layers.Flatten(name="flat"),
                 keras.layers.Dense(4, activation="gelu", name="wide"),
-                keras.layers.ReLU(max_value=6, name="six"),
-                qkeras.QDense(2, kernel_quantizer="ternary(alpha=1)", name="three"),
-                qkeras.QDense(
-                    2, kernel_quantizer="quantized_bits(4,0,1,alpha='auto')", name="auto"
-                ),
-                qkeras.QActivation("quantized_bits(1,0,alpha=1)", name="sign"),
+                keras.layers.ReLU(threshold=1, negative_slope=0.5, name="bent"),
+                qkeras.QDense(2, kernel_quantizer="stochastic_ternary()", name="chance"),
+                keras.layers.Lambda(abs, name="code"),
+                qkeras.QActivation("quantized_po2(4)", name="powers"),
+                qkeras.QActivation("bernoulli()", name="dice"),
+                qkeras.QActivation("quantized_bits(4,0,1,alpha='auto')", name="auto"),
             ],
             name="zoo",
         )
     with pytest.raises(errors.UnsupportedError) as caught:
         export_keras(model)
     lines = str(caught.value).splitlines()
-    assert lines[0] == "Keras model 'zoo': 6 layers cannot be exported:"
-    assert [line.split(":")[0].strip() for line in lines[1:7]] == [
-        "conv (Conv1D)",
-        "wide (Dense)",
-        "six (ReLU)",
-        "three (QDense)",
-        "auto (QDense)",
-        "sign (QActivation)",
+    assert lines[0] == "Keras model 'zoo': 8 layers cannot be exported:"
+    assert lines[1] == "  local (LocallyConnected1D): no such layer here"
+    assert lines[2].startswith("  wide (Dense): activation 'gelu' is not supported; supported: elu")
+    assert lines[3:9] == [
+        "  bent (ReLU): negative_slope=0.5 with threshold=1: supported is one of the two",
+        "  chance (QDense): weight quantizer stochastic_ternary rounds at random in training; use "
+        "ternary",
+        "  code (Lambda): runs Python code; use layers",
+        "  powers (QActivation): quantizer quantized_po2 on an activation: a rounded logarithm has "
+        "no QONNX form; use it on weights, and quantized_bits or quantized_relu on activations",
+        "  dice (QActivation): quantizer bernoulli draws its values at random",
+        "  auto (QActivation): quantized_bits(4,0,1,alpha='auto') on an activation: its scale "
+        "would depend on the batch or differ by channel; use alpha=1",
     ]
-    assert lines[1] == "  conv (Conv1D): no such layer here"
-    assert lines[4].endswith(
-        "weight quantizer ternary has no QONNX form here; supported: quantized_bits"
-    )
-    assert "not a power of two" in lines[5]
-    assert lines[7].startswith("Supported layers: Activation, BatchNormalization, Dense, ")
+    assert lines[9].startswith("Supported layers: Activation, ActivityRegularization, ")
 
 
 def test_nan_weights_are_refused(kit: Any) -> None:
@@ -256,7 +256,7 @@ def test_tanh_of_raw_features_is_not_claimed(kit: Any) -> None:
     check = check_export(model, exported, values)
     assert not check.outputs[0].provable
     assert check.outputs[0].reason == (
-        "quantized_tanh computes with x/2 + 1/2, which rounds inputs finer than 2^-23"
+        "QKeras computes with x/2 + 1/2, which rounds inputs finer than 2^-23"
     )
 
 

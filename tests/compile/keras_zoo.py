@@ -1,0 +1,242 @@
+"""Small Keras models, one for every layer and option that the exporter has."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from samebits.train.tensorflow import quiet
+
+BITS = "quantized_bits(5,1,0,alpha=1)"
+INPUT = "quantized_bits(8,3,0,alpha=1)"
+KERNEL = {"kernel_quantizer": BITS, "bias_quantizer": BITS}
+DEPTH = {"depthwise_quantizer": BITS, "bias_quantizer": BITS}
+SEPARABLE = {**DEPTH, "pointwise_quantizer": BITS}
+
+Make = Callable[[Any, Any, Any], Any]  # (keras.layers, qkeras, x) -> y
+
+IMAGE, SIGNAL, VECTOR = (6, 5, 2), (9, 3), (7,)
+
+# name: input shape, layers; all sums fit in float32, so that equality is provable
+EXACT: dict[str, tuple[tuple[int, ...], Make]] = {
+    "conv1d": (SIGNAL, lambda k, q, x: q.QConv1D(4, 3, **KERNEL)(x)),
+    "conv1d_same": (SIGNAL, lambda k, q, x: q.QConv1D(4, 4, 2, padding="same", **KERNEL)(x)),
+    "conv1d_causal": (
+        SIGNAL,
+        lambda k, q, x: q.QConv1D(4, 3, padding="causal", dilation_rate=2, **KERNEL)(x),
+    ),
+    "conv2d": (IMAGE, lambda k, q, x: q.QConv2D(3, (3, 2), **KERNEL)(x)),
+    "conv2d_same": (
+        IMAGE,
+        lambda k, q, x: q.QConv2D(3, (3, 2), (2, 1), padding="same", **KERNEL)(x),
+    ),
+    "conv2d_dilated": (
+        IMAGE,
+        lambda k, q, x: q.QConv2D(3, 2, dilation_rate=2, use_bias=False, **KERNEL)(x),
+    ),
+    "conv2d_relu": (
+        IMAGE,
+        lambda k, q, x: q.QConv2D(3, 3, activation="quantized_relu(6,3)", **KERNEL)(x),
+    ),
+    "conv2d_binary": (
+        IMAGE,
+        lambda k, q, x: q.QConv2D(3, 3, kernel_quantizer="binary(alpha=1)", use_bias=False)(x),
+    ),
+    "conv2d_auto_po2": (
+        IMAGE,
+        lambda k, q, x: q.QConv2D(
+            3, 3, kernel_quantizer="quantized_bits(4,0,1,alpha='auto_po2')", use_bias=False
+        )(x),
+    ),
+    "conv2d_po2": (
+        IMAGE,
+        lambda k, q, x: q.QConv2D(3, 3, kernel_quantizer="quantized_po2(4)", use_bias=False)(x),
+    ),
+    "depthwise": (IMAGE, lambda k, q, x: q.QDepthwiseConv2D((3, 2), **DEPTH)(x)),
+    "depthwise_two": (
+        IMAGE,
+        lambda k, q, x: q.QDepthwiseConv2D(3, depth_multiplier=2, padding="same", **DEPTH)(x),
+    ),
+    "separable1d": (SIGNAL, lambda k, q, x: q.QSeparableConv1D(4, 3, **SEPARABLE)(x)),
+    "separable2d": (
+        IMAGE,
+        lambda k, q, x: q.QSeparableConv2D(4, 3, depth_multiplier=2, **SEPARABLE)(x),
+    ),
+    "folded": (
+        IMAGE,
+        lambda k, q, x: q.QConv2DBatchnorm(
+            3, 3, kernel_quantizer=BITS, bias_quantizer="quantized_bits(8,3,0,alpha=1)"
+        )(x),
+    ),
+    "folded_depthwise": (
+        IMAGE,
+        lambda k, q, x: q.QDepthwiseConv2DBatchnorm(
+            3, depthwise_quantizer=BITS, bias_quantizer="quantized_bits(8,3,0,alpha=1)"
+        )(x),
+    ),
+    "conv1d_groups": (
+        (8, 4),
+        lambda k, q, x: q.QConv1D(6, 3, groups=2, kernel_quantizer=BITS, use_bias=False)(x),
+    ),
+    "depthwise_dilated": (
+        IMAGE,
+        lambda k, q, x: q.QDepthwiseConv2D(2, dilation_rate=2, padding="same", **DEPTH)(x),
+    ),
+    "dense_rows": (
+        SIGNAL,
+        lambda k, q, x: q.QDense(4, activation="quantized_relu(5,2)", **KERNEL)(x),
+    ),
+    "dense_image": (IMAGE, lambda k, q, x: q.QDense(4, **KERNEL)(x)),
+    "max1d": (SIGNAL, lambda k, q, x: k.MaxPooling1D(2, padding="same")(x)),
+    "max2d": (IMAGE, lambda k, q, x: k.MaxPooling2D((2, 3), 1)(x)),
+    "max2d_same": (IMAGE, lambda k, q, x: k.MaxPooling2D(3, 2, padding="same")(x)),
+    "average1d": (SIGNAL, lambda k, q, x: k.AveragePooling1D(2)(x)),
+    "average2d": (IMAGE, lambda k, q, x: k.AveragePooling2D((2, 2))(x)),
+    "qaverage2d": (
+        IMAGE,
+        lambda k, q, x: q.QAveragePooling2D(
+            2, average_quantizer="quantized_bits(8,0,0,alpha=1)", activation=INPUT
+        )(x),
+    ),
+    "global_max1d": (SIGNAL, lambda k, q, x: k.GlobalMaxPooling1D()(x)),
+    "global_max2d": (IMAGE, lambda k, q, x: k.GlobalMaxPooling2D(keepdims=True)(x)),
+    "global_average2d": ((4, 8, 3), lambda k, q, x: k.GlobalAveragePooling2D()(x)),
+    "flatten": (IMAGE, lambda k, q, x: q.QDense(3, **KERNEL)(k.Flatten()(x))),
+    "reshape": (IMAGE, lambda k, q, x: q.QDense(3, **KERNEL)(k.Reshape((3, 20))(x))),
+    "permute": (IMAGE, lambda k, q, x: k.Permute((3, 1, 2))(x)),
+    "padding1d": (SIGNAL, lambda k, q, x: k.ZeroPadding1D((1, 2))(x)),
+    "padding2d": (IMAGE, lambda k, q, x: k.ZeroPadding2D(((1, 0), (2, 3)))(x)),
+    "cropping1d": (SIGNAL, lambda k, q, x: k.Cropping1D((1, 2))(x)),
+    "cropping2d": (IMAGE, lambda k, q, x: k.Cropping2D(((1, 0), (2, 1)))(x)),
+    "up1d": (SIGNAL, lambda k, q, x: k.UpSampling1D(3)(x)),
+    "up2d": (IMAGE, lambda k, q, x: k.UpSampling2D((2, 3))(x)),
+    "repeat": (VECTOR, lambda k, q, x: k.RepeatVector(3)(x)),
+    "dropouts": (
+        SIGNAL,
+        lambda k, q, x: k.ReLU()(
+            k.SpatialDropout1D(0.5)(
+                k.GaussianNoise(1.0)(k.GaussianDropout(0.5)(k.ActivityRegularization(0.1)(x)))
+            )
+        ),
+    ),
+    "relu_six": (VECTOR, lambda k, q, x: k.ReLU(max_value=6)(x)),
+    "relu_slope": (VECTOR, lambda k, q, x: k.ReLU(max_value=2, negative_slope=0.25)(x)),
+    "relu_threshold": (VECTOR, lambda k, q, x: k.ReLU(threshold=0.5)(x)),
+    "thresholded": (VECTOR, lambda k, q, x: k.ThresholdedReLU(1.0)(x)),
+    "leaky": (IMAGE, lambda k, q, x: k.LeakyReLU(0.25)(x)),
+    "prelu": (
+        IMAGE,
+        lambda k, q, x: k.PReLU(shared_axes=[1, 2])(x),
+    ),
+    "binary": (VECTOR, lambda k, q, x: q.QActivation("binary(alpha=1)")(x)),
+    "binary_none": (VECTOR, lambda k, q, x: q.QActivation("binary()")(x)),
+    "binary_01": (VECTOR, lambda k, q, x: q.QActivation("binary(use_01=True, alpha=1)")(x)),
+    "binary_half": (VECTOR, lambda k, q, x: q.QActivation("binary(alpha=0.5)")(x)),
+    "one_bit": (VECTOR, lambda k, q, x: q.QActivation("quantized_bits(1,0,alpha=1)")(x)),
+    "ternary": (VECTOR, lambda k, q, x: q.QActivation("ternary(alpha=1)")(x)),
+    "ternary_half": (VECTOR, lambda k, q, x: q.QActivation("ternary(alpha=1,threshold=0.5)")(x)),
+    "bits_alpha": (VECTOR, lambda k, q, x: q.QActivation("quantized_bits(5,1,alpha=0.5)")(x)),
+    "relu_sigmoid": (VECTOR, lambda k, q, x: q.QActivation("quantized_relu(4,1,use_sigmoid=1)")(x)),
+    "add": (VECTOR, lambda k, q, x: k.Add()([x, k.ReLU()(x), x])),
+    "subtract": (IMAGE, lambda k, q, x: k.Subtract()([k.ReLU()(x), x])),
+    "multiply": (VECTOR, lambda k, q, x: k.Multiply()([k.ReLU()(x), x])),
+    "average": (VECTOR, lambda k, q, x: k.Average()([k.ReLU()(x), x])),
+    "maximum": (VECTOR, lambda k, q, x: k.Maximum()([q.QDense(7, **KERNEL)(x), x])),
+    "minimum": (IMAGE, lambda k, q, x: k.Minimum()([q.QConv2D(2, 1, **KERNEL)(x), x])),
+    "concatenate": (
+        IMAGE,
+        lambda k, q, x: q.QConv2D(2, 1, **KERNEL)(
+            k.Concatenate()([x, q.QConv2D(3, 1, **KERNEL)(x), x])
+        ),
+    ),
+    "concatenate_rows": (IMAGE, lambda k, q, x: k.Concatenate(axis=1)([x, k.ReLU()(x)])),
+    "dot": (VECTOR, lambda k, q, x: k.Dot(axes=1)([x, k.ReLU()(x)])),
+    "residual": (
+        IMAGE,
+        lambda k, q, x: k.ReLU()(k.Add()([x, q.QConv2D(2, 3, padding="same", **KERNEL)(x)])),
+    ),
+}
+
+# name: input shape, layers; what rounds in float32 is bounded
+BOUNDED: dict[str, tuple[tuple[int, ...], Make]] = {
+    "float_conv2d": (IMAGE, lambda k, q, x: k.Conv2D(4, 3, activation="relu")(x)),
+    "float_conv1d": (SIGNAL, lambda k, q, x: k.Conv1D(4, 3, groups=1, activation="tanh")(x)),
+    "float_depthwise1d": (SIGNAL, lambda k, q, x: k.DepthwiseConv1D(3)(x)),
+    "float_depthwise2d": (IMAGE, lambda k, q, x: k.DepthwiseConv2D(3)(x)),
+    "float_separable2d": (IMAGE, lambda k, q, x: k.SeparableConv2D(4, 3)(x)),
+    "conv2d_auto": (
+        IMAGE,
+        lambda k, q, x: q.QConv2D(
+            3, 3, kernel_quantizer="quantized_bits(4,0,1,alpha='auto')", use_bias=False
+        )(x),
+    ),
+    "dense_alpha": (
+        VECTOR,
+        lambda k, q, x: q.QDense(3, kernel_quantizer="quantized_bits(4,0,1,alpha=0.7)")(x),
+    ),
+    "dense_ternary": (
+        VECTOR,
+        lambda k, q, x: q.QDense(3, kernel_quantizer="ternary(alpha='auto')", use_bias=False)(x),
+    ),
+    "dense_binary": (
+        VECTOR,
+        lambda k, q, x: q.QDense(3, kernel_quantizer="binary(alpha='auto')", use_bias=False)(x),
+    ),
+    "batchnorm": (VECTOR, lambda k, q, x: k.BatchNormalization()(x)),
+    "batchnorm_image": (IMAGE, lambda k, q, x: k.BatchNormalization()(x)),
+    "qbatchnorm": (IMAGE, lambda k, q, x: q.QBatchNormalization()(x)),
+    "global_average1d": (SIGNAL, lambda k, q, x: k.GlobalAveragePooling1D()(x)),
+    "qglobal_average2d": (
+        IMAGE,
+        lambda k, q, x: q.QGlobalAveragePooling2D(
+            average_quantizer="quantized_bits(8,0,0,alpha=1)"
+        )(x),
+    ),
+    "average2d_same": (IMAGE, lambda k, q, x: k.AveragePooling2D(2, padding="same")(x)),
+    "average_three": (VECTOR, lambda k, q, x: k.Average()([k.ReLU()(x), x, x])),
+    "elu": (VECTOR, lambda k, q, x: k.ELU(0.5)(x)),
+    "selu": (VECTOR, lambda k, q, x: k.Activation("selu")(x)),
+    "softsign": (VECTOR, lambda k, q, x: k.Activation("softsign")(x)),
+    "softplus": (VECTOR, lambda k, q, x: k.Activation("softplus")(x)),
+    "hard_sigmoid": (VECTOR, lambda k, q, x: k.Activation("hard_sigmoid")(x)),
+    "sigmoid": (VECTOR, lambda k, q, x: k.Activation("sigmoid")(x)),
+    "softmax": (VECTOR, lambda k, q, x: k.Softmax()(x)),
+    "then_quantized": (
+        VECTOR,
+        lambda k, q, x: q.QDense(3, **KERNEL)(
+            q.QActivation("quantized_bits(6,0,0,alpha=1)")(k.Activation("tanh")(x))
+        ),
+    ),
+}
+
+
+def build(kit: Any, shape: tuple[int, ...], make: Make, seed: int = 3) -> Any:
+    """The layers behind a quantized input, with random weights."""
+    with quiet():
+        x = kit.keras.Input(shape, name="x")
+        inside = kit.qkeras.QActivation(INPUT, name="rounded")(x)
+        model = kit.keras.Model(x, make(kit.keras.layers, kit.qkeras, inside))
+    randomize(model, seed)
+    return model
+
+
+def randomize(model: Any, seed: int) -> None:
+    """Random weights; variances are positive."""
+    rng = np.random.default_rng(seed)
+    for variable in model.weights:
+        if "iteration" in variable.name or not variable.shape.rank:
+            continue
+        values = rng.normal(0, 0.7, variable.shape)
+        if "variance" in variable.name:
+            values = np.abs(values) + 0.3
+        if "alpha" in variable.name:  # slopes have no quantizers
+            values = np.rint(values * 8) / 8
+        variable.assign(values)
+
+
+def events(shape: tuple[int, ...], count: int = 60, seed: int = 4) -> np.ndarray:
+    """Raw numbers, some of them on the grid and between two of its points."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(0, 3, (count, *shape))
+    values[: count // 2] = np.rint(values[: count // 2] * 32) / 32
+    return values.astype(np.float32)
