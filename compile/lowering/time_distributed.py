@@ -36,6 +36,7 @@ def lower_time_distributed(context: Context, layer: Any) -> Tensor:
                 f"{context.where(layer)}: input shape {x.shape}; hls4ml reads time steps from "
                 "tensors of 2 to 4 axes"
             )
+        _refuse_other_readers(context, layer)
         return _step(context, x, x.shape[0] - 1)
     _require_types_of_one_name(context, partner, layer)
     return _all_steps(context, partner, layer)
@@ -82,6 +83,17 @@ def _require_same_type(context: Context, layer: Any) -> None:
         raise errors.UnsupportedError(
             f"{where}: its input is {given}, its result {result}; hls4ml's kernel compiles only "
             "where they are the same"
+        )
+
+
+def _refuse_other_readers(context: Context, start: Any) -> None:
+    """hls4ml joins only the first layer behind to the end of the loop (`insert_node`)."""
+    readers = [x for x in start.model.get_layers() if start.outputs[0] in x.inputs]
+    if len(readers) > 1:
+        raise errors.UnsupportedError(
+            f"{context.where(start)}: several layers read its result, and hls4ml gives "
+            f"{', '.join(x.name for x in readers[1:])} one time step instead; its C simulation is "
+            "undefined there; read it once"
         )
 
 

@@ -95,6 +95,19 @@ def test_both_markers_of_the_last_layer_have_one_type_name(rng: np.random.Genera
     )
 
 
+def test_a_second_reader_gets_one_time_step(rng: np.random.Generator) -> None:
+    readers = [
+        {"name": name, "class_name": "Activation", "activation": "relu", "inputs": ["steps"]}
+        for name in ("one", "two")
+    ]
+    layers = [given("x", 4, 3), steps(dense(rng, 3, 2), 4, [2])]
+    lower(convert([*layers, readers[0]], ["one"], CONFIG))
+    assert refusal(convert([*layers, *readers], ["one", "two"], CONFIG)) == (
+        "layer steps (TimeDistributed): several layers read its result, and hls4ml gives two one "
+        "time step instead; its C simulation is undefined there; read it once"
+    )
+
+
 def test_streams_have_no_kernel(rng: np.random.Generator) -> None:
     layers = [given("x", 4, 3), steps(dense(rng, 3, 2), 4, [2])]
     assert refusal(convert(layers, ["steps"], io_type="io_stream")) == (
