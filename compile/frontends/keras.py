@@ -5,8 +5,7 @@ out carries the layer's name, so that any engine's tensors can be compared with 
 and Keras's axes: the channel is the last. Operators that want it first stand between two
 transpositions, which hls4ml's frontend and ONNX Runtime take away.
 
-Of a nested model `m` the layer `d` is `m_d`, and `m` is the last tensor; the second call of a
-shared layer `d` is `d_1`.
+The layer `d` of a nested model `m` is `m_d`, the second call of a shared layer `d` is `d_1`.
 """
 
 import json
@@ -106,13 +105,15 @@ def need_keras_2(model: Any) -> None:
 
 
 def layer_tensors(model: Any) -> dict[str, Any]:
-    """By the name of the exported tensor, the Keras tensor: of every layer of the model itself."""
-    tensors = {}
-    for node, name in _named_nodes(model, ""):
-        outputs = _flat(node.outputs)
-        if len(outputs) == 1:
-            tensors[name] = outputs[0]
-    return tensors
+    """Keras's tensors by the names of the exported ones: what layers and nested models put out."""
+    names = {id(tensor): name for tensor, name in zip(model.inputs, model.input_names, strict=True)}
+    _export_nodes(GraphBuilder(), model, names, "", [])
+    return {
+        names[id(tensor)]: tensor
+        for node, _ in _named_nodes(model, "")
+        for tensor in _flat(node.outputs)
+        if names[id(tensor)] not in model.input_names
+    }
 
 
 def _export_nodes(

@@ -94,9 +94,9 @@ def check_export(
         _compare(name, proofs[name], left, right)
         for name, left, right in zip(names, keras_values, onnx_values, strict=True)
     )
-    ends = [output.name for output in onnx_model.graph.output]
-    events = len(next(iter(features.values())))
-    return ExportCheck(events, checks, tuple(check for check in checks if check.name in ends))
+    by_name = {check.name: check for check in checks}
+    outputs = tuple(by_name[output.name] for output in onnx_model.graph.output)
+    return ExportCheck(len(next(iter(features.values()))), checks, outputs)
 
 
 def _features(model: Any, onnx_model: onnx.ModelProto, x: Any) -> dict[str, Floats]:

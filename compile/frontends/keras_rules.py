@@ -114,7 +114,9 @@ def rounded(
         if bits <= FLOAT32_BITS:
             reason = f"{operator} needs {bits} of float32's {FLOAT32_BITS} bits"
             return Proof(True, reason, exponent, bound, np.zeros(1))
-        reason = f"{operator} needs {bits} bits, float32 has {FLOAT32_BITS}"
+        raw = any(one.exponent.min() <= FINEST for one in operands)
+        needs = "of raw numbers rounds" if raw else f"needs {bits} bits, float32 has {FLOAT32_BITS}"
+        reason = f"{operator} {needs}"
     else:
         reason = stop.reason
     unit = relative_error(roundings)
