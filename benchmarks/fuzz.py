@@ -42,9 +42,10 @@ from .fuzz_check import (  # noqa: E402 the path comes first
 from .fuzz_csim import Simulation, Simulator  # noqa: E402
 from .fuzz_layers import KINDS  # noqa: E402
 from .fuzz_network import BATCH, draw_network  # noqa: E402
-from .fuzz_shrink import shrink, write_case  # noqa: E402
+from .fuzz_shrink import Found, shrink, write_case  # noqa: E402
 
 BAD = (DIFFERENT, FAILED)
+RECORDED_EVENTS = 24
 
 
 class Results:
@@ -105,16 +106,19 @@ def _judged(
     """The row; a difference is shrunk and written first."""
     if row.status == FAILED:
         _say(f"seed {row.seed}: {row.status}: {row.detail}")
-    if row.status != DIFFERENT or prepared is None or simulation is None:
+    if prepared is None or simulation is None:
+        return row
+    whole = Found(prepared.network, row, prepared, simulation)
+    if options.record and row.status == EXACT and not simulation.disturbed:
+        write_case(whole.first_events(RECORDED_EVENTS), options.output / "cases")
+    if row.status != DIFFERENT:
         return row
     if disagrees_with_itself(prepared, simulator):
         return Checked.from_json({**row.to_json(), "status": UNDEFINED})
     _say(f"seed {row.seed}: {row.status}: {row.detail}")
     if options.no_shrink:
         return row
-    smallest = shrink(
-        prepared.network, row, prepared, simulation, simulator, _say, options.onnxruntime
-    )
+    smallest = shrink(whole, simulator, _say, options.onnxruntime)
     folder = write_case(smallest, options.output / "cases")
     _say(f"  {smallest.row.detail}\n  written to {folder}")
     return row
@@ -169,12 +173,12 @@ def summary(rows: Sequence[Checked]) -> str:
         if status in (EXACT, DIFFERENT):
             continue
         lines += ["", f"{status}:"]
-        reasons = Counter(_reason(row.detail) for row in rows if row.status == status)
+        reasons = Counter(reason_of(row.detail) for row in rows if row.status == status)
         lines += [f"{count:6}  {reason}" for reason, count in reasons.most_common(25)]
     return "\n".join(lines)
 
 
-def _reason(detail: str) -> str:
+def reason_of(detail: str) -> str:
     """A message without what is special to one network."""
     import re
 
@@ -197,6 +201,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--io-type", choices=["io_parallel", "io_stream"])
     parser.add_argument("--output", type=Path, default=Path("build/fuzz"))
     parser.add_argument("--onnxruntime", action="store_true", help="compare firmware.onnx too")
+    parser.add_argument("--record", action="store_true", help="write exact networks as cases too")
     parser.add_argument("--again", action="store_true", help="also seeds that were run before")
     parser.add_argument("--no-shrink", action="store_true", help="only count differences")
     return parser.parse_args(arguments)

@@ -24,7 +24,17 @@ from .fuzz_csim import RAN, Job, Simulation, Simulator
 from .fuzz_network import Network, to_hls4ml
 
 __all__ = [
-    *("DIFFERENT", "EXACT", "FAILED", "REFUSED", "SKIPPED", "UNDEFINED", "Checked", "Layer"),
+    *(
+        "DIFFERENT",
+        "EXACT",
+        "FAILED",
+        "MEMORY_FLAGS",
+        "REFUSED",
+        "SKIPPED",
+        "UNDEFINED",
+        "Checked",
+        "Layer",
+    ),
     *("Prepared", "check", "compare", "events_for", "prepare"),
 ]
 
@@ -37,7 +47,7 @@ _POOL = 384  # random events from which those that reach ties and overflows are 
 _PICKED = 48
 _RANDOM = 24
 # The C simulation with memory that was never written set to zero, and to a pattern.
-_MEMORY_FLAGS = (("-ftrivial-auto-var-init=zero",), ("-ftrivial-auto-var-init=pattern", "-O1"))
+MEMORY_FLAGS = (("-ftrivial-auto-var-init=zero",), ("-ftrivial-auto-var-init=pattern", "-O1"))
 
 
 @dataclass(frozen=True)
@@ -127,11 +137,12 @@ def _defined(network: Network, model: Any, inputs: Sequence[Array]) -> list[Arra
     """The inputs without those for which hls4ml is undefined or known to be wrong.
 
     1. Of a number between -1/2 and 0, ap_int_base.h makes the ap_int +1.
-    2. GarNet divides by its number of vertices and reads as many.
+    2. GarNet divides by its number of vertices and reads as many; without collapse it writes as
+       many and leaves the rest of its result to chance.
     """
     found = []
     counts = {
-        layer.inputs[1]: int(layer.get_attr("n_vertices"))
+        layer.inputs[1]: (int(layer.get_attr("n_vertices")), layer.get_attr("collapse"))
         for layer in model.get_layers()
         if layer.class_name.startswith("GarNet")
     }
@@ -139,7 +150,9 @@ def _defined(network: Network, model: Any, inputs: Sequence[Array]) -> list[Arra
         if "int<" in node.config["Precision"]["result"]:
             x = np.where((x > -0.5) & (x < 0), 0.0, x)
         if node.name in counts:
-            x = 1.0 + np.abs(np.where(np.abs(x) < 2**20, np.floor(x), 0.0)) % counts[node.name]
+            vertices, collapse = counts[node.name]
+            fewer = np.abs(np.where(np.abs(x) < 2**20, np.floor(x), 0.0)) % vertices
+            x = vertices - (fewer if collapse else 0.0 * fewer)
         found.append(x)
     return found
 
@@ -149,22 +162,16 @@ def prepare(network: Network, name: str, onnxruntime: bool = False) -> Prepared 
 
     `onnxruntime`: the outputs of firmware.onnx too, where there can be one.
     """
-    about = {
-        "seed": network.seed,
-        "backend": network.backend,
-        "io_type": network.io_type,
-        "kinds": network.kinds,
-    }
     try:
         model = to_hls4ml(network, name)
     except Exception as error:  # hls4ml raises whatever comes
-        return Checked(status=SKIPPED, detail=_said(error), **about)
+        return _checked(network, SKIPPED, _said(error))
     try:
         lowered = lower(model)
     except (errors.UnsupportedError, errors.ModelError) as error:
-        return Checked(status=REFUSED, detail=str(error), **about)
+        return _checked(network, REFUSED, str(error))
     except Exception as error:  # any other is a fault of samebits
-        return Checked(status=FAILED, detail=f"lower: {_said(error)}", **about)
+        return _checked(network, FAILED, f"lower: {_said(error)}")
     try:
         simplified = simplify(lowered)
         events = _defined(network, model, events_for(simplified, network.seed, onnxruntime))
@@ -179,8 +186,20 @@ def prepare(network: Network, name: str, onnxruntime: bool = False) -> Prepared 
         if onnxruntime:
             prepared.answers += _onnx_answers(simplified, events)
     except Exception as error:  # likewise
-        return Checked(status=FAILED, detail=f"engine: {_said(error)}", **about)
+        return _checked(network, FAILED, f"engine: {_said(error)}")
     return prepared
+
+
+def _checked(network: Network, status: str, detail: str, layers: Sequence[Layer] = ()) -> Checked:
+    return Checked(
+        network.seed,
+        status,
+        detail,
+        network.backend,
+        network.io_type,
+        network.kinds,
+        tuple(layers),
+    )
 
 
 def _onnx_answers(graph: Graph, events: list[Array]) -> list[tuple[str, dict[str, Array]]]:
@@ -206,15 +225,9 @@ def _said(error: Exception) -> str:
 def compare(prepared: Prepared, simulation: Simulation) -> Checked:
     """Every number of every layer and output, by ==."""
     network, model = prepared.network, prepared.model
-    about = {
-        "seed": network.seed,
-        "backend": network.backend,
-        "io_type": network.io_type,
-        "kinds": network.kinds,
-    }
     classes = {layer.name: layer.class_name for layer in model.get_layers()}
     if simulation.status != RAN:
-        return Checked(status=simulation.status, detail=simulation.message, **about)
+        return _checked(network, simulation.status, simulation.message)
     expected = dict(simulation.layers)
     expected |= {f"output {i}": y for i, y in enumerate(simulation.outputs)}
     layers, first = [], ""
@@ -243,7 +256,7 @@ def compare(prepared: Prepared, simulation: Simulation) -> Checked:
         first = "tracing changes the C simulation's outputs: no layers compared"
     if not layers:
         status, first = FAILED, "nothing was compared"
-    return Checked(status=status, detail=first, layers=tuple(layers), **about)
+    return _checked(network, status, first, layers=tuple(layers))
 
 
 def check(
@@ -266,7 +279,7 @@ def check(
 
 def disagrees_with_itself(prepared: Prepared, simulator: Simulator) -> bool:
     """True if the C simulation's answer depends on memory that it never wrote."""
-    runs = [simulator.run([prepared.job], flags)[0] for flags in _MEMORY_FLAGS]
+    runs = [simulator.run([prepared.job], flags)[0] for flags in MEMORY_FLAGS]
     if any(run.status != RAN for run in runs):
         return any(run.status != runs[0].status for run in runs)
     left, right = ({**run.layers, **dict(enumerate(run.outputs))} for run in runs)

@@ -23,8 +23,12 @@ _QUANTIZERS = ("binary1", "binary2", "ternary", "po2")
 
 def quantizer(name: str | None) -> Any:
     """hls4ml's weight quantizer of a name; None for None."""
-    from hls4ml.model.quantizers import BinaryQuantizer, Quantizer, TernaryQuantizer
-    from hls4ml.model.types import ExponentPrecisionType
+    from hls4ml.model.quantizers import (  # type: ignore[import-untyped]
+        BinaryQuantizer,
+        Quantizer,
+        TernaryQuantizer,
+    )
+    from hls4ml.model.types import ExponentPrecisionType  # type: ignore[import-untyped]
 
     class PowerOfTwo(Quantizer):  # type: ignore[misc]
         """What QKerasPO2Quantizer does, without QKeras."""
@@ -428,6 +432,7 @@ KINDS: dict[str, Kind] = {
         arity=2,
         ranks=(1,),
         weight=0.7,
+        streams=False,
         pairs=_dot_pairs,
         precisions={"result": "value", "accum": "accum"},
     ),

@@ -307,7 +307,7 @@ def _build_garnet(options: Options, shapes: list[Shape], weights: Weights) -> La
         "n_propagate": propagate,
     }
     if options["quantize"]:
-        from hls4ml.model.quantizers import TernaryQuantizer
+        from hls4ml.model.quantizers import TernaryQuantizer  # type: ignore[import-untyped]
 
         layer["quantizer"] = TernaryQuantizer()
     n_in = features
@@ -369,6 +369,18 @@ def _build_time_distributed(options: Options, shapes: list[Shape], weights: Weig
         "n_time_steps": steps,
     }
     return layer, (steps, *out)
+
+
+def _time_distributed_config(
+    draw: Draw, options: Options, config: dict[str, Any], inputs: Sequence[str]
+) -> None:
+    if draw.chance(0.9):  # otherwise it does not compile
+        config["Precision"]["result"] = inputs[0]
+
+
+def _relu(draw: Draw) -> Sequence[tuple[str, Options]]:
+    """As the last layer its two markers would have one type."""
+    return [("Activation", {"activation": "relu"})] if draw.chance(0.9) else ()
 
 
 _RNN = {
@@ -440,6 +452,12 @@ KINDS: dict[str, Kind] = {
     ),
     "GarNet": Kind(_draw_garnet_with_count, _build_garnet, ranks=(2,), weight=0.6, streams=False),
     "TimeDistributed": Kind(
-        _draw_time_distributed, _build_time_distributed, ranks=(2, 3), weight=0.5
+        _draw_time_distributed,
+        _build_time_distributed,
+        ranks=(2, 3),
+        weight=0.5,
+        streams=False,
+        configure=_time_distributed_config,
+        followers=_relu,
     ),
 }

@@ -18,6 +18,12 @@ __all__ = ["BATCH", "Network", "Node", "draw_network", "quiet", "to_hls4ml"]
 
 BATCH = 16  # networks that share a palette of formats, and a compiler call
 _LARGEST = 192  # elements of a tensor
+# What hls4ml can derive precisions for in a network with HGQ's quantizers (passes/bit_exact.py).
+_HGQ = (
+    *("Dense", "Conv1D", "Conv2D", "Activation", "Pooling1D", "Pooling2D", "Merge", "Reshape"),
+    *("GlobalPooling1D", "GlobalPooling2D", "BatchNormalization", "Softmax", "Concatenate"),
+    *("Einsum", "EinsumDense", "Transpose", "FixedPointQuantizer"),
+)
 _STRATEGIES = ("Latency", "Latency", "Resource", "Resource", "ResourceUnrolled")
 
 
@@ -68,7 +74,10 @@ class _Drawing:
         # one backend for the networks of one compiler call
         shared = np.random.default_rng([seed // BATCH, 0xB2])
         backend = backend or str(shared.choice(["Vivado", "Vitis"]))
-        io_type = io_type or str(rng.choice(["io_parallel", "io_stream"]))
+        io_types = ["io_parallel", "io_stream"]
+        if only and not KINDS[only].streams:
+            io_types = ["io_parallel"]
+        io_type = io_type or str(rng.choice(io_types))
         self.seed, self.only = seed, only
         self.draw = Draw(rng, Palette(seed // BATCH), backend, io_type)
         self.nodes: list[Node] = []
@@ -148,6 +157,8 @@ class _Drawing:
             shape, precision = kind.source(draw)
             return (self.add_input(shape, precision),)
         latest = names[-1] if draw.chance(0.75) else draw.choice(names)
+        if kind.ranks and kind.arity == 2 and len(self.shapes[latest]) not in kind.ranks:
+            latest = self._reshaped(latest, draw.choice(kind.ranks))
         if kind.arity == 1:
             if kind.ranks and len(self.shapes[latest]) not in kind.ranks:
                 fitting = [n for n in names if len(self.shapes[n]) in kind.ranks]
@@ -157,9 +168,12 @@ class _Drawing:
                     latest = draw.choice(fitting)
             return (latest,)
         partners = [n for n in names if kind.pairs(self.shapes[latest], self.shapes[n], draw)]
-        if not partners:
-            raise DoesNotFit
-        others = [n for n in partners if n != latest] or partners
+        others = [n for n in partners if n != latest]
+        if not others:
+            other = self.add_input(self.shapes[latest])
+            if not kind.pairs(self.shapes[latest], self.shapes[other], draw):
+                raise DoesNotFit
+            others = [other]
         pair = (latest, draw.choice(others))
         return pair if draw.chance(0.5) else pair[::-1]
 
@@ -180,6 +194,11 @@ class _Drawing:
             self.add_input(_input_shape(draw, draw.choice(ranks) if ranks else draw.integer(1, 3)))
         wanted = draw.integer(1, 5)
         names = [name for name, kind in KINDS.items() if kind.weight]
+        quantized = self.only == "FixedPointQuantizer"
+        if self.only is None and not draw.stream:
+            quantized = draw.chance(0.06)
+        if quantized:
+            names = [name for name in names if name in _HGQ]
         weights = np.array([KINDS[name].weight for name in names])
         if self.only:
             self._try(self.only, attempts=20)
@@ -190,6 +209,8 @@ class _Drawing:
             if self.only and draw.chance(0.3):
                 kind = self.only
             self._try(kind)
+            if quantized and draw.chance(0.6) and self.nodes[-1].kind != "FixedPointQuantizer":
+                self._try("FixedPointQuantizer")
         read = {name for node in self.nodes for name in node.inputs}
         if all(node.kind == "Input" for node in self.nodes):
             self.add("Activation", (self.nodes[0].name,), {"activation": "relu"})
@@ -199,7 +220,8 @@ class _Drawing:
             read.add(node.name)
         made = [node.name for node in self.nodes if node.kind != "Input"]
         outputs = [name for name in made if name not in read]
-        extra = [name for name in made if name in read and draw.chance(0.06)]
+        reshapes = {node.name for node in self.nodes if node.kind == "Reshape"}
+        extra = [name for name in made if name in read - reshapes and draw.chance(0.06)]
         network = Network(
             self.seed, draw.backend, draw.io_type, tuple(self.nodes), (*extra, *outputs)
         )
@@ -263,8 +285,8 @@ def to_hls4ml(network: Network, name: str) -> Any:
         layers.append({"name": node.name, "inputs": list(node.inputs), **layer})
         layer_names[node.name] = {**node.config, "Precision": dict(node.config["Precision"])}
     with quiet():
-        from hls4ml.model.graph import ModelGraph
-        from hls4ml.utils.config import create_config
+        from hls4ml.model.graph import ModelGraph  # type: ignore[import-untyped]
+        from hls4ml.utils.config import create_config  # type: ignore[import-untyped]
 
         config = create_config(
             output_dir=name, project_name=name, backend=network.backend, io_type=network.io_type

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from .fuzz_csim import Simulation, Simulator
 from .fuzz_draw import DEFAULT_FORMAT
 from .fuzz_network import Network, Node, quiet, to_hls4ml
 
-__all__ = ["Smallest", "shrink", "write_case"]
+__all__ = ["Found", "shrink", "write_case"]
 
 _SECONDS = 240.0
 _TOGETHER = 8  # candidates of one compiler call
@@ -25,72 +26,78 @@ _EVENTS = 4
 
 
 @dataclass(frozen=True)
-class Smallest:
-    """A network that differs, with its events and the C simulation's answer."""
+class Found:
+    """A network with its events and the C simulation's answer."""
 
     network: Network
     row: Checked
     prepared: Prepared
     simulation: Simulation
 
+    def different_events(self) -> list[int]:
+        """The numbers of the events that differ anywhere."""
+        wrong: set[int] = set()
+        expected = {**self.simulation.layers}
+        expected |= {f"output {i}": y for i, y in enumerate(self.simulation.outputs)}
+        for _, answer in self.prepared.answers:
+            for name in expected.keys() & answer.keys():
+                values = expected[name]
+                different = answer[name].reshape(values.shape) != values
+                rows = different.reshape(len(values), -1).any(axis=1)
+                wrong.update(int(event) for event in np.flatnonzero(rows))
+        return sorted(wrong)
+
+    def first_events(self, count: int) -> Found:
+        """The same with at most `count` events, spread over all."""
+        events = len(self.prepared.inputs[0])
+        return self.only_events(list(range(0, events, max(1, events // count)))[:count])
+
+    def only_events(self, events: Sequence[int]) -> Found:
+        """The same with some of the events."""
+        keep = np.array(events, dtype=np.intp)
+        prepared = replace(
+            self.prepared,
+            inputs=[x[keep] for x in self.prepared.inputs],
+            answers=[
+                (kind, {name: values[keep] for name, values in answer.items()})
+                for kind, answer in self.prepared.answers
+            ],
+        )
+        simulation = replace(
+            self.simulation,
+            outputs=tuple(y[keep] for y in self.simulation.outputs),
+            layers={name: values[keep] for name, values in self.simulation.layers.items()},
+        )
+        return Found(self.network, compare(prepared, simulation), prepared, simulation)
+
 
 def shrink(
-    network: Network,
-    row: Checked,
-    prepared: Prepared,
-    simulation: Simulation,
+    found: Found,
     simulator: Simulator,
     say: Callable[[str], None] = lambda text: None,
     onnxruntime: bool = False,
-) -> Smallest:
-    """The smallest network found within some minutes that still differs."""
-    best = Smallest(network, row, prepared, simulation)
-    end = time.monotonic() + _SECONDS
+) -> Found:
+    """The smallest network found within some minutes that still differs, with a few events."""
+    best, end = found, time.monotonic() + _SECONDS
     improved = True
     while improved and time.monotonic() < end:
         improved = False
         candidates = _candidates(best)
         while time.monotonic() < end:
-            some = [c for c, _ in zip(candidates, range(_TOGETHER), strict=False)]
+            some = list(itertools.islice(candidates, _TOGETHER))
             if not some:
                 break
-            found = [
-                Smallest(c, r, p, s)
+            smaller = [
+                Found(c, r, p, s)
                 for c, (r, p, s) in zip(some, check(some, simulator, onnxruntime), strict=True)
                 if r.status == DIFFERENT and p is not None and s is not None
             ]
-            if found:
-                best, improved = min(found, key=lambda one: _size(one.network)), True
+            smaller = [one for one in smaller if _size(one.network) < _size(best.network)]
+            if smaller:
+                best, improved = min(smaller, key=lambda one: _size(one.network)), True
                 say(f"  {len(best.network.kinds)} layers, size {_size(best.network)}")
                 break
-    return _fewer_events(best)
-
-
-def _fewer_events(best: Smallest) -> Smallest:
-    """Only the first events that differ."""
-    wrong: set[int] = set()
-    expected = {**best.simulation.layers}
-    expected |= {f"output {i}": y for i, y in enumerate(best.simulation.outputs)}
-    for _, answer in best.prepared.answers:
-        for name, values in expected.items():
-            if name in answer:
-                different = answer[name].reshape(values.shape) != values
-                wrong.update(np.flatnonzero(different.reshape(len(values), -1).any(axis=1)))
-    keep = np.array(sorted(wrong)[:_EVENTS], dtype=np.intp)
-    prepared = replace(
-        best.prepared,
-        inputs=[x[keep] for x in best.prepared.inputs],
-        answers=[
-            (kind, {name: values[keep] for name, values in answer.items()})
-            for kind, answer in best.prepared.answers
-        ],
-    )
-    simulation = replace(
-        best.simulation,
-        outputs=tuple(y[keep] for y in best.simulation.outputs),
-        layers={name: values[keep] for name, values in best.simulation.layers.items()},
-    )
-    return Smallest(best.network, compare(prepared, simulation), prepared, simulation)
+    return best.only_events(best.different_events()[:_EVENTS])
 
 
 def _size(network: Network) -> int:
@@ -123,7 +130,7 @@ def _formats(node: Node) -> Mapping[str, str]:
     return found
 
 
-def _candidates(best: Smallest) -> Iterator[Network]:
+def _candidates(best: Found) -> Iterator[Network]:
     """Smaller networks, the boldest first."""
     network = best.network
     differing = [layer.name for layer in best.row.layers if layer.different]
@@ -194,23 +201,23 @@ def _smaller(value: Any) -> Iterator[Any]:
                 yield [*value[:i], smaller, *value[i + 1 :]]
 
 
-def write_case(smallest: Smallest, folder: Path) -> Path:
+def write_case(found: Found, folder: Path) -> Path:
     """A case folder as tests/corpus/runner.py reads it; gives its path."""
-    network, row = smallest.network, smallest.row
+    network, row = found.network, found.row
     kinds = "-".join(dict.fromkeys(kind.lower() for kind in network.kinds))
     case = folder / f"fuzz__{kinds}__seed{network.seed}"
     case.mkdir(parents=True, exist_ok=True)
     model = to_hls4ml(network, "myproject")  # a fresh one: the engine's was written already
-    _save_graph(model, case / "graph.fml")
+    unsaved = _save_graph(model, case / "graph.fml")
     np.savez_compressed(
         case / "inputs.npz",
-        **{f"x{i}": x for i, x in enumerate(smallest.prepared.inputs)},  # type: ignore[arg-type]
+        **{f"x{i}": x for i, x in enumerate(found.prepared.inputs)},  # type: ignore[arg-type]
     )
     np.savez_compressed(
         case / "outputs.npz",
-        **{f"y{i}": y for i, y in enumerate(smallest.simulation.outputs)},  # type: ignore[arg-type]
+        **{f"y{i}": y for i, y in enumerate(found.simulation.outputs)},  # type: ignore[arg-type]
     )
-    layers = smallest.simulation.layers
+    layers = found.simulation.layers
     np.savez_compressed(case / "trace.npz", **layers)  # type: ignore[arg-type]
     meta = {
         "case_id": case.name,
@@ -222,6 +229,7 @@ def write_case(smallest: Smallest, folder: Path) -> Path:
         "output_exact": True,
         "compiled_with": "g++ -O0",
         "found": row.detail,
+        **({"graph_not_saved": unsaved} if unsaved else {}),
         "network": [
             {"name": n.name, "kind": n.kind, "inputs": n.inputs, **_plain(n)} for n in network.nodes
         ],
@@ -235,8 +243,11 @@ def _plain(node: Node) -> dict[str, Any]:
     return {"options": dict(node.options), "config": dict(node.config)}
 
 
-def _save_graph(model: Any, path: Path) -> None:
-    """hls4ml's own serialisation, without the attributes that it cannot write."""
+def _save_graph(model: Any, path: Path) -> str:
+    """hls4ml's own serialisation, without the attributes that it cannot write; why not, if not.
+
+    TimeDistributed graphs it cannot write at all: meta.json describes the network.
+    """
     model.config.config["OutputDir"] = "prj"
     for layer in model.get_layers():
         for name in list(layer.attributes):
@@ -246,6 +257,11 @@ def _save_graph(model: Any, path: Path) -> None:
             elif name == "mask_kbi":
                 layer.attributes[name] = tuple(np.asarray(part).tolist() for part in value)
     with quiet():
-        from hls4ml.utils.serialization import serialize_model
+        from hls4ml.utils.serialization import serialize_model  # type: ignore[import-untyped]
 
-        serialize_model(model, path)
+        try:
+            serialize_model(model, path)
+        except Exception as error:  # hls4ml raises whatever comes
+            path.unlink(missing_ok=True)
+            return f"{type(error).__name__}: {error}"
+    return ""
