@@ -76,7 +76,11 @@ def _qactivation(call: Call) -> str:
 
 
 def _adaptive(call: Call) -> str:
-    """QAdaptiveActivation: outside training, its quantizer with the integer bits it has learned."""
+    """QAdaptiveActivation: outside training, its quantizer with the integer bits it has learned.
+
+    Source: qkeras/qlayers.py, `QAdaptiveActivation.call` with training=False.
+    """
+    call.layer.quantizer.update_qnoise_factor(1.0)  # as the layer does, whatever training left
     return activation(call.graph, call.layer.quantizer, call.x, call.name)
 
 

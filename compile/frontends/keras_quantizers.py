@@ -82,21 +82,23 @@ def quantized_weight(quantizer: Any, weight: Any) -> Weight:
         )
     _refuse_noise(quantizer)
     value = np.asarray(quantizer(weight), np.float32)
+    if kind in _STEPS:
+        return _scaled_weight(quantizer, value)
     if not np.all(np.isfinite(value)):
         return Weight(value)  # refused by name where the constant is made
-    if kind not in _STEPS:
-        grid = smallest_grid(value)
-        if grid is None:
-            raise errors.UnsupportedError(
-                f"{quantizer}: its values from {np.abs(value[value != 0]).min():g} to "
-                f"{np.abs(value).max():g} are no fixed-point numbers of 24 bits; use fewer bits"
-            )
-        return Weight(value, grid)
-    return _scaled_weight(quantizer, value)
+    grid = smallest_grid(value)
+    if grid is None:
+        raise errors.UnsupportedError(
+            f"{_text(quantizer)}: its values from {np.abs(value[value != 0]).min():g} to "
+            f"{np.abs(value).max():g} are no fixed-point numbers of 24 bits; use fewer bits"
+        )
+    return Weight(value, grid)
 
 
 def _scaled_weight(quantizer: Any, value: NDArray[np.float32]) -> Weight:
     grid = _weight_grid(quantizer)
+    if not np.all(np.isfinite(value)):
+        return Weight(value)  # refused by name where the constant is made
     scale = np.asarray(quantizer.scale, np.float64)
     scale = np.where(scale == 0, 1.0, scale)  # a channel of zeros
     steps = np.float32(grid.lsb) * scale.astype(np.float32)
@@ -104,7 +106,7 @@ def _scaled_weight(quantizer: Any, value: NDArray[np.float32]) -> Weight:
     deviation = float(np.abs(value - snapped).max(initial=0))
     if deviation > 1e-3 * np.abs(steps).min():
         raise errors.ModelError(
-            f"{quantizer}: its result {value.ravel()[0]!r} is no multiple of its scale "
+            f"{_text(quantizer)}: its result {value.ravel()[0]!r} is no multiple of its scale "
             f"{steps.ravel()[0]!r}; the quantizer and its scale do not agree"
         )
     mantissa, exponent = np.frexp(scale)
@@ -130,7 +132,14 @@ def _weight_grid(quantizer: Any) -> Grid:
     if kind == "binary":
         unsigned = bool(quantizer.use_01)
         return Grid(1, 0, signed=False) if unsigned else Grid(2, 0, signed=True, narrow=True)
-    if kind == "ternary" or _integer(quantizer.bits) - bool(quantizer.keep_negative) == 0:
+    if kind == "ternary":
+        return Grid(2, 0, signed=True, narrow=True)
+    if _integer(quantizer.bits) - bool(quantizer.keep_negative) == 0:
+        if isinstance(quantizer.alpha, str):
+            raise errors.UnsupportedError(
+                f"{_text(quantizer)}: with one bit QKeras divides by 0 levels; use alpha=1 or "
+                "binary"
+            )
         return Grid(2, 0, signed=True, narrow=True)
     grid = _bits_grid(quantizer)
     if grid.signed and isinstance(quantizer.alpha, str):
@@ -166,7 +175,8 @@ def _activation_alpha(quantizer: Any) -> float:
     alpha = quantizer.alpha
     if isinstance(alpha, str) or np.size(alpha) != 1:
         raise errors.UnsupportedError(
-            f"{quantizer} on an activation: its scale would depend on the batch or differ by "
+            f"{_text(quantizer)} on an activation: its scale would depend on the batch or differ "
+            "by "
             "channel; use alpha=1"
         )
     return 1.0 if alpha is None else float(np.asarray(alpha).item())
@@ -227,7 +237,8 @@ def _apply_relu(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> str:
         return _apply_relu_sigmoid(graph, quantizer, x, name)
     if quantizer.relu_upper_bound is not None and not quantizer.is_quantized_clip:
         raise errors.UnsupportedError(
-            f"{quantizer}: relu_upper_bound with is_quantized_clip=False is lost when QKeras saves "
+            f"{_text(quantizer)}: relu_upper_bound with is_quantized_clip=False is lost when "
+            "QKeras saves "
             "the model; let the number of integer bits set the bound"
         )
     bits, slope = _integer(quantizer.bits), float(quantizer.negative_slope)
@@ -239,7 +250,8 @@ def _apply_relu(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> str:
     negative_bits = bits + round(math.log2(slope))
     if negative_bits < 2:
         raise errors.UnsupportedError(
-            f"{quantizer}: below zero fewer than 2 bits are left; use more bits or a larger slope"
+            f"{_text(quantizer)}: below zero fewer than 2 bits are left; use more bits or a "
+            "larger slope"
         )
     above = graph.quant(f"{name}_above", graph.node("Relu", f"{name}_relu", [x]), positive)
     flipped = graph.node(
@@ -257,12 +269,13 @@ def _apply_relu_sigmoid(graph: GraphBuilder, quantizer: Any, x: str, name: str) 
     """use_sigmoid: m = 2^b, p = rint(m * h(x/2^i)), 2^i * clip(2p/m - 1, 0, 1 - 1/m)."""
     if float(quantizer.negative_slope):
         raise errors.UnsupportedError(
-            f"{quantizer}: use_sigmoid with negative_slope has no QONNX form; use one of the two"
+            f"{_text(quantizer)}: use_sigmoid with negative_slope has no QONNX form; use one of "
+            "the two"
         )
     _need_hard_sigmoid(quantizer)
     bits, integer = _integer(quantizer.bits), _integer(quantizer.integer)
     if bits < 2:
-        raise errors.UnsupportedError(f"{quantizer}: use_sigmoid needs at least 2 bits")
+        raise errors.UnsupportedError(f"{_text(quantizer)}: use_sigmoid needs at least 2 bits")
     graph.caveats[name] = HARD_TANH
     # h(z) = z/2 + 1/2 and m/2 is even: 2p/m - 1 = rint(x * m/2^(i+1)) * 2/m, an even number of
     # 1/m; the highest, 1, is clipped to the odd 1 - 1/m, which the second grid does
@@ -288,7 +301,9 @@ def _apply_sigmoid(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> st
     default clip(x/2 + 1/2, 0, 1), whose clip the Quant node does itself."""
     bits = _integer(quantizer.bits)
     if quantizer.symmetric:
-        raise errors.UnsupportedError(f"{quantizer}: symmetric=1 has no ap_fixed type; use 0")
+        raise errors.UnsupportedError(
+            f"{_text(quantizer)}: symmetric=1 has no ap_fixed type; use 0"
+        )
     if quantizer.use_real_sigmoid:
         x = graph.node("Sigmoid", f"{name}_sigmoid", [x])
     else:
@@ -314,11 +329,14 @@ APPLY: dict[str, Apply] = {
 
 def _refuse_noise(quantizer: Any) -> None:
     if getattr(quantizer, "use_stochastic_rounding", False):
-        raise errors.UnsupportedError(f"{quantizer}: stochastic rounding is random; turn it off")
+        raise errors.UnsupportedError(
+            f"{_text(quantizer)}: stochastic rounding is random; turn it off"
+        )
     noise = float(np.asarray(getattr(quantizer, "qnoise_factor", 1.0)))
     if noise != 1.0:
         raise errors.UnsupportedError(
-            f"{quantizer}: qnoise_factor is {noise:g}, so its values are only partly quantized; "
+            f"{_text(quantizer)}: qnoise_factor is {noise:g}, so its values are only partly "
+            "quantized; "
             "set it to 1"
         )
 
@@ -328,13 +346,27 @@ def _need_hard_sigmoid(quantizer: Any) -> None:
     mode = module._sigmoid.__name__
     if mode != "hard_sigmoid":
         raise errors.UnsupportedError(
-            f"{quantizer}: QKeras's internal sigmoid is set to {mode}; only the default 'hard' is "
+            f"{_text(quantizer)}: QKeras's internal sigmoid is set to {mode}; only the default "
+            "'hard' is "
             "supported (qkeras.quantizers.set_internal_sigmoid)"
         )
 
 
+def _text(quantizer: Any) -> str:
+    try:
+        return str(quantizer)
+    except ValueError:  # QKeras cannot print an array of scales
+        return f"{type(quantizer).__name__} with an array of scales"
+
+
 def _integer(value: Any) -> int:
-    return int(np.asarray(value))
+    numbers = np.unique(np.asarray(value))
+    if numbers.size != 1:
+        raise errors.UnsupportedError(
+            f"integer bits {numbers.tolist()} that differ by channel: supported is one number; "
+            "use per_channel=False"
+        )
+    return int(numbers[0])
 
 
 def _f32(value: float) -> NDArray[np.float32]:

@@ -137,6 +137,10 @@ EXACT: dict[str, tuple[tuple[int, ...], Make]] = {
     "ternary_half": (VECTOR, lambda k, q, x: q.QActivation("ternary(alpha=1,threshold=0.5)")(x)),
     "bits_alpha": (VECTOR, lambda k, q, x: q.QActivation("quantized_bits(5,1,alpha=0.5)")(x)),
     "relu_sigmoid": (VECTOR, lambda k, q, x: q.QActivation("quantized_relu(4,1,use_sigmoid=1)")(x)),
+    "adaptive": (
+        VECTOR,
+        lambda k, q, x: q.QAdaptiveActivation("quantized_relu", 6, current_step=1)(x),
+    ),
     "add": (VECTOR, lambda k, q, x: k.Add()([x, k.ReLU()(x), x])),
     "subtract": (IMAGE, lambda k, q, x: k.Subtract()([k.ReLU()(x), x])),
     "multiply": (VECTOR, lambda k, q, x: k.Multiply()([k.ReLU()(x), x])),
@@ -224,7 +228,7 @@ def randomize(model: Any, seed: int) -> None:
     """Random weights; variances are positive."""
     rng = np.random.default_rng(seed)
     for variable in model.weights:
-        if "iteration" in variable.name or not variable.shape.rank:
+        if not variable.dtype.is_floating or not variable.shape.rank or "ema" in variable.name:
             continue
         values = rng.normal(0, 0.7, variable.shape)
         if "variance" in variable.name:

@@ -92,15 +92,36 @@ def test_activation_quantizers_are_equal_everywhere(kit: Any, text: str) -> None
     assert np.array_equal(run_in_qonnx(exported, values), wanted)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["quantized_bits(6,0,0,alpha=1)", "quantized_bits(4,1,1,alpha=0.5)", "quantized_bits(4,0,1)"],
-)
-def test_weight_quantizers(kit: Any, text: str) -> None:
-    """The last has alpha=None, which QKeras turns into auto_po2: a power of two per output."""
+WEIGHTS = [
+    "quantized_bits(6,0,0,alpha=1)",
+    "quantized_bits(4,1,1,alpha=0.5)",
+    "quantized_bits(4,0,1)",  # alpha=None: a power of two per output
+    "quantized_bits(1,0,alpha=1)",
+    "quantized_bits(3,0,0,0,alpha=1)",
+    np.array([[0.5, 0.25, 2.0]], np.float32),  # of quantized_bits
+    "binary(alpha=1)",
+    "binary(alpha='auto_po2')",
+    "binary(use_01=True)",
+    "ternary()",
+    "ternary(alpha='auto_po2')",
+    "quantized_po2(4)",
+    "quantized_po2(4,2)",
+    "quantized_relu_po2(4)",
+    "quantized_relu(4,1)",
+    "quantized_tanh(4)",
+    "quantized_sigmoid(4)",
+]
+
+
+@pytest.mark.parametrize("quantizer", WEIGHTS)
+def test_weight_quantizers(kit: Any, quantizer: Any) -> None:
+    if not isinstance(quantizer, str):
+        quantizer = kit.qkeras.quantized_bits(4, 0, 1, alpha=quantizer)
     with quiet():
         x = kit.keras.Input((5,), name="x")
-        layer = kit.qkeras.QDense(3, kernel_quantizer=text, bias_quantizer=text, name="d")
+        layer = kit.qkeras.QDense(
+            3, kernel_quantizer=quantizer, bias_quantizer="quantized_bits(4,0,1)", name="d"
+        )
         model = kit.keras.Model(x, layer(x))
     rng = np.random.default_rng(4)
     layer.set_weights([rng.normal(size=(5, 3)) * [0.1, 0.8, 3.0], rng.normal(size=3)])
@@ -108,6 +129,42 @@ def test_weight_quantizers(kit: Any, text: str) -> None:
     exported = export_keras(model)
     assert np.array_equal(run(exported, values), predict(model, values))
     assert np.array_equal(run_in_qonnx(exported, values), predict(model, values))
+
+
+@pytest.mark.parametrize(
+    "alpha", ["auto", 0.3, np.array([[0.3, 0.7, 1.1]], np.float32)], ids=["auto", "one", "several"]
+)
+def test_scales_that_are_no_powers_of_two(kit: Any, alpha: Any) -> None:
+    """They stand in the Quant node, one per output, and the weights are whole multiples of them."""
+    quantizer = kit.qkeras.quantized_bits(4, 0, 1, alpha=alpha)
+    with quiet():
+        x = kit.keras.Input((5,), name="x")
+        layer = kit.qkeras.QDense(3, kernel_quantizer=quantizer, use_bias=False, name="d")
+        model = kit.keras.Model(x, layer(x))
+    layer.set_weights([np.random.default_rng(4).normal(size=(5, 3)) * [0.1, 0.8, 3.0]])
+    exported = export_keras(model)
+    constants = {i.name: onnx.numpy_helper.to_array(i) for i in exported.graph.initializer}
+    scale, weights = constants["d_kernel_scale"], constants["d_kernel_value"]
+    assert scale.shape == (() if isinstance(alpha, float) else (1, 3))
+    assert np.abs(weights / scale - np.rint(weights / scale)).max() < 1e-6
+    assert np.abs(weights - np.asarray(quantizer(layer.kernel))).max() < 1e-6
+    assert np.rint(np.abs(weights / scale)).max() == 7
+    values = np.random.default_rng(5).normal(size=(50, 5)).astype(np.float32)
+    (output,) = check_export(model, exported, values).outputs
+    assert not output.provable
+    assert output.largest_difference <= output.bound < 1e-4
+    assert np.array_equal(run(exported, values), run_in_qonnx(exported, values))
+
+
+def test_one_bit_with_automatic_scale_is_refused(kit: Any) -> None:
+    with quiet():
+        x = kit.keras.Input((5,), name="x")
+        layer = kit.qkeras.QDense(3, kernel_quantizer="quantized_bits(1,0)", name="d")
+        model = kit.keras.Model(x, layer(x))
+    with pytest.raises(
+        errors.UnsupportedError, match=r"d \(QDense\): .*divides by 0 levels; use al"
+    ):
+        export_keras(model)
 
 
 def test_plain_keras_layers(kit: Any) -> None:
