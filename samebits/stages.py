@@ -11,7 +11,7 @@ import logging
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,6 @@ __all__ = [
     "build_report",
     "check_folder",
     "compile_model",
-    "data_range",
     "export_model",
     "fidelity_of",
     "no_bar",
@@ -273,53 +272,6 @@ def verify_build(
     verification = record.verification_facts(result, name)
     record.write(design.folder, record.updated(facts, command, verification=verification))
     return result
-
-
-def data_range(design: Design, events: Any = None, within: Sequence[str] = ()) -> tuple[Any, str]:
-    """The inputs to expect, as `Design.ranges` takes them, and what they are in words.
-
-    Args:
-        events: data whose smallest and largest numbers count.
-        within: "data": the events, or the test part of what the network was trained on; "format":
-            all that the input formats hold; "LOW:HIGH" for all inputs or "NAME=LOW:HIGH". Empty:
-            "data" if there are any, else "format".
-
-    Raises:
-        UsageError: a text that is none of these.
-    """
-    if within and list(within) not in (["data"], ["format"]):
-        bounds = dict(_bounds(design, text) for text in within)
-        return bounds, ", ".join(within)
-    if list(within) == ["format"]:
-        return None, "all that the input formats hold"
-    if events is not None:
-        return events, "the range of the data"
-    recipe, _ = recipe_of(design)
-    if recipe is not None:
-        return recipe.split().test.features, "the range of the test set"
-    if within:
-        raise errors.UsageError(
-            "--within data: there are no data: give events, or a folder with the training"
-        )
-    return None, "all that the input formats hold"
-
-
-def _bounds(design: Design, text: str) -> tuple[str, tuple[float, float]]:
-    names = design.graph.inputs
-    name, _, numbers = text.rpartition("=")
-    low, _, high = numbers.partition(":")
-    try:
-        bounds = float(low), float(high)
-    except ValueError:
-        raise errors.UsageError(
-            f"--within must be data, format, LOW:HIGH or INPUT=LOW:HIGH, got {text!r}"
-        ) from None
-    if not name and len(names) > 1:
-        raise errors.UsageError(
-            f"--within {text}: the network has {len(names)} inputs: give INPUT=LOW:HIGH for "
-            f"{', '.join(names)}"
-        )
-    return name or names[0], bounds
 
 
 def build_report(

@@ -11,6 +11,8 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from samebits import errors
+
 __all__ = ["configuration", "family", "predecessors", "with_types"]
 
 Widths = Mapping[tuple[str, str], tuple[int, int]]
@@ -23,6 +25,9 @@ def with_types(model_graph: Any, widths: Widths) -> Any:
     Args:
         widths: (layer, type) -> (width, integer bits); the type by hls4ml's name without `_t`:
             result, accum, weight and so on. Sign and modes stay.
+
+    Raises:
+        ModelError: hls4ml's templates fail, as on some graphs that were read from a file.
     """
     model = _copy(model_graph)
     for (layer_name, kind), (width, integer) in widths.items():
@@ -35,7 +40,12 @@ def with_types(model_graph: Any, widths: Widths) -> Any:
         if kind in list(layer.weights):
             layer.weights[kind].update_precision(precision)
         named.precision = precision
-    model.apply_flow(f"{str(model.config.backend.name).lower()}:apply_templates")
+    try:
+        model.apply_flow(f"{str(model.config.backend.name).lower()}:apply_templates")
+    except Exception as error:  # hls4ml raises whatever its templates run into
+        raise errors.ModelError(
+            f"hls4ml cannot write the model with other types: {type(error).__name__}: {error}"
+        ) from error
     return model
 
 
@@ -80,12 +90,14 @@ def _class_names(value: Any) -> tuple[str, ...]:
 
 
 def _copy(model_graph: Any) -> Any:
-    """A deep copy that shares what is not hls4ml's: backend, source model, quantizers."""
+    """A deep copy that shares what is not hls4ml's own, or cannot be copied."""
     config = model_graph.config
     shared = [config.backend, *(config.config.get(name) for name in _MODELS)]
+    shared.append(getattr(model_graph, "_top_function_lib", None))  # the compiled C simulation
     for layer in model_graph.get_layers():
         for value in layer.attributes.values():
-            shared.append(getattr(value, "quantizer", None))
+            # a weight's iterator begins anew whenever the weights are written
+            shared += [getattr(value, name, None) for name in ("quantizer", "_iterator")]
             if hasattr(value, "hls_type"):
                 shared.append(value)
     return copy.deepcopy(model_graph, {id(item): item for item in shared if item is not None})

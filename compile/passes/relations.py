@@ -5,7 +5,7 @@
    it, so the product is bounded by the largest table[a] * min(largest e, largest sum of address a).
 3. The sum of f(max(x) - x[i]) has a term f(0).
 4. A saturating accumulator grows with every term, so its ends are those of the smallest and of the
-   largest terms; what compares as larger for all values is no choice.
+   largest terms; what compares as larger for all values is no choice; a square is not negative.
 
 The first three occur in every softmax.
 """
@@ -43,6 +43,8 @@ def sharpen(
             left, right = node.inputs
             if _is_largest_of(graph, made_by, left, right):
                 return _distances(ranges[right])
+        case "mul" if node.inputs[0] == node.inputs[1]:
+            return Interval(*_squares(ranges[node.inputs[0]], interval.high))
         case "mul":
             for term, factor in (node.inputs, node.inputs[::-1]):
                 bound = _normalised_bound(graph, made_by, term, factor, ranges)
@@ -80,6 +82,11 @@ def _distances(x: Interval) -> Interval:
     others = np.where(x.high == first, second, first)
     # of several largest elements the second is as large as the first
     return Interval(low, np.maximum(others - x.low, 0))
+
+
+def _squares(x: Interval, largest: Array) -> tuple[Array, Array]:
+    low, high = np.asarray(x.low * x.low), np.asarray(x.high * x.high)
+    return np.where((x.low > 0) | (x.high < 0), np.minimum(low, high), 0), largest
 
 
 def _behind_reshapes(made_by: Nodes, name: str) -> Node | None:

@@ -16,7 +16,7 @@ from samebits.design import Design
 from samebits.ranges import SECONDS, Status, TensorRange, describe_overflow, to_json
 
 from .console import bar, line, out, print_json
-from .options import Build, Json, Seed, Within, events_of
+from .options import Build, Json, Seed, Within, data_range, events_of
 
 NAME = "ranges"
 _STYLES = {"cannot overflow": "green", "wraps": "bold red", "clips": "yellow"}
@@ -38,8 +38,6 @@ def command(
     json: Json = False,
 ) -> None:
     """Prove ranges: which types cannot overflow, an input for those that do, bits to spare."""
-    from samebits.stages import data_range
-
     design = Design.load(build)
     features = events_of(design, events) if events else None
     data, words = data_range(design, features, within or (["data"] if events else ["format"]))

@@ -16,7 +16,7 @@ from samebits.ranges import Status, TensorRange, describe_overflow, to_json
 from samebits.sim.verification import Verification
 
 from .console import command_line, engine_bars, err, line, out, print_json
-from .options import Build, Json, Seed, Within, events_of
+from .options import Build, Json, Seed, Within, data_range, events_of
 
 NAME = "verify"
 
@@ -41,7 +41,7 @@ def command(
     json: Json = False,
 ) -> None:
     """Compare all engines bit by bit, at the output and every layer; exit code 0 if they agree."""
-    from samebits.stages import data_range, verify_build
+    from samebits.stages import verify_build
 
     if within and not ranges:
         raise errors.UsageError("--within says which inputs --ranges expects: give --ranges too")
@@ -90,10 +90,12 @@ def _show_ranges(design: Design, found: Sequence[TensorRange], words: str) -> No
             line(f"error: {describe_overflow(design.graph, one)}", err)
     for one in found:
         if one.status is Status.UNDECIDED:
-            low, high = one.reached or (0.0, 0.0)
+            reached = "nothing reached"
+            if one.reached:
+                reached = f"{one.reached[0]:g} .. {one.reached[1]:g} reached"
             line(
                 f"{one.layer}, {one.what} ({one.tensor}): {one.format}: overflow not decided: "
-                f"proven {one.arriving[0]:g} .. {one.arriving[1]:g}, reached {low:g} .. {high:g}",
+                f"proven {one.arriving[0]:g} .. {one.arriving[1]:g}, {reached}",
                 err,
             )
     listed = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())

@@ -69,7 +69,10 @@ def test_what_is_proved_equal_is_equal(case: Case, data: st.DataObject) -> None:
         before, after = (evaluate(g, case.event(number)) for g in (graph, other))
         for name in (*graph.outputs, *graph.layer_tensors.values()):
             lift = [g.tensors[name].format.fraction for g in (graph, other)]
-            a, b = before[name] << max(0, lift[1] - lift[0]), after[name] << max(0, -lift[1] + lift[0])
+            a, b = (
+                before[name] << max(0, lift[1] - lift[0]),
+                after[name] << max(0, -lift[1] + lift[0]),
+            )
             assert np.array_equal(a, b), name
 
 
@@ -83,9 +86,7 @@ def test_many_of_those_were_proved() -> None:
 X = Format(True, 4, 2)
 
 
-def two_layers(
-    accum: Format, result: Format, weights: tuple[int, ...] = (3, -2, 1)
-) -> Graph:
+def two_layers(accum: Format, result: Format, weights: tuple[int, ...] = (3, -2, 1)) -> Graph:
     """A dense layer of three inputs, one output and a ReLU."""
     build = GraphBuilder()
     x = build.input("x", (3,), X)
@@ -149,6 +150,28 @@ def test_what_wraps_twice_may_wrap_once() -> None:
     assert found.reason == "the rounding depends on high bits that a wrap has dropped"
 
 
+def test_a_wrap_that_happens_is_not_undone_by_a_wider_type() -> None:
+    old, new = two_layers(Format(True, 5, 1), RESULT), two_layers(WIDE, RESULT)
+    assert not same(old, new)
+    assert differences(old, new, simplify(old)) != []
+
+
+@pytest.mark.parametrize("op", ["max", "mul", "compare"])
+def test_dropped_high_bits_matter_where_numbers_are_compared_or_multiplied(op: str) -> None:
+    def graph(fmt: Format) -> Graph:
+        build = GraphBuilder()
+        x = build.cast(build.input("x", (1,), X), fmt)
+        attrs = {"relation": "gt"} if op == "compare" else {}
+        y = build.apply(op, x, build.integers([1], Format(False, 1, -1)), **attrs)
+        return build.graph((build.cast(y, Format(True, 4, 1), name="y").name,))
+
+    (found,) = differences(graph(X), graph(Format(True, 3, 1)))
+    assert found.reason == f"{op} needs the high bits that a wrap has dropped"
+    x = np.arange(-8, 8).reshape(-1, 1) / 4
+    a, b = (NumpyEngine(g).run([x], ["y"])[0] for g in (graph(X), graph(Format(True, 3, 1))))
+    assert not np.array_equal(a, b)
+
+
 def test_the_reason_names_the_tensor() -> None:
     old = two_layers(WIDE, RESULT)
     (found,) = differences(old, two_layers(WIDE, Format(True, 6, 3)), simplify(old))
@@ -187,9 +210,7 @@ def test_what_works_on_mantissas_needs_the_same_fraction() -> None:
 def test_another_structure_is_a_difference() -> None:
     old = two_layers(WIDE, RESULT)
     nodes = tuple(
-        replace(node, attrs={**node.attrs, "order": (2, 1, 0)})
-        if node.op == "accumulate"
-        else node
+        replace(node, attrs={**node.attrs, "order": (2, 1, 0)}) if node.op == "accumulate" else node
         for node in old.nodes
     )
     (found,) = differences(old, replace(old, nodes=nodes))

@@ -105,7 +105,7 @@ def test_a_wrap_that_is_repeated_is_lifted() -> None:
     graph = rounded_products(Format(True, 4, 2))
     lifted = lift_inner_wraps(graph)
     products, total = overflow_sites(lifted, propagate_ranges(lifted))
-    assert not (products.above or products.below)
+    assert (products.above, products.below) == (False, False)
     assert products.target.rounding is Rounding.RND
     # 4 * 1.5 + 3.5 * 1 + 3.5 * 0.5, upwards of -(4 * 1.5 + ...): not what three wraps leave
     assert total.arriving.maximum * total.target.lsb == 3.5 * 1.5 + 4 + 1.75
@@ -123,6 +123,20 @@ def test_a_wrap_that_is_repeated_is_lifted() -> None:
 def test_other_wraps_stay(total: Format) -> None:
     graph = rounded_products(total)
     assert lift_inner_wraps(graph) is graph
+
+
+def test_a_cast_that_was_idle_wraps_after_lifting() -> None:
+    build = GraphBuilder()
+    x = build.input("x", (1, 2), Format(True, 4, 3))
+    once = build.cast(x, Format(True, 3, 2))
+    y = build.cast(build.apply("sum", once), Format(True, 4, 2), name="y")
+    graph = simplify(build.graph((y.name,)))
+    assert graph.nodes[-1].attrs["bounded"]
+    lifted = lift_inner_wraps(graph)
+    assert not lifted.nodes[-1].attrs["bounded"]
+    events = np.arange(-8, 8).reshape(8, 1, 2) / 2
+    before, after = (NumpyEngine(g).run([events], ["y"])[0] for g in (graph, lifted))
+    assert np.array_equal(before, after)
 
 
 def test_an_accumulator_stays_the_place_where_it_wraps() -> None:
@@ -190,5 +204,6 @@ def test_a_branch_that_is_used_elsewhere_is_left_alone() -> None:
     double = build.apply("add", x, x)
     chosen = build.apply("compare", x, zero, relation="gt")
     y = build.apply("select", chosen, double, zero)
-    graph = build.graph((y.name, double.name))
-    assert explicit_guards(graph) is graph
+    for outputs in ((y.name, double.name), (y.name, build.apply("shift", double, bits=1).name)):
+        graph = build.graph(outputs)
+        assert explicit_guards(graph) is graph

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from samebits.compile.builder import GraphBuilder
-from samebits.compile.ir import Format, Graph, Overflow, Rounding, Tensor
+from samebits.compile.ir import Format, Graph, Interval, Overflow, Rounding, Tensor
 from samebits.compile.passes import propagate_ranges
 from samebits.compile.passes.relations import sharpen
 from samebits.sim.numpy_engine import NumpyEngine
-
 
 X = Format(True, 3, 2)
 EXP = (16, 9, 5, 3, 2, 1, 1, 0)  # of 0, 1, ... 7 steps of 1/2
@@ -68,6 +69,26 @@ def test_bounds_of_a_softmax_hold_for_every_input(kind: str, shape: tuple[int, .
         reached = reached_by[name]
         assert (ranges[name].low <= reached.min(axis=0)).all(), what
         assert (reached.max(axis=0) <= ranges[name].high).all(), what
+
+
+@settings(max_examples=60)
+@given(
+    bounds=st.lists(st.lists(st.integers(-4, 3), min_size=2, max_size=2), min_size=3, max_size=3)
+)
+def test_bounds_of_a_softmax_of_narrower_inputs(bounds: list[list[int]]) -> None:
+    graph, names = softmax()
+    low, high = np.sort(np.array(bounds), axis=1).T
+    ranges = propagate_ranges(graph, {"x": Interval(low, high)})
+    reached_by = every_event(graph, [*names.values(), "x"])
+    x = reached_by["x"]
+    inside = ((low <= x) & (x <= high)).all(axis=1)
+    for what, name in names.items():
+        reached = reached_by[name][inside]
+        assert (ranges[name].low <= reached.min(axis=0)).all(), what
+        assert (reached.max(axis=0) <= ranges[name].high).all(), what
+        if what == "d":
+            assert (ranges[name].low == reached.min(axis=0)).all()
+            assert (ranges[name].high == reached.max(axis=0)).all()
 
 
 def test_what_a_softmax_can_reach_is_known_exactly() -> None:
@@ -135,3 +156,15 @@ def test_nothing_is_sharpened_without_a_reason() -> None:
     node = next(node for node in graph.nodes if node.op == "lookup")
     made_by = {node.output: node for node in graph.nodes}
     assert sharpen(graph, made_by, node, ranges[names["e"]], ranges) is ranges[names["e"]]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "expected"), [((-3, 2), (0, 9)), ((1, 3), (1, 9)), ((-4, -2), (4, 16))]
+)
+def test_squares(bounds: tuple[int, int], expected: tuple[int, int]) -> None:
+    build = GraphBuilder()
+    x = build.input("x", (1,), X)
+    y = build.apply("mul", x, x)
+    given = Interval(np.array([bounds[0]]), np.array([bounds[1]]))
+    interval = propagate_ranges(build.graph((y.name,)), {"x": given})[y.name]
+    assert (interval.minimum, interval.maximum) == expected

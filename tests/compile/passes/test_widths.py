@@ -88,9 +88,7 @@ def test_a_saturating_accumulator_keeps_room_for_its_partial_sums(
     x = build.apply("max", build.input("x", (2,), Format(False, 3, 3)), least)
     matrix = build.integers([[2], [-2]], Format(True, 3, 3))
     products = build.cast(build.apply("mul", build.reshape(x, (2, 1)), matrix), accum)
-    build.apply(
-        "accumulate", products, format=accum, kind="chain", order=(0, 1), name="accum"
-    )
+    build.apply("accumulate", products, format=accum, kind="chain", order=(0, 1), name="accum")
     graph = simplify(build.graph(("accum",)))
     assert "accumulate" not in [node.op for node in graph.nodes]
     interval = propagate_ranges(graph)["accum"]

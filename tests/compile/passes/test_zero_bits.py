@@ -45,9 +45,7 @@ def test_no_operation_leaves_fewer_zero_bits(op: str) -> None:
 
 
 @given(x_format=formats(1, 6, plain=True), target=formats(1, 8), factor=st.integers(1, 48))
-def test_products_with_a_constant_and_a_cast(
-    x_format: Format, target: Format, factor: int
-) -> None:
+def test_products_with_a_constant_and_a_cast(x_format: Format, target: Format, factor: int) -> None:
     build = GraphBuilder()
     x = build.input("x", (1,), x_format)
     product = build.apply("mul", x, build.integers([factor], Format(False, 6, 3)))
