@@ -50,6 +50,8 @@ def _all_steps(context: Context, start: Any, end: Any) -> Tensor:
     names = [layer.name for layer in layers]
     wrapped = layers[names.index(start.name) + 1 : names.index(end.name)]
     last = context.input(end)
+    variables = [v for layer in (start, *wrapped) for v in layer.get_variables()]
+    finished = [(variable, context.tensor(variable)) for variable in variables]
     rows = []
     for step in range(x.shape[0] - 1):
         context.define(start.get_output_variable(), _step(context, x, step))
@@ -62,6 +64,8 @@ def _all_steps(context: Context, start: Any, end: Any) -> Tensor:
             for name, tensor in zip(layer.outputs, tensors, strict=True):
                 context.define(layer.get_output_variable(name), tensor)
         rows.append(context.input(end))
+    for variable, tensor in finished:  # whoever reads them behind the loop reads the last step's
+        context.define(variable, tensor)
     build.scope = str(end.name)
     rows = [build.reshape(row, (1, *row.shape)) for row in (*rows, last)]
     shape = tuple(int(size) for size in end.get_output_variable().shape)

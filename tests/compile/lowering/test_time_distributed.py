@@ -75,6 +75,16 @@ def test_traces_are_those_of_the_last_time_step(rng: np.random.Generator) -> Non
     assert last.shape == (5, 4, 2)
 
 
+def test_an_output_of_the_network_as_well_is_the_last_time_step(rng: np.random.Generator) -> None:
+    """hls4ml then keeps the name of the first marker."""
+    layers = [given("x", 4, 3), steps(dense(rng, 3, 2), 4, [2])]
+    relu = {"name": "one", "class_name": "Activation", "activation": "relu", "inputs": ["steps"]}
+    graph = lower(convert([*layers, relu], ["steps", "one"], CONFIG))
+    x = rng.integers(-64, 64, (5, 4, 3)) / 32
+    first, _ = NumpyEngine(graph).run([x], graph.outputs)
+    assert first.tolist() == x[:, -1].tolist()
+
+
 def test_a_copy_does_not_convert(rng: np.random.Generator) -> None:
     layers = [given("x", 4, 3), steps(dense(rng, 3, 2), 4, [2])]
     config = CONFIG | {"x": {"Precision": {"result": "fixed<8,3>"}}}
