@@ -10,7 +10,7 @@ import numpy as np
 from samebits import errors
 
 from .ir import Attr, Format, Graph, Layer, Node, Tensor
-from .ops import operation
+from .ops import infer
 
 __all__ = ["GraphBuilder"]
 
@@ -84,17 +84,7 @@ class GraphBuilder:
         Raises:
             FormatError: wrong number of inputs, attributes, shapes or formats.
         """
-        rules = operation(op)
-        if not rules.arity[0] <= len(inputs) <= rules.arity[1]:
-            raise errors.FormatError(f"{op}: takes {rules.arity} inputs, got {len(inputs)}")
-        if attrs.keys() != rules.attributes.keys():
-            raise errors.FormatError(
-                f"{op}: takes attributes {sorted(rules.attributes)}, got {sorted(attrs)}"
-            )
-        for key, value in attrs.items():
-            if not isinstance(value, rules.attributes[key]):
-                raise errors.FormatError(f"{op}: attribute {key} cannot be {value!r}")
-        shape, fmt = rules.shape(inputs, attrs), rules.format(inputs, attrs)
+        shape, fmt = infer(op, inputs, attrs)
         tensor = Tensor(self._name(name or op), shape, fmt)
         self._tensors[tensor.name] = tensor
         self._nodes.append(Node(op, tuple(x.name for x in inputs), tensor.name, attrs))

@@ -16,6 +16,7 @@ import numpy as np
 
 from samebits import errors
 from samebits.compile.ir import Graph, graph_from_json, graph_to_json
+from samebits.compile.ops import check_graph
 from samebits.compile.target import Target
 
 __all__ = [
@@ -206,6 +207,7 @@ def read_design(folder: Path) -> tuple[Graph, Target, dict[str, Any]]:
             )
         with np.load(arrays_path, allow_pickle=False) as arrays:
             graph = graph_from_json(facts.pop("graph"), arrays)
+        check_graph(graph)
         target = Target(**facts["target"])
         if fingerprint(graph, target) != facts["fingerprint"]:
             raise errors.BuildError(f"{path}: was changed by hand; compile the model again")

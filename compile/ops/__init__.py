@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from samebits import errors
 
-from ..ir import Graph, Node
+from ..ir import Attr, Format, Graph, Node, Tensor
 from . import (
     accumulate,
     add,
@@ -30,7 +32,16 @@ from . import (
 )
 from .base import Array, Operation, Site
 
-__all__ = ["OPERATIONS", "Array", "Operation", "Site", "operation", "site_of"]
+__all__ = [
+    "OPERATIONS",
+    "Array",
+    "Operation",
+    "Site",
+    "check_graph",
+    "infer",
+    "operation",
+    "site_of",
+]
 
 _MODULES = (
     *(reshape, transpose, gather, concat),
@@ -52,6 +63,42 @@ def operation(name: str) -> Operation:
         raise errors.FormatError(
             f"operation {name!r} is not one of {', '.join(sorted(OPERATIONS))}"
         ) from None
+
+
+def infer(
+    name: str, inputs: Sequence[Tensor], attrs: Mapping[str, Attr]
+) -> tuple[tuple[int, ...], Format]:
+    """The shape and the format of an operation's result.
+
+    Raises:
+        FormatError: no such operation; wrong number of inputs, attributes, shapes or formats.
+    """
+    rules = operation(name)
+    if not rules.arity[0] <= len(inputs) <= rules.arity[1]:
+        raise errors.FormatError(f"{name}: takes {rules.arity} inputs, got {len(inputs)}")
+    if attrs.keys() != rules.attributes.keys():
+        raise errors.FormatError(
+            f"{name}: takes attributes {sorted(rules.attributes)}, got {sorted(attrs)}"
+        )
+    for key, value in attrs.items():
+        if not isinstance(value, rules.attributes[key]):
+            raise errors.FormatError(f"{name}: attribute {key} cannot be {value!r}")
+    return rules.shape(inputs, attrs), rules.format(inputs, attrs)
+
+
+def check_graph(graph: Graph) -> None:
+    """Nothing, if every tensor has the shape and values that its operation's rules give.
+
+    Raises:
+        FormatError: one has not.
+    """
+    for node in graph.nodes:
+        made = graph.tensors[node.output]
+        shape, fmt = infer(node.op, graph.tensors_of(node.inputs), node.attrs)
+        if made.shape != shape or not made.format.same_grid(fmt):
+            raise errors.FormatError(
+                f"{node.output}: is {made.shape} {made.format}, {node.op} makes {shape} {fmt}"
+            )
 
 
 def site_of(graph: Graph, node: Node) -> Site:

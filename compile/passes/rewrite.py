@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..ir import Attr, Graph, Node, Tensor
-from ..ops import operation
+from ..ops import infer
 
 __all__ = ["Rewriter"]
 
@@ -31,7 +31,7 @@ class Rewriter:
         output: str | None = None,
     ) -> str:
         """Adds an operation and returns its output's name, a new one unless `output` is given."""
-        rules, attrs = operation(op), attrs or {}
+        attrs = attrs or {}
         tensors = [self._tensors[name] for name in inputs]
         if output is None:
             count = len(self._tensors)
@@ -39,9 +39,7 @@ class Rewriter:
             while output in self._tensors:
                 count += 1
                 output = f"{inputs[0]}/{op}_{count}"
-        self._tensors[output] = Tensor(
-            output, rules.shape(tensors, attrs), rules.format(tensors, attrs)
-        )
+        self._tensors[output] = Tensor(output, *infer(op, tensors, attrs))
         self._nodes.append(Node(op, tuple(inputs), output, attrs))
         return output
 
