@@ -1,8 +1,8 @@
 """Which way to move the inputs so that one number inside the network grows.
 
 The derivative of every operation, backwards through the graph: exact for sums and products, the
-chosen operand's for maxima and selections, the slope of the table for lookups. Rounding is taken as
-the identity. It guides a search whose finds are simulated, so it need not be right everywhere.
+chosen operand's for maxima and selections, the slope of the table for lookups. Rounding and
+wrapping are taken as the identity. It guides a search whose finds are simulated, so it need not be right everywhere.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from string import ascii_letters
 import numpy as np
 from numpy.typing import NDArray
 
-from samebits.compile.ir import Format, Graph, Node
+from samebits.compile.ir import Format, Graph, Node, Overflow
 from samebits.compile.ops.boundary import to_values
 
 __all__ = ["RULES", "directions", "values_needed"]
@@ -210,7 +210,7 @@ def _lookup(graph: Graph, node: Node, known: Mapping[str, Values], slope: Values
 def _cast(graph: Graph, node: Node, known: Mapping[str, Values], slope: Values) -> Parts:
     (x,) = node.inputs
     target = graph.tensors[node.output].format
-    if node.attrs["bounded"]:
+    if node.attrs["bounded"] or target.overflow is Overflow.WRAP:
         return [(x, slope)]
     return [(x, np.where(_inside(known[x], target), slope, _LEAK * slope))]
 

@@ -31,8 +31,8 @@ __all__ = ["Box", "Reach", "Witness", "find_witnesses"]
 
 Values = NDArray[np.float64]
 _ELEMENTS = 1 << 22  # numbers held at once
-_TARGETS, _STARTS, _ROUNDS = 6, 3, 24
-_STRIDES = (1.0, 0.5, 0.2, 0.05)
+_TARGETS, _STARTS, _ROUNDS, _PASSES = 6, 3, 24, 20
+_STRIDES = (1.0, 0.4, 0.1, 0.02, 0.004)
 _MOVED = (0.5, 0.1, 0.02)  # of the inputs, in a random move
 _EXACT_DOUBLE = 1 << 53
 
@@ -170,20 +170,22 @@ class _Search:
         return np.clip(pool, box.low, box.high)
 
     def climb(self, deadline: float) -> None:
-        """Searches for every site that may overflow and has no witness yet."""
+        """Searches for every site that may overflow and has no witness yet, again and again."""
         goals = [
             (site, sign)
             for site in self._sites
             for sign, possible in ((1, site.above), (-1, site.below))
             if possible
         ]
-        for position, (site, sign) in enumerate(goals):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return
-            if self.reach[site.node.output].witness is None:
-                share = left / (len(goals) - position)
-                self._climb_one(site, sign, time.monotonic() + share)
+        for _ in range(_PASSES):
+            goals = [goal for goal in goals if not self.reach[goal[0].node.output].witness]
+            for position, (site, sign) in enumerate(goals):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return
+                if self.reach[site.node.output].witness is None:
+                    share = left / (len(goals) - position)
+                    self._climb_one(site, sign, time.monotonic() + share)
 
     def _climb_one(self, site: OverflowSite, sign: int, deadline: float) -> None:
         """Several chains at once: each has an element that it wants as far out as possible."""
@@ -228,11 +230,14 @@ class _Search:
         return arrays
 
     def _random_move(self, x: Values, box: Box, stalled: NDArray[np.intp]) -> Values:
-        """Some elements put to random ends; all of them after several moves in vain."""
+        """Some elements put anywhere or to an end; all of them after several moves in vain."""
         shape = (len(x), *(1,) * (x.ndim - 1))
         part = np.where(stalled % 4 == 0, 1.0, self._rng.choice(_MOVED, len(x))).reshape(shape)
-        ends = np.where(self._rng.random(x.shape) < 0.5, box.low, box.high)
-        return np.where(self._rng.random(x.shape) < part, ends, x)
+        draw = self._rng.random(x.shape)
+        if self._rng.random() < 0.5:
+            draw = np.rint(draw)
+        anywhere = np.rint(box.low + draw * (box.high - box.low))
+        return np.where(self._rng.random(x.shape) < part, anywhere, x)
 
     def _real(self, mantissas: Sequence[Values]) -> list[Values]:
         return [
