@@ -166,7 +166,7 @@ def _batch_normalization(call: Call) -> str:
     shift = -numbers["mean"] * scale
     if layer.beta is not None:
         shift = numbers["beta"] + shift
-    if getattr(layer, "fused", False) and np.any(numbers["mean"]):
+    if getattr(layer, "fused", False):
         graph.caveats[name] = "TensorFlow's fused batch normalization subtracts the mean first"
     x, last = call.x, name
     if np.any(scale != 1) or not np.any(shift):

@@ -170,7 +170,8 @@ def _activation_alpha(quantizer: Any) -> float:
     """The constant that multiplies the result, 1 for None.
 
     Raises:
-        UnsupportedError: one that depends on the batch, or one per channel.
+        UnsupportedError: one that depends on the batch or differs by channel, or is no power of
+            two.
     """
     alpha = quantizer.alpha
     if isinstance(alpha, str) or np.size(alpha) != 1:
@@ -179,7 +180,13 @@ def _activation_alpha(quantizer: Any) -> float:
             "by "
             "channel; use alpha=1"
         )
-    return 1.0 if alpha is None else float(np.asarray(alpha).item())
+    factor = 1.0 if alpha is None else float(np.asarray(alpha).item())
+    if abs(math.frexp(factor)[0]) != 0.5:
+        raise errors.UnsupportedError(
+            f"{_text(quantizer)} on an activation: alpha must be a power of two; with others "
+            "QKeras's x + (alpha q - x) rounds by the size of x"
+        )
+    return factor
 
 
 def _times(graph: GraphBuilder, y: str, alpha: float, name: str) -> str:

@@ -212,16 +212,17 @@ def test_all_unsupported_layers_are_listed_at_once(kit: Any) -> None:
                 qkeras.QActivation("quantized_po2(4)", name="powers"),
                 qkeras.QActivation("bernoulli()", name="dice"),
                 qkeras.QActivation("quantized_bits(4,0,1,alpha='auto')", name="auto"),
+                qkeras.QActivation("ternary(alpha=0.3)", name="third"),
             ],
             name="zoo",
         )
     with pytest.raises(errors.UnsupportedError) as caught:
         export_keras(model)
     lines = str(caught.value).splitlines()
-    assert lines[0] == "Keras model 'zoo': 8 layers cannot be exported:"
+    assert lines[0] == "Keras model 'zoo': 9 layers cannot be exported:"
     assert lines[1] == "  local (LocallyConnected1D): no such layer here"
     assert lines[2].startswith("  wide (Dense): activation 'gelu' is not supported; supported: elu")
-    assert lines[3:9] == [
+    assert lines[3:10] == [
         "  bent (ReLU): negative_slope=0.5 with threshold=1: supported is one of the two",
         "  chance (QDense): weight quantizer stochastic_ternary rounds at random in training; use "
         "ternary",
@@ -231,8 +232,10 @@ def test_all_unsupported_layers_are_listed_at_once(kit: Any) -> None:
         "  dice (QActivation): quantizer bernoulli draws its values at random",
         "  auto (QActivation): quantized_bits(4,0,1,alpha='auto') on an activation: its scale "
         "would depend on the batch or differ by channel; use alpha=1",
+        "  third (QActivation): ternary(alpha=0.3) on an activation: alpha must be a power of two; "
+        "with others QKeras's x + (alpha q - x) rounds by the size of x",
     ]
-    assert lines[9].startswith("Supported layers: Activation, ActivityRegularization, ")
+    assert lines[10].startswith("Supported layers: Activation, ActivityRegularization, ")
 
 
 def test_nan_weights_are_refused(kit: Any) -> None:
