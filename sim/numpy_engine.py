@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from samebits.compile.ir import Carrier, Graph
 from samebits.compile.ops import Operation, Site, operation, site_of
 from samebits.compile.ops.arith import as_carrier
-from samebits.compile.ops.boundary import to_mantissas, to_values
+from samebits.compile.ops.boundary import input_mantissas, to_values
 from samebits.compile.passes import choose_carriers
 
 __all__ = ["NumpyEngine"]
@@ -165,7 +165,7 @@ class NumpyEngine:
         live: dict[str, Array] = {}
         for name, values in zip(self.graph.inputs, inputs, strict=True):
             events_last = np.ascontiguousarray(np.moveaxis(values, 0, -1))
-            live[name] = to_mantissas(
+            live[name] = input_mantissas(
                 events_last, self.graph.tensors[name].format, self._carriers[name]
             )
         for step, memory in zip(self._steps, plan, strict=True):

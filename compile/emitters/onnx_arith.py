@@ -168,6 +168,10 @@ def emit_quantize(write: OnnxWriter, x: str, fmt: Format, carrier: Carrier) -> s
     leaves the range of a double, infinity saturates and zero rounds as the tiny number would.
     """
     real = Carrier.FLOAT64
+    if fmt.like_ap_int:  # compile/ops/boundary.py, `input_mantissas`
+        above = write.node("Greater", x, write.scalar(-0.5, real))
+        small = write.node("And", above, write.node("Less", x, write.scalar(0.0, real)))
+        x = write.node("Where", small, write.scalar(1.0, real), x)
     if fmt.overflow is Overflow.WRAP:
         x = write.node("Mod", x, write.scalar(2.0**fmt.integer, real), fmod=1)
     scaled = write.node("Mul", x, write.scalar(2.0**fmt.fraction, real))

@@ -101,6 +101,12 @@ class Format:
         return self.min_mantissa
 
     @property
+    def like_ap_int(self) -> bool:
+        """True for the type of an ap_int: whole numbers, truncated towards zero and wrapped."""
+        modes = self.rounding, self.overflow
+        return self.integer == self.width and modes == (Rounding.TRN_ZERO, Overflow.WRAP)
+
+    @property
     def lossless(self) -> Format:
         """The same grid and range with ap_fixed's default modes, as the type of an exact result."""
         return Format(self.signed, self.width, self.integer)

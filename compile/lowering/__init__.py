@@ -7,7 +7,7 @@ from typing import Any
 
 from samebits import errors
 
-from ..ir import Graph, Rounding, Tensor
+from ..ir import Format, Graph, Rounding, Tensor
 from ..ops import Array
 from . import (
     activation,
@@ -27,7 +27,7 @@ from . import (
     time_distributed,
 )
 from .context import Context, Lowering
-from .precision import INT32, class_names, format_of
+from .precision import INT32, class_names, format_of, is_integer
 
 __all__ = ["BACKENDS", "IO_TYPES", "LAYERS", "kind_of", "lower", "rule_of"]
 
@@ -96,7 +96,7 @@ def lower(model: Any, weights: Mapping[str, Array] | None = None) -> Graph:
     for variable in model.get_input_variables():
         fmt = format_of(variable.type.precision, f"input {variable.name}")
         shape = tuple(int(size) for size in variable.shape)
-        context.define(variable, context.build.input(variable.name, shape, fmt))
+        context.define(variable, _input(context, variable, shape, fmt))
     parts = list(getattr(model, "graphs", (model,)))  # of a MultiModelGraph
     for number, part in enumerate(parts):
         if number:
@@ -141,6 +141,16 @@ def _lower_layer(context: Context, layer: Any) -> None:
         context.weight_counts(layer),
         context.types(layer),
     )
+
+
+def _input(context: Context, variable: Any, shape: tuple[int, ...], fmt: Format) -> Tensor:
+    """What the bridge feeds: in the graph this type means an ap_int, which converts otherwise."""
+    if fmt.like_ap_int and not is_integer(variable.type.precision):
+        raise errors.UnsupportedError(
+            f"input {variable.name}: {fmt} is not supported as the type of an input; use an int of "
+            "that width, or another rounding or overflow mode"
+        )
+    return context.build.input(variable.name, shape, fmt)
 
 
 def _refuse_undefined_integers(context: Context, layer: Any, variable: Any, tensor: Tensor) -> None:

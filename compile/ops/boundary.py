@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..ir import Carrier, Format, Overflow, Rounding
 from .arith import as_carrier, overflow
 
-__all__ = ["to_mantissas", "to_values"]
+__all__ = ["input_mantissas", "to_mantissas", "to_values"]
 
 Array = NDArray[Any]
 _TINY = 5e-324  # the smallest double: stands for a non-zero value that scaling would flush to zero
@@ -44,6 +44,17 @@ def to_mantissas(values: Array, fmt: Format, carrier: Carrier) -> Array:
         limit = 2.0 ** (fmt.width + 2)
         rounded = np.clip(rounded, -limit, limit)
     return _in_range(rounded, fmt, carrier)
+
+
+def input_mantissas(values: Array, fmt: Format, carrier: Carrier) -> Array:
+    """What hls4ml's bridge makes of a user's numbers: as `to_mantissas`, but for ap_int.
+
+    An ap_int makes +1 of a number between -1/2 and 0. Source: ap_int_base.h,
+    `ap_int_base(double)`: it takes -1 for the bits that the shift leaves and changes the sign.
+    """
+    if fmt.like_ap_int:
+        values = np.where((values > -0.5) & (values < 0), values.dtype.type(1), values)
+    return to_mantissas(values, fmt, carrier)
 
 
 def _in_range(rounded: Array, fmt: Format, carrier: Carrier) -> Array:

@@ -51,6 +51,15 @@ def test_raw_inputs_are_cast_like_doubles(rng: np.random.Generator) -> None:
     assert got.tolist() == [[float(cast_value(v, fmt)) for v in row] for row in x.tolist()]
 
 
+def test_an_ap_int_input_takes_small_negative_numbers_for_one() -> None:
+    # ap_int_base.h, ap_int_base(double): -1 for the dropped bits, then the sign is changed
+    x = np.array([[-0.75, -0.5, -0.25], [-1e-30, 0.25, -1.25]])
+    graph = doubled(Format(True, 4, 4, Rounding.TRN_ZERO, Overflow.WRAP))
+    assert NumpyEngine(graph).run([x], ["x"])[0].tolist() == [[0, 0, 1], [1, 0, -1]]
+    finer = doubled(Format(True, 4, 4, Rounding.TRN_ZERO, Overflow.SAT))
+    assert NumpyEngine(finer).run([x], ["x"])[0].tolist() == [[0, 0, 0], [0, 0, -1]]
+
+
 def cast_value(value: float, fmt: Format) -> Any:
     return cast(Fraction(value), fmt) * lsb(fmt)
 

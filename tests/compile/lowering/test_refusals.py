@@ -220,3 +220,15 @@ def test_an_integer_from_a_fraction_without_integer_bits_is_undefined() -> None:
         "which has no integer bits; hls4ml's C simulation is undefined there; use an ap_fixed "
         "result"
     )
+
+
+def test_an_input_type_that_the_graph_takes_for_an_ap_int() -> None:
+    from hls4ml.model.types import FixedPrecisionType
+
+    model = network("qkeras__quantizer__io_parallel-Vivado-quantizer0*")
+    (variable,) = model.get_input_variables()
+    variable.type.precision = FixedPrecisionType(6, 6, True, "AP_TRN_ZERO", "AP_WRAP")
+    assert refusal(model) == (
+        f"input {variable.name}: ap_fixed<6,6,TRN_ZERO,WRAP> is not supported as the type of an "
+        "input; use an int of that width, or another rounding or overflow mode"
+    )
