@@ -32,14 +32,16 @@ class GraphBuilder:
         self._tensors: dict[str, Tensor] = {}
         self._constants: dict[str, Any] = {}
         self._layers: list[Layer] = []
+        self._counts: dict[str, int] = {}  # how often a name was wanted
         self.scope = ""
 
     def _name(self, stem: str) -> str:
         stem = f"{self.scope}/{stem}" if self.scope else stem
-        name, count = stem, 1
+        name, count = stem, self._counts.get(stem, 1)
         while name in self._tensors:
             count += 1
             name = f"{stem}_{count}"
+        self._counts[stem] = count
         return name
 
     def input(self, name: str, shape: tuple[int, ...], fmt: Format) -> Tensor:

@@ -78,6 +78,7 @@ _PACKAGES = (
     _Package("uproot", ("uproot",), "hep", "data in ROOT files"),
     _Package("h5py", ("h5py",), "hep", "data in HDF5 files"),
     _Package("PyArrow", ("pyarrow",), "hep", "data in Parquet files"),
+    _Package("da4ml", ("da4ml",), "da", "the strategy distributed_arithmetic"),
     _Package("Pythia 8", ("pythia8mc",), "physics", "generating jets of your own"),
     _Package("FastJet", ("fastjet",), "physics", "generating jets of your own"),
 )

@@ -73,7 +73,7 @@ def to_hls4ml(model: onnx.ModelProto, target: Target) -> Converted:
     """
     if target.strategy == _DISTRIBUTED and importlib.util.find_spec("da4ml") is None:
         raise errors.MissingToolError(
-            f"strategy {_DISTRIBUTED} needs da4ml; install it: pip install 'da4ml<0.6'"
+            f'strategy {_DISTRIBUTED} needs da4ml; install it: pip install "samebits[da]"'
         )
     check_operators(model)
     _check_shapes(model)

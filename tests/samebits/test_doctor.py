@@ -25,6 +25,7 @@ INSTALLED = {
     "tf-keras": "2.21.1",
     "qkeras": "0.9.0",
     "alkaid": "0.8.2",
+    "da4ml": "0.5.2",
     "scikit-learn": "1.9.1",
     "jinja2": "3.1.6",
     "matplotlib": "3.11.2",

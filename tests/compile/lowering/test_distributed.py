@@ -377,7 +377,7 @@ def test_da4ml_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(errors.MissingToolError) as caught:
         Design.from_onnx(quantized_mlp().model(), Target(strategy="distributed_arithmetic"))
     assert str(caught.value) == (
-        "strategy distributed_arithmetic needs da4ml; install it: pip install 'da4ml<0.6'"
+        'strategy distributed_arithmetic needs da4ml; install it: pip install "samebits[da]"'
     )
 
 
