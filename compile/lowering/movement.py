@@ -200,8 +200,26 @@ def _moved(
     return finished(context, layer, pick(context, rows, grid))
 
 
+def _refuse_padding_of_another(context: Context, layer: Any) -> None:
+    """In io_stream hls4ml moves a convolution's padding to a layer in front of it, but joins that
+    to the first layer that reads the convolution's input.
+
+    Source: backends/vivado/passes/conv_same_pad.py; model/graph.py, `insert_node`.
+    """
+    prefix, _, name = str(layer.name).partition("_")
+    padded = context.model.graph.get(name) if prefix in ("zp1d", "zp2d") else None
+    if padded is not None and layer.outputs[0] not in padded.inputs:
+        readers = [x.name for x in context.model.get_layers() if layer.outputs[0] in x.inputs]
+        raise errors.UnsupportedError(
+            f"{context.where(layer)}: hls4ml gives the padding of {name} to {', '.join(readers)}, "
+            "which reads the same input; its C simulation is undefined there; pad with a "
+            "ZeroPadding layer, or use io_parallel"
+        )
+
+
 def lower_zero_padding(context: Context, layer: Any) -> Tensor:
     """Zeros around an image. Source: nnet_padding.h, nnet_padding_stream.h."""
+    _refuse_padding_of_another(context, layer)
     refuse_other_packets(context, layer)
     first = channels_first(context, layer)
     if first:

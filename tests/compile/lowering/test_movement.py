@@ -356,3 +356,25 @@ def test_refused_broadcast() -> None:
         f"layer {layer.name} (Broadcast): (1, 1, 2) to (2, 3, 4): hls4ml broadcasts streams from "
         "(1, 1, C) and (H, W, 1) to (H, W, C) only"
     )
+
+
+def test_the_padding_of_a_convolution_that_goes_to_another_layer() -> None:
+    """hls4ml inserts it before the first layer that reads the same input."""
+
+    def converted(*names: str) -> Any:
+        relu = {"class_name": "Activation", "activation": "relu", "name": "relu", "n_in": 6}
+        conv = {"class_name": "Conv1D", "name": "conv", "n_chan": 2, "n_filt": 1}
+        conv |= {"in_width": 3, "out_width": 3, "filt_width": 2, "stride_width": 1}
+        conv |= {"pad_left": 0, "pad_right": 1, "data_format": "channels_last"}
+        conv |= {"weight_data": np.ones((2, 2, 1)), "bias_data": np.zeros(1)}
+        layers = [{"relu": relu, "conv": conv}[name] | {"inputs": ["x0"]} for name in names]
+        return convert([((3, 2), BYTE)], layers, names, {}, "io_stream")
+
+    x = np.array([[[1.0, 2], [3, 4], [-5, 6]]])
+    for names in (["conv"], ["conv", "relu"]):
+        assert simulate(converted(*names), [x])[0].tolist() == [[[10.0], [8.0], [1.0]]]
+    assert refusal(converted("relu", "conv")) == (
+        "layer zp1d_conv (ZeroPadding1D): hls4ml gives the padding of conv to relu, which reads "
+        "the same input; its C simulation is undefined there; pad with a ZeroPadding layer, or "
+        "use io_parallel"
+    )
