@@ -46,12 +46,17 @@ def scaled_to_int(context: Context, x: Tensor, factor: int, divide_bits: int) ->
     """int(x * factor / 2**divide_bits): towards zero, then the low 32 bits.
 
     The C++ divides the product by an int, which truncates towards zero on the product's grid, and
-    then converts it to int, which does so again: together one truncation.
+    then converts it to int, which does so again: together one truncation, unless the grid is
+    coarser than the integers.
     """
     build = context.build
     product = build.apply(
         "mul", x, build.number(factor, x, Format.spanning(min(factor, 0), factor, 0))
     )
+    if product.format.fraction < 0:
+        divisor = 1 << divide_bits
+        by = build.number(divisor, product, Format.spanning(0, divisor, 0), "divisor")
+        return build.cast(build.apply("divide", product, by), INT32)
     return build.cast(build.apply("shift", product, bits=-divide_bits), INT32)
 
 
