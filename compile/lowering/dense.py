@@ -98,6 +98,14 @@ def lower_quantized_tanh(context: Context, layer: Any) -> Tensor:
                 "hls4ml's kernel for io_stream compiles only where they are as many; use "
                 "io_parallel, or a BatchNormalization in front"
             )
+    given = layer.get_input_variable().type.precision
+    for name, variable in layer.weights.items():
+        kind = variable.type.precision
+        if str(kind) != str(given):
+            raise errors.UnsupportedError(
+                f"{context.where(layer)}: {name} is {kind}, the input is {given}; hls4ml's kernel "
+                "compiles only where they are the same; give the layer in front that precision"
+            )
     result = format_of(layer.get_output_variable().type.precision, context.where(layer))
     if "threshold" in layer.weights:
         threshold = context.per_channel(layer, "threshold", x)

@@ -54,3 +54,17 @@ def test_several_packets_do_not_compile_in_io_stream() -> None:
     assert "6 thresholds for packets of 2; hls4ml's kernel for io_stream compiles only" in str(
         raised.value
     )
+
+
+def test_thresholds_of_another_type_do_not_compile() -> None:
+    model = network([6], "io_parallel")
+    (layer,) = [x for x in model.get_layers() if x.class_name != "Input"]
+    precision = model.config.backend.convert_precision_string("fixed<9,4>")
+    model.get_input_variables()[0].type.precision = precision
+    with pytest.raises(errors.UnsupportedError) as raised:
+        lower(model)
+    assert str(raised.value) == (
+        f"layer {layer.name} (BatchNormalizationQuantizedTanh): threshold_hi is "
+        "fixed<8,4,TRN,WRAP,0>, the input is fixed<9,4,TRN,WRAP,0>; hls4ml's kernel compiles only "
+        "where they are the same; give the layer in front that precision"
+    )
