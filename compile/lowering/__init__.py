@@ -103,6 +103,7 @@ def lower(model: Any, weights: Mapping[str, Array] | None = None) -> Graph:
             _join(context, parts[number - 1], part)
         for layer in part.get_layers():
             _lower_layer(context, layer)
+    _refuse_inputs_as_outputs(model)
     outputs = tuple(context.tensor(variable).name for variable in model.get_output_variables())
     graph = context.build.graph(outputs)
     _refuse_aborting_casts(graph)
@@ -151,6 +152,20 @@ def _input(context: Context, variable: Any, shape: tuple[int, ...], fmt: Format)
             "that width, or another rounding or overflow mode"
         )
     return context.build.input(variable.name, shape, fmt)
+
+
+def _refuse_inputs_as_outputs(model: Any) -> None:
+    """The top function then has two arguments of one name.
+
+    hls4ml drops a reshape at the end, and a quantizer that it has fused into the input.
+    """
+    inputs = {variable.name for variable in model.get_input_variables()}
+    same = [v.name for v in model.get_output_variables() if v.name in inputs]
+    if same:
+        raise errors.UnsupportedError(
+            f"output {', '.join(same)} is an input of the network; hls4ml's C++ does not compile; "
+            "leave that output out"
+        )
 
 
 def _refuse_undefined_integers(context: Context, layer: Any, variable: Any, tensor: Tensor) -> None:

@@ -232,3 +232,13 @@ def test_an_input_type_that_the_graph_takes_for_an_ap_int() -> None:
         f"input {variable.name}: ap_fixed<6,6,TRN_ZERO,WRAP> is not supported as the type of an "
         "input; use an int of that width, or another rounding or overflow mode"
     )
+
+
+def test_an_output_that_is_an_input() -> None:
+    model = network(DENSE)
+    (given,) = model.get_input_variables()
+    model.outputs[0] = model.inputs[0]
+    assert refusal(model) == (
+        f"output {given.name} is an input of the network; hls4ml's C++ does not compile; leave "
+        "that output out"
+    )
