@@ -134,11 +134,10 @@ def events_for(graph: Graph, seed: int, onnxruntime: bool = False) -> list[Array
 
 
 def _defined(network: Network, model: Any, inputs: Sequence[Array]) -> list[Array]:
-    """The inputs without those for which hls4ml is undefined or known to be wrong.
+    """The inputs, but GarNet's numbers of vertices from 1 on, and all where it does not collapse.
 
-    1. Of a number between -1/2 and 0, ap_int_base.h makes the ap_int +1.
-    2. GarNet divides by its number of vertices and reads as many; without collapse it writes as
-       many and leaves the rest of its result to chance.
+    It divides by that number and reads as many; without collapse it leaves the rest of its result
+    to chance.
     """
     found = []
     counts = {
@@ -147,8 +146,6 @@ def _defined(network: Network, model: Any, inputs: Sequence[Array]) -> list[Arra
         if layer.class_name.startswith("GarNet")
     }
     for node, x in zip(network.inputs, inputs, strict=True):
-        if "int<" in node.config["Precision"]["result"]:
-            x = np.where((x > -0.5) & (x < 0), 0.0, x)
         if node.name in counts:
             vertices, collapse = counts[node.name]
             fewer = np.abs(np.where(np.abs(x) < 2**20, np.floor(x), 0.0)) % vertices

@@ -291,7 +291,7 @@ def _draw_garnet(draw: Draw, shapes: list[Shape]) -> dict[str, Any]:
 def _build_garnet(options: Options, shapes: list[Shape], weights: Weights) -> Layer:
     """Vertices with features, and the number of vertices as a second input."""
     vertices, features = shapes[0]
-    if len(shapes) != 2 or shapes[1] != (1,):
+    if len(shapes) != 2 or shapes[1] != (1,) or vertices > 15:  # the input's types end there
         raise DoesNotFit
     aggregators, filters = options["aggregators"], options["filters"]
     propagate, count = options["propagate"], options["layers"]
