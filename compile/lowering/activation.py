@@ -12,6 +12,7 @@ from samebits import errors
 from ..ir import Format, Tensor
 from ..ops import Array
 from . import tables
+from .comparison import compare
 from .context import Context, Lowering
 from .movement import refuse_other_packets
 from .precision import INT32, is_integer, literal
@@ -178,8 +179,8 @@ def _ternary_tanh(context: Context, layer: Any, x: Tensor, result: Format) -> Te
         y = x
     one, zero = build.number(1, x, _INT, "one"), build.number(0, x, _INT, "zero")
     minus_one = build.number(-1, x, _INT, "minus_one")
-    high = build.apply("compare", y, one, relation="gt")
-    middle = build.apply("compare", y, minus_one, relation="gt")
+    high = compare(context, y, one, "gt")
+    middle = compare(context, y, minus_one, "gt")
     low = build.apply("select", middle, build.cast(zero, result), build.cast(minus_one, result))
     return build.apply("select", high, build.cast(one, result), low)
 
@@ -269,7 +270,7 @@ def _thresholded_relu(
     context: Context, x: Tensor, theta: Tensor, layer: Any, result: Format
 ) -> Tensor:
     build = context.build
-    above = build.apply("compare", x, theta, relation="gt")
+    above = compare(context, x, theta, "gt")
     return build.apply("select", above, build.cast(x, result), build.number(0, x, result, "zero"))
 
 

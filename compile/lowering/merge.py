@@ -12,6 +12,7 @@ from samebits import errors
 
 from ..ir import Format, Tensor
 from ..ops.accumulate import CHAIN
+from .comparison import compare
 from .context import Context, Lowering
 from .movement import pick, refuse_other_packets
 from .precision import class_names, is_uint1
@@ -80,12 +81,12 @@ def _average(context: Context, x: Tensor, y: Tensor, result: Format) -> Tensor:
 
 def _maximum(context: Context, x: Tensor, y: Tensor, result: Format) -> Tensor:
     """The larger one, cast on its own."""
-    return _chosen(context, context.build.apply("compare", x, y, relation="gt"), x, y, result)
+    return _chosen(context, compare(context, x, y, "gt"), x, y, result)
 
 
 def _minimum(context: Context, x: Tensor, y: Tensor, result: Format) -> Tensor:
     """The smaller one, cast on its own."""
-    return _chosen(context, context.build.apply("compare", y, x, relation="gt"), x, y, result)
+    return _chosen(context, compare(context, x, y, "lt"), x, y, result)
 
 
 def _chosen(context: Context, condition: Tensor, x: Tensor, y: Tensor, result: Format) -> Tensor:
