@@ -2,7 +2,8 @@
 
 The derivative of every operation, backwards through the graph: exact for sums and products, the
 chosen operand's for maxima and selections, the slope of the table for lookups. Rounding and
-wrapping are taken as the identity. It guides a search whose finds are simulated, so it need not be right everywhere.
+wrapping are taken as the identity. It guides a search whose finds are simulated, so it need not be
+right everywhere.
 """
 
 from __future__ import annotations

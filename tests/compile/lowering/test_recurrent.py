@@ -160,7 +160,14 @@ def test_every_step_shares_weights_and_tables(rng: np.random.Generator) -> None:
     layers = [given("x", 20, 6), recurrent(rng, "LSTM", (20, 6), 20)]
     graph = lower(convert(layers, ["layer"], options("LSTM")))
     assert len(simplify(graph).nodes) < 1100
-    for name in ("layer/weight", "layer/bias", "recurrent_weight", "recurrent_bias", "tanh_table", "sigmoid_table"):
+    for name in (
+        "layer/weight",
+        "layer/bias",
+        "recurrent_weight",
+        "recurrent_bias",
+        "tanh_table",
+        "sigmoid_table",
+    ):
         stem = name.removeprefix("layer/")
         assert [each for each in graph.constants if f"/{stem}" in each] == [f"layer/{stem}"]
 
