@@ -15,9 +15,9 @@ from samebits.compile.ir import Carrier, Format, Graph, Interval, Layer, Overflo
 from samebits.compile.ops.arith import overflow
 from samebits.compile.ops.boundary import to_mantissas, to_values
 from samebits.compile.ops.cast import cast_interval
-from samebits.compile.passes import propagate_ranges
 from samebits.compile.passes.guards import explicit_guards
 from samebits.compile.passes.overflow import OverflowSite, lift_inner_wraps, overflow_sites
+from samebits.compile.passes.ranges import refine_ranges
 from samebits.compile.passes.widths import narrowed, narrowest_formats
 from samebits.compile.passes.zero_bits import propagate_zero_bits
 from samebits.inputs import check_inputs
@@ -133,7 +133,7 @@ def tensor_ranges(
         for name, interval in arriving.items()
     }
     lifted = lift_inner_wraps(explicit_guards(graph), inputs)
-    ranges = propagate_ranges(lifted, inputs)
+    ranges = refine_ranges(lifted, inputs)
     # guards are not the network's, and a lifted wrap has no type of the network and changes no bit
     sites = [
         site
@@ -278,6 +278,8 @@ def _rounded(fmt: Format, bounds: InputRange) -> Interval:
         to_mantissas(np.asarray(x, dtype=np.float64), _wide(fmt), Carrier.PYTHON)
         for x in (bounds.low, bounds.high)
     )
+    if fmt.like_ap_int:  # it makes 1 of what lies between -1/2 and 0, see `input_mantissas`
+        high = np.where((bounds.low < 0) & (bounds.high > -0.5), np.maximum(high, 1), high)
     return Interval(low, high)
 
 

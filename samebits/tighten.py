@@ -17,10 +17,11 @@ from samebits.compile.frontends.hls4ml_types import (
     with_types,
 )
 from samebits.compile.ir import Format, Graph, Interval, Layer
-from samebits.compile.passes import propagate_ranges, simplify
+from samebits.compile.passes import simplify
 from samebits.compile.passes.equivalence import Difference, differences
 from samebits.compile.passes.names import rename_inputs
 from samebits.compile.passes.overflow import lift_inner_wraps, overflow_sites
+from samebits.compile.passes.ranges import refine_ranges
 from samebits.compile.passes.widths import narrowed, narrowest_formats
 from samebits.compile.passes.zero_bits import propagate_zero_bits, zero_bits_of
 from samebits.inputs import check_inputs
@@ -105,7 +106,9 @@ def tighten(design: Design, model_graph: Any, weights: Any, x: Any, seed: int) -
         try:
             graph = lower(changed, weights)
         except errors.SamebitsError as error:  # hls4ml has no such layer in these types
-            return changed, lowered, [Difference("", str(error), next(iter(types.values())))]
+            named = re.search(r"layer (\S+) \(", str(error))
+            tensor = f"{named[1]}/" if named else ""
+            return changed, lowered, [Difference(tensor, str(error), Format(False, 0, 0))]
         return changed, graph, differences(lowered, graph, simplified)
 
     kept: dict[Key, str] = {}
@@ -159,7 +162,7 @@ def _proposals(
     The types of inputs and outputs are the design's interface and stay.
     """
     lifted = lift_inner_wraps(simplified)
-    ranges = propagate_ranges(lifted)
+    ranges = refine_ranges(lifted)
     sites = [
         site
         for site in overflow_sites(lifted, ranges)
@@ -223,8 +226,8 @@ def _blame(
 ) -> dict[Key, str]:
     """The changes that the ends of the proof come from, with the reason; at least one.
 
-    A difference is laid to the layer's own types of that format, else to the results that it reads,
-    else to all of its types, else to everything.
+    A difference is laid to the layer's own types of that format, else to all of its types and the
+    results that it reads, else to everything.
     """
     kept: dict[Key, str] = {}
     for difference in found:
@@ -233,13 +236,16 @@ def _blame(
             continue
         mine = {key: fmt for key, fmt in accepted.items() if key[0] == owner.name}
         blamed = [key for key, fmt in mine.items() if fmt == difference.format]
-        blamed = blamed or _results_read(model_graph, owner.name, accepted) or list(mine)
+        blamed = blamed or [*mine, *_results_read(model_graph, owner.name, accepted)]
         for key in blamed:
-            kept.setdefault(key, f"{difference.tensor}: {difference.reason}")
-    if kept:
-        return kept
-    first = found[0]
-    return dict.fromkeys(accepted, f"{first.tensor}: {first.reason}")
+            kept.setdefault(key, _reason(difference))
+    return kept or dict.fromkeys(accepted, _reason(found[0]))
+
+
+def _reason(difference: Difference) -> str:
+    if not difference.tensor or difference.tensor.endswith("/"):  # a refusal names its layer itself
+        return difference.reason
+    return f"{difference.tensor}: {difference.reason}"
 
 
 def _owner(graph: Graph, tensor: str) -> Layer | None:

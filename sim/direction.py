@@ -8,18 +8,17 @@ right everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from string import ascii_letters
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samebits.compile.ir import Format, Graph, Node, Overflow
 from samebits.compile.ops.boundary import to_values
+from samebits.compile.passes.adjoint import ADJOINTS, Rule, Values, fold
 
 __all__ = ["RULES", "directions", "values_needed"]
 
-Values = NDArray[np.float64]
 _LEAK = 2.0**-10  # of a slope where a maximum or a saturating type hides it: better than none
 _SPAN = 8  # table entries on either side whose difference is the slope
 
@@ -60,100 +59,11 @@ def directions(
     ]
 
 
-Parts = Sequence[tuple[str, Values]]
-Rule = Callable[[Graph, Node, Mapping[str, Values], Values], Parts]
-
-
-def _fold(slope: Values, shape: tuple[int, ...]) -> Values:
-    """The slope of an operand that was broadcast."""
-    axes = tuple(axis for axis, size in enumerate(shape, 1) if size == 1 and slope.shape[axis] != 1)
-    return np.asarray(slope.sum(axis=axes, keepdims=True)) if axes else slope
+Parts = list[tuple[str, Values]]
 
 
 def _shape(graph: Graph, name: str) -> tuple[int, ...]:
     return graph.tensors[name].shape
-
-
-def _reshape(graph: Graph, node: Node, known: Mapping[str, Values], slope: Values) -> Parts:
-    (x,) = node.inputs
-    return [(x, slope.reshape(len(slope), *_shape(graph, x)))]
-
-
-def _transpose(graph: Graph, node: Node, known: Mapping[str, Values], slope: Values) -> Parts:
-    perm = node.attrs["perm"]
-    assert isinstance(perm, tuple)
-    back = np.argsort(np.asarray(perm, dtype=int))
-    return [(node.inputs[0], slope.transpose(0, *(int(axis) + 1 for axis in back)))]
-
-
-def _gather(graph: Graph, node: Node, known: Mapping[str, Values], slope: Values) -> Parts:
-    x, index = node.inputs
-    shape = _shape(graph, x)
-    places = graph.constants[index].astype(np.intp).ravel()
-    rows = slope.reshape(len(slope), places.size, *shape[1:]).swapaxes(0, 1)
-    out = np.zeros((shape[0], len(slope), *shape[1:]))
-    np.add.at(out, places, rows)
-    return [(x, out.swapaxes(0, 1))]
-
-
-def _concat(graph: Graph, node: Node, known: Mapping[str, Values], slope: Values) -> Parts:
-    ends = np.cumsum([_shape(graph, name)[0] for name in node.inputs])[:-1]
-    return list(zip(node.inputs, np.split(slope, ends, axis=1), strict=True))
-
-
-def _signed(sign: float) -> Rule:
-    def rule(graph: Graph, node: Node, known: Mapping[str, Values], slope: Values) -> Parts:
-        left, right = node.inputs
-        return [
-            (left, _fold(slope, _shape(graph, left))),
-            (right, sign * _fold(slope, _shape(graph, right))),
-        ]
-
-    return rule
-
-
-def _mul(graph: Graph, node: Node, known: Mapping[str, Values], slope: Values) -> Parts:
-    left, right = node.inputs
-    return [
-        (left, _fold(slope * known[right], _shape(graph, left))),
-        (right, _fold(slope * known[left], _shape(graph, right))),
-    ]
-
-
-def _dot(graph: Graph, node: Node, known: Mapping[str, Values], slope: Values) -> Parts:
-    left, right = node.inputs
-    return [
-        (name, _dot_part(slope, known[other], _shape(graph, name)))
-        for name, other in ((left, right), (right, left))
-        if name not in graph.constants
-    ]
-
-
-def _dot_part(slope: Values, other: Values, shape: tuple[int, ...]) -> Values:
-    """The sum of slope (N, *E) times other (N, K, *E) over what `shape` (K, *E) lacks."""
-    letters = ascii_letters[: len(shape) + 1]
-
-    def used(array: Values, names: str) -> tuple[Values, str]:
-        axes = tuple(axis for axis, size in enumerate(array.shape) if size == 1)
-        return array.squeeze(axes), "".join(n for i, n in enumerate(names) if i not in axes)
-
-    (a, a_names), (b, b_names) = used(slope, letters[0] + letters[2:]), used(other, letters)
-    out = "".join(
-        name
-        for name, size in zip(letters, (len(slope), *shape), strict=True)
-        if size != 1 and name in a_names + b_names
-    )
-    product = np.einsum(f"{a_names},{b_names}->{out}", a, b, optimize=True)
-    full = [
-        size if name in out else 1 for name, size in zip(letters, (len(slope), *shape), strict=True)
-    ]
-    return np.broadcast_to(product.reshape(full), (len(slope), *shape))
-
-
-def _sum(graph: Graph, node: Node, known: Mapping[str, Values], slope: Values) -> Parts:
-    x, *start = node.inputs
-    parts = [(x, np.broadcast_to(slope[:, None], (len(slope), *_shape(graph, x))))]
-    return [*parts, *((name, slope) for name in start)]
 
 
 def _extremum(sign: int) -> Rule:
@@ -161,8 +71,8 @@ def _extremum(sign: int) -> Rule:
         left, right = node.inputs
         won = sign * known[left] >= sign * known[right]
         return [
-            (left, _fold(np.where(won, slope, _LEAK * slope), _shape(graph, left))),
-            (right, _fold(np.where(won, _LEAK * slope, slope), _shape(graph, right))),
+            (left, fold(np.where(won, slope, _LEAK * slope), _shape(graph, left))),
+            (right, fold(np.where(won, _LEAK * slope, slope), _shape(graph, right))),
         ]
 
     return rule
@@ -178,20 +88,9 @@ def _select(graph: Graph, node: Node, known: Mapping[str, Values], slope: Values
     condition, yes, no = node.inputs
     chosen = known[condition] != 0
     return [
-        (yes, _fold(np.where(chosen, slope, _LEAK * slope), _shape(graph, yes))),
-        (no, _fold(np.where(chosen, _LEAK * slope, slope), _shape(graph, no))),
+        (yes, fold(np.where(chosen, slope, _LEAK * slope), _shape(graph, yes))),
+        (no, fold(np.where(chosen, _LEAK * slope, slope), _shape(graph, no))),
     ]
-
-
-def _shift(graph: Graph, node: Node, known: Mapping[str, Values], slope: Values) -> Parts:
-    bits = node.attrs["bits"]
-    assert isinstance(bits, int)
-    return [(node.inputs[0], slope * 2.0**bits)]
-
-
-def _divide(graph: Graph, node: Node, known: Mapping[str, Values], slope: Values) -> Parts:
-    x, by = node.inputs
-    return [(x, _fold(slope / known[by], _shape(graph, x)))]
 
 
 def _lookup(graph: Graph, node: Node, known: Mapping[str, Values], slope: Values) -> Parts:
@@ -225,24 +124,11 @@ _LOOK_AT = (
     *("mul", "dot", "truncated_dot", "max", "min", "reduce_max", "select"),
     *("divide", "lookup", "cast"),
 )
-RULES: dict[str, Rule] = {
-    "reshape": _reshape,
-    "transpose": _transpose,
-    "gather": _gather,
-    "concat": _concat,
-    "add": _signed(1.0),
-    "sub": _signed(-1.0),
-    "mul": _mul,
-    "dot": _dot,
-    "truncated_dot": _dot,
-    "sum": _sum,
-    "accumulate": _sum,
+RULES: dict[str, Rule] = ADJOINTS | {
     "max": _extremum(1),
     "min": _extremum(-1),
     "reduce_max": _reduce_max,
     "select": _select,
-    "shift": _shift,
-    "divide": _divide,
     "lookup": _lookup,
     "cast": _cast,
 }

@@ -21,7 +21,7 @@ from samebits.compile.ir import Carrier, Graph, Interval
 from samebits.compile.ops import Array, operation, site_of
 from samebits.compile.ops.accumulate import CHAIN, tree_split
 from samebits.compile.ops.arith import as_carrier, overflow, rescale, rescale_peak
-from samebits.compile.ops.boundary import to_mantissas
+from samebits.compile.ops.boundary import input_mantissas
 from samebits.compile.passes.overflow import OverflowSite
 
 from .direction import directions, values_needed
@@ -144,7 +144,7 @@ class _Search:
         program = _Program(self._graph, self._sites)
         for start, part in _parts(events, program.events):
             mantissas = [
-                np.clip(to_mantissas(array, tensor.format, Carrier.FLOAT64), box.low, box.high)
+                np.clip(input_mantissas(array, tensor.format, Carrier.FLOAT64), box.low, box.high)
                 for array, tensor, box in zip(part, self._inputs, self._boxes, strict=True)
             ]
             self._look(program, part, mantissas, "event {} of the data", start)
@@ -437,7 +437,7 @@ def _exactly(
     }
     for name, values in zip(part.inputs, inputs, strict=True):
         fmt = part.tensors[name].format
-        live[name] = to_mantissas(np.asarray(values)[..., None], fmt, Carrier.PYTHON)
+        live[name] = input_mantissas(np.asarray(values)[..., None], fmt, Carrier.PYTHON)
     for node in part.nodes:
         arrays = [live[name] for name in node.inputs]
         result = operation(node.op).kernel(site_of(part, node), arrays)

@@ -25,7 +25,7 @@ from ..ir import Format, Graph, Interval, Node, Overflow, Rounding
 from ..ops import operation, site_of
 from ..ops.accumulate import partial_sums
 from ..ops.cast import rounded_interval
-from .ranges import propagate_ranges
+from .ranges import refine_ranges
 from .zero_bits import propagate_zero_bits
 
 __all__ = ["Difference", "differences"]
@@ -70,7 +70,7 @@ class _Ranges(Mapping[str, Interval]):
     def __init__(self, graph: Graph, simplified: Graph) -> None:
         self._graph = graph
         self._made_by = {node.output: node for node in graph.nodes}
-        self._known = dict(propagate_ranges(simplified))
+        self._known = refine_ranges(simplified)
 
     def __getitem__(self, name: str) -> Interval:
         if name not in self._known:

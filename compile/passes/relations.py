@@ -21,7 +21,7 @@ from ..ops import Array, operation, site_of
 from ..ops.arith import cast_mantissas, common_format, scale_up
 from ..ops.cast import rounded_interval
 
-__all__ = ["sharpen"]
+__all__ = ["is_largest_of", "sharpen"]
 
 Nodes = Mapping[str, Node]
 Ranges = Mapping[str, Interval]
@@ -41,7 +41,7 @@ def sharpen(
     match node.op:
         case "sub":
             left, right = node.inputs
-            if _is_largest_of(graph, made_by, left, right):
+            if is_largest_of(graph, made_by, left, right):
                 return _distances(ranges[right])
         case "mul" if node.inputs[0] == node.inputs[1]:
             return Interval(*_squares(ranges[node.inputs[0]], interval.high))
@@ -63,7 +63,7 @@ def sharpen(
     return interval
 
 
-def _is_largest_of(graph: Graph, made_by: Nodes, largest: str, x: str) -> bool:
+def is_largest_of(graph: Graph, made_by: Nodes, largest: str, x: str) -> bool:
     """True if `largest` is the maximum of x over its first axis, which it keeps with size 1."""
     shape = graph.tensors[x].shape
     if not shape or graph.tensors[largest].shape != (1, *shape[1:]):
@@ -152,7 +152,7 @@ def _sum_of_distances(graph: Graph, made_by: Nodes, terms: str, ranges: Ranges) 
     inner, before = _behind_casts(graph, made_by, node.inputs[0])
     if inner is None or inner.op != "sub" or table.ndim != 1:
         return None
-    if not _is_largest_of(graph, made_by, *inner.inputs):
+    if not is_largest_of(graph, made_by, *inner.inputs):
         return None
     zero = np.zeros(1, dtype=object)
     entry = table[int(_through(before, zero)[0])]

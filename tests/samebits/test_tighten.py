@@ -8,6 +8,7 @@ import onnx
 import pytest
 
 from samebits import Design, errors, tighten
+from samebits.compile import lowering
 from samebits.compile.ir import Format
 from samebits.tighten import Tightening
 
@@ -138,6 +139,27 @@ def test_a_proof_that_lies_is_found_by_simulation(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(tighten, "differences", lambda *graphs: [])
     with pytest.raises(errors.MismatchError, match="the proof says that it cannot"):
         design.tighten()
+
+
+def test_what_the_lowering_refuses_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some kernels compile only for equal types: the others of the network still change."""
+    design = Design.from_onnx(quantized_mlp().model())
+    lower = lowering.lower
+    message = "layer Dense_MatMul_1 (Dense): accum must be wide"
+
+    def refuse(model: Any, *rest: Any) -> Any:
+        accum = model.graph["Dense_MatMul_1"].get_attr("accum_t").precision
+        if accum.width < 16:
+            raise errors.UnsupportedError(message)
+        return lower(model, *rest)
+
+    monkeypatch.setattr(lowering, "lower", refuse)
+    result = design.tighten()
+    kept = {(one.layer, one.kind): one.kept for one in result.changes if one.kept}
+    assert kept.pop(("Dense_MatMul_1", "accum")) == message
+    assert set(kept) == {("Softmax_0_widened_act", "result")}
+    assert ("Dense_MatMul_0", "accum") in changes(result)
+    assert ("Dense_MatMul_1", "bias") in changes(result)
 
 
 def test_a_design_without_a_model(tmp_path: Path) -> None:
