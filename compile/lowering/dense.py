@@ -65,8 +65,9 @@ def lower_dense(context: Context, layer: Any) -> Tensor:
 def lower_batchnorm(context: Context, layer: Any) -> Tensor:
     """result = cast(x * scale + bias), one exact expression.
 
-    Source: nnet_batchnorm.h, `normalize`.
+    Source: nnet_batchnorm.h, nnet_batchnorm_stream.h, `normalize`.
     """
+    refuse_other_packets(context, layer)
     x = context.input(layer)
     count, size = int(np.size(layer.weights["scale"].data)), int(np.prod(x.shape))
     if not count or size % count:
