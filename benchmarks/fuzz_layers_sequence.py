@@ -71,7 +71,8 @@ def _rnn_config(
     static = not draw.chance(0.3) and not options.get("states")
     if not static or draw.chance(0.2):
         config["static"] = static
-    if not static and draw.chance(0.9):  # otherwise it does not compile
+    one_type = not static or options.get("class") == "LSTM"
+    if one_type and draw.chance(0.9):  # otherwise it does not compile
         precision = config["Precision"]
         precision["accum"] = precision["result"] = inputs[0]
         if options.get("states"):
