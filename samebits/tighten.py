@@ -18,7 +18,7 @@ from samebits.compile.frontends.hls4ml_types import (
 )
 from samebits.compile.ir import Format, Graph, Interval, Layer
 from samebits.compile.passes import simplify
-from samebits.compile.passes.equivalence import Difference, differences
+from samebits.compile.passes.equivalence import Bounds, Difference, differences
 from samebits.compile.passes.names import rename_inputs
 from samebits.compile.passes.overflow import lift_inner_wraps, overflow_sites
 from samebits.compile.passes.ranges import refine_ranges
@@ -96,6 +96,7 @@ def tighten(design: Design, model_graph: Any, weights: Any, x: Any, seed: int) -
 
     lowered = lower(model_graph, weights)
     simplified = simplify(lowered)
+    bounds = Bounds(lowered, simplified)
     wanted, numbers = _proposals(model_graph, lowered, simplified)
 
     def attempt(types: Mapping[Key, Format]) -> tuple[Any, Graph, list[Difference]]:
@@ -109,7 +110,7 @@ def tighten(design: Design, model_graph: Any, weights: Any, x: Any, seed: int) -
             named = re.search(r"layer (\S+) \(", str(error))
             tensor = f"{named[1]}/" if named else ""
             return changed, lowered, [Difference(tensor, str(error), Format(False, 0, 0))]
-        return changed, graph, differences(lowered, graph, simplified)
+        return changed, graph, differences(lowered, graph, bounds)
 
     kept: dict[Key, str] = {}
     changed, graph = model_graph, lowered

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from samebits.compile.ir import Carrier, Graph, Interval
+from samebits.compile.ir import Carrier, Graph, Interval, Overflow
 from samebits.compile.ops import Array, operation, site_of
 from samebits.compile.ops.accumulate import CHAIN, tree_split
 from samebits.compile.ops.arith import as_carrier, overflow, rescale, rescale_peak
@@ -35,6 +35,7 @@ _TARGETS, _STARTS, _ROUNDS, _PASSES = 6, 3, 24, 20
 _STRIDES = (1.0, 0.4, 0.1, 0.02, 0.004)
 _MOVED = (0.5, 0.1, 0.02)  # of the inputs, in a random move
 _EXACT_DOUBLE = 1 << 53
+_SEARCHED = "searched"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,15 +178,21 @@ class _Search:
             for sign, possible in ((1, site.above), (-1, site.below))
             if possible
         ]
-        for _ in range(_PASSES):
-            goals = [goal for goal in goals if not self.reach[goal[0].node.output].witness]
+        for number in range(_PASSES):
+            # the first time also those that are known to wrap: to show the worst
+            goals = [goal for goal in goals if not self._found(goal[0], number == 0)]
             for position, (site, sign) in enumerate(goals):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return
-                if self.reach[site.node.output].witness is None:
+                if not self._found(site, number == 0):
                     share = left / (len(goals) - position)
                     self._climb_one(site, sign, time.monotonic() + share)
+
+    def _found(self, site: OverflowSite, worst: bool = False) -> bool:
+        """True if the site has a witness; with `worst` only if clipping is all that it does."""
+        wraps = worst and site.target.overflow is Overflow.WRAP
+        return self.reach[site.node.output].witness is not None and not wraps
 
     def _climb_one(self, site: OverflowSite, sign: int, deadline: float) -> None:
         """Several chains at once: each has an element that it wants as far out as possible."""
@@ -196,7 +203,7 @@ class _Search:
         wanted = _wanted(program.graph, site, places, sign)
         x, scores = self._starts(site, sign, len(places)), np.full(len(places), -np.inf)
         stalled = np.zeros(len(places), dtype=int)
-        for _ in range(_ROUNDS):
+        for number in range(_ROUNDS):
             slopes = directions(program.graph, program.run(self._real(x)), wanted)
             best, best_scores = x, scores
             for stride in _STRIDES:
@@ -208,7 +215,7 @@ class _Search:
                 better = reached > best_scores
                 best_scores = np.where(better, reached, best_scores)
                 best = [_choose(better, a, b) for a, b in zip(moved, best, strict=True)]
-            if self.reach[site.node.output].witness or time.monotonic() > deadline:
+            if time.monotonic() > deadline or (number and self._found(site)):
                 return
             stalled = np.where(best_scores > scores, 0, stalled + 1)
             x, scores = best, best_scores
@@ -250,7 +257,7 @@ class _Search:
         program: _Program,
         inputs: Sequence[Values],
         mantissas: Sequence[Values],
-        origin: str = "searched",
+        origin: str = _SEARCHED,
         start: int = 0,
     ) -> list[Array]:
         """Runs events and keeps the farthest they reach; gives what arrives at each site."""
@@ -289,8 +296,15 @@ class _Search:
         origin: str,
     ) -> None:
         reach, target = self.reach[site.node.output], site.target
-        if reach.witness or target.min_saturated <= number <= target.max_mantissa:
+        excess = max(target.min_saturated - number, number - target.max_mantissa)
+        if excess <= 0:
             return
+        if reach.witness:  # the worst, but an event of the data rather than any other
+            known = reach.witness.value / target.lsb
+            if reach.witness.origin != _SEARCHED or excess <= max(
+                target.min_saturated - known, known - target.max_mantissa
+            ):
+                return
         became = int(overflow(np.array([number], dtype=object), target)[0])
         reach.witness = Witness(
             tuple(np.array(array, dtype=np.float64) for array in inputs),

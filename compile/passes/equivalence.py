@@ -28,7 +28,7 @@ from ..ops.cast import rounded_interval
 from .ranges import refine_ranges
 from .zero_bits import propagate_zero_bits
 
-__all__ = ["Difference", "differences"]
+__all__ = ["Bounds", "Difference", "differences"]
 
 _ALL = 1 << 30  # equal modulo 2**_ALL: equal
 _LINEAR = ("reshape", "transpose", "gather", "concat", "add", "sub", "sum")
@@ -50,27 +50,27 @@ class Difference:
     format: Format
 
 
-def differences(old: Graph, new: Graph, simplified: Graph | None = None) -> list[Difference]:
+def differences(old: Graph, new: Graph, bounds: Bounds | None = None) -> list[Difference]:
     """Where the proof that both graphs compute the same fails first; empty if they do.
 
     Compared are all outputs, which must have the same types too, and every layer that both have.
 
     Args:
-        simplified: `simplify(old)`, if it is at hand: the bounds of its tensors are narrower.
+        bounds: of the old graph, if they are at hand.
     """
-    return _Proof(old, new, simplified or old).run()
+    return _Proof(old, new, bounds or Bounds(old)).run()
 
 
-class _Ranges(Mapping[str, Interval]):
-    """Bounds of the tensors of a graph, computed when asked for.
+class Bounds(Mapping[str, Interval]):
+    """Bounds of the tensors of a lowered graph, computed when asked for.
 
     A tensor that the simplified graph has too is the same function there, with narrower bounds.
     """
 
-    def __init__(self, graph: Graph, simplified: Graph) -> None:
+    def __init__(self, graph: Graph, simplified: Graph | None = None) -> None:
         self._graph = graph
         self._made_by = {node.output: node for node in graph.nodes}
-        self._known = refine_ranges(simplified)
+        self._known = refine_ranges(simplified or graph)
 
     def __getitem__(self, name: str) -> Interval:
         if name not in self._known:
@@ -92,10 +92,9 @@ class _Ranges(Mapping[str, Interval]):
 
 
 class _Proof:
-    def __init__(self, old: Graph, new: Graph, simplified: Graph) -> None:
-        self._old, self._new = old, new
-        self._ranges = _Ranges(old, simplified)
-        self._zeros = propagate_zero_bits(old, self._ranges)
+    def __init__(self, old: Graph, new: Graph, bounds: Bounds) -> None:
+        self._old, self._new, self._ranges = old, new, bounds
+        self._zeros = propagate_zero_bits(old, bounds)
         # name -> the pair is equal modulo 2**k; absent where nothing is known
         self._equal: dict[str, int] = {}
         self._reasons: dict[str, str] = {}

@@ -15,7 +15,7 @@ from samebits.compile.builder import GraphBuilder
 from samebits.compile.ir import Format, Graph, Overflow, Rounding, Tensor
 from samebits.compile.ops import operation
 from samebits.compile.passes import simplify
-from samebits.compile.passes.equivalence import differences
+from samebits.compile.passes.equivalence import Bounds, differences
 from samebits.sim.numpy_engine import NumpyEngine
 
 from ...oracle import evaluate
@@ -59,7 +59,7 @@ def test_what_is_proved_equal_is_equal(case: Case, data: st.DataObject) -> None:
             changed[fmt] = replace(fmt, width=width, integer=fmt.integer + integer)
     try:
         other = with_formats(graph, changed)
-        proved = differences(graph, other, simplify(graph)) == []
+        proved = differences(graph, other, Bounds(graph, simplify(graph))) == []
     except errors.FormatError:  # constants in the accumulator's old type, an index out of a table
         assume(False)
     PROVED[proved] += 1
@@ -133,7 +133,7 @@ WIDE, RESULT = Format(True, 12, 6), Format(True, 10, 5)
 )
 def test_types_of_a_dense_layer(changed: Callable[[], Graph], proved: bool) -> None:
     old, new = two_layers(WIDE, RESULT), changed()
-    assert (differences(old, new, simplify(old)) == []) is proved
+    assert (differences(old, new, Bounds(old, simplify(old))) == []) is proved
     assert same(old, new) is proved
 
 
@@ -141,11 +141,11 @@ def test_what_wraps_twice_may_wrap_once() -> None:
     """The high bits that an accumulator keeps and a wrapping result drops."""
     result = Format(True, 5, 1)  # the sum does wrap there
     old, new = two_layers(WIDE, result), two_layers(Format(True, 5, 1), result)
-    assert differences(old, new, simplify(old)) == []
+    assert differences(old, new, Bounds(old, simplify(old))) == []
     assert same(old, new)
     lossy = Format(True, 3, 1, Rounding.RND_INF)  # its rounding looks at the sign
     old, new = two_layers(WIDE, lossy), two_layers(Format(True, 5, 1), lossy)
-    (found,) = differences(old, new, simplify(old))
+    (found,) = differences(old, new, Bounds(old, simplify(old)))
     assert (found.tensor, found.format) == ("result", lossy)
     assert found.reason == "the rounding depends on high bits that a wrap has dropped"
 
@@ -153,7 +153,7 @@ def test_what_wraps_twice_may_wrap_once() -> None:
 def test_a_wrap_that_happens_is_not_undone_by_a_wider_type() -> None:
     old, new = two_layers(Format(True, 5, 1), RESULT), two_layers(WIDE, RESULT)
     assert not same(old, new)
-    assert differences(old, new, simplify(old)) != []
+    assert differences(old, new, Bounds(old, simplify(old))) != []
 
 
 @pytest.mark.parametrize("op", ["max", "mul", "compare"])
@@ -174,7 +174,7 @@ def test_dropped_high_bits_matter_where_numbers_are_compared_or_multiplied(op: s
 
 def test_the_reason_names_the_tensor() -> None:
     old = two_layers(WIDE, RESULT)
-    (found,) = differences(old, two_layers(WIDE, Format(True, 6, 3)), simplify(old))
+    (found,) = differences(old, two_layers(WIDE, Format(True, 6, 3)), Bounds(old, simplify(old)))
     assert (found.tensor, found.format) == ("result", Format(True, 6, 3))
     assert found.reason == "the type rounds at another bit"
     (found,) = differences(old, two_layers(WIDE, RESULT, (3, -2, 2)))
