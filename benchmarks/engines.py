@@ -1,12 +1,12 @@
 """NumPy engine against hls4ml's C simulation (`predict`) on six networks, in one run.
 
-    python -P benchmarks/engines.py [NAME ...] [--json]
-    python -P benchmarks/engines.py --alkaid
-    python -P benchmarks/engines.py --stream 10000000 [--workers 2]
+    python benchmarks/engines.py [NAME ...] [--json]
+    python benchmarks/engines.py --alkaid
+    python benchmarks/engines.py --stream 10000000 [--workers 2]
 
 One thread, medians, events per second at a batch that suits each engine; the answers of both to
 the same events are compared bit by bit. `--alkaid`: the jet tagger against alkaid's interpreter
-instead. `--stream`: so many events through `simulate`, 100,000 at a time, with the largest memory
+instead. `--stream`: so many events through `simulate`, a million at a time, with the largest memory
 of the process. Needs a C++ compiler but for the last two. Run it on an otherwise idle machine.
 """
 
@@ -26,7 +26,7 @@ from typing import Any
 from networks import NETWORKS, Network
 from speed import THREADS, median_s
 
-_STREAM_CHUNK = 100_000
+_STREAM_CHUNK = 1_000_000
 _COMPARED = 200  # events of which every bit is compared
 
 

@@ -69,7 +69,7 @@ def _check_one(name: str, shape: tuple[int, ...], values: Any) -> NDArray[Any]:
     flat = array.reshape(len(array), size)
     # a sum is NaN or infinite if any element is: one pass in the usual case
     with np.errstate(over="ignore", invalid="ignore"):
-        suspicious = not np.isfinite(flat.sum(dtype=np.float64))
+        suspicious = not np.isfinite(flat.sum())
     bad = ~np.isfinite(flat) if suspicious else np.zeros((0, size), dtype=bool)
     if bad.any():
         event, feature = (int(i) for i in np.argwhere(bad)[0])

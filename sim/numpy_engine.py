@@ -109,8 +109,10 @@ class NumpyEngine:
         out = [np.empty((events, *tensors[name].shape), dtype=np.float64) for name in names]
         plan = self._plan({self._held(name) for name in names})
 
+        chunk = self._chunk if workers == 1 else _shared_chunk(self._chunk, events, workers)
+
         def run_chunk(start: int) -> int:
-            stop = min(start + self._chunk, events)
+            stop = min(start + chunk, events)
             live = self._run_chunk([x[start:stop] for x in inputs], plan)
             for array, name in zip(out, names, strict=True):
                 constant = self.graph.constants.get(name)
@@ -119,7 +121,7 @@ class NumpyEngine:
                 to_values(mantissas, tensors[name].format, out=events_last)
             return stop
 
-        starts = range(0, events, self._chunk)
+        starts = range(0, events, chunk)
         with ThreadPoolExecutor(max(1, workers)) as pool:
             for stop in pool.map(run_chunk, starts) if workers > 1 else map(run_chunk, starts):
                 if progress:
@@ -203,3 +205,10 @@ def _chunk_events(sizes: Sequence[int]) -> int:
         return _CHUNK_ELEMENTS
     typical = sum(size * size for size in sizes) // max(1, sum(sizes))
     return max(1, min(_CHUNK_ELEMENTS // max(1, typical), _LARGEST_ELEMENTS // max(1, *sizes)))
+
+
+def _shared_chunk(chunk: int, events: int, workers: int) -> int:
+    """Events in a chunk where threads share them: the same work for all, and some more at once,
+    since a thread that comes back from a kernel may wait for the interpreter's lock."""
+    rounds = max(1, round(events / (1.4 * chunk * workers)))
+    return max(1, -(-events // (rounds * workers)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -15,9 +15,11 @@ from .relations import is_largest_of, sharpen
 __all__ = ["propagate_ranges", "refine_ranges"]
 
 _NUMBERS = 1 << 21  # coefficients held at once
-_WORK = 1 << 28  # coefficients of all walks for one tensor
-_STEPS = 40_000  # nodes passed in all walks of a graph
+_WORK = 1 << 27  # coefficients computed in all walks of a graph
+_NODE = 1 << 11  # what it costs to pass a node, in coefficients
 _EXACT = 1 << 52
+
+Rows = Callable[[int, int], Values]
 
 
 def propagate_ranges(
@@ -43,15 +45,13 @@ def refine_ranges(
     arithmetic gives.
     """
     ranges = _start(graph, inputs)
-    ancestry = Ancestry(graph)
+    refinement = _Refinement(graph, ranges)
     cast = {node.inputs[0] for node in graph.nodes if node.op == "cast"}
-    steps = _STEPS
+    made_by = {node.output: node for node in graph.nodes}
     for node in graph.nodes:
-        interval = _bounds(graph, ancestry.made_by, node, ranges)
-        ranges[node.output] = interval
-        if steps > 0 and node.output in cast and node.op in (*SUMS, "add", "sub"):
-            ranges[node.output], passed = _refined(ancestry, node, interval, ranges)
-            steps -= passed
+        ranges[node.output] = _bounds(graph, made_by, node, ranges)
+        if node.output in cast and node.op in (*SUMS, "add", "sub"):
+            ranges[node.output] = refinement.of(node)
     return ranges
 
 
@@ -74,81 +74,89 @@ def _bounds(
     return sharpen(graph, made_by, node, interval, ranges)
 
 
-def _refined(
-    ancestry: Ancestry, node: Node, interval: Interval, ranges: Mapping[str, Interval]
-) -> tuple[Interval, int]:
-    """Narrower bounds of a sum, and how many nodes were passed to find them."""
-    graph = ancestry.graph
-    if node.op == "sub" and is_largest_of(graph, ancestry.made_by, *node.inputs):
-        return _refined_distances(ancestry, node, interval, ranges)
-    nodes = ancestry.behind(node.output)
-    mixing = sum(one.op in SUMS or _adds(graph, one) for one in nodes)
-    size = interval.low.size
-    if mixing < 2 or _too_much(graph, nodes, size):
-        return interval, 0
-    rows = np.eye(size).reshape(size, *interval.low.shape)
-    high = _walk(ancestry, nodes, ranges, node.output, rows)
-    low = _walk(ancestry, nodes, ranges, node.output, -rows)
-    if high is None or low is None:
-        return interval, 0
-    shape = interval.low.shape
-    return (
-        Interval(
+class _Refinement:
+    """Walks backwards from one tensor after the other, as long as the work is worth it."""
+
+    def __init__(self, graph: Graph, ranges: Mapping[str, Interval]) -> None:
+        self._graph, self._ranges = graph, ranges
+        self._ancestry = Ancestry(graph)
+        self._left = _WORK
+
+    def of(self, node: Node) -> Interval:
+        """The bounds of a sum, narrower where the layers before it say so."""
+        interval = self._ranges[node.output]
+        if node.op == "sub" and is_largest_of(self._graph, self._ancestry.made_by, *node.inputs):
+            return self._distances(node, interval)
+        nodes = self._ancestry.behind(node.output)
+        if sum(one.op in SUMS or self._adds(one) for one in nodes) < 2:
+            return interval
+        shape, size = interval.low.shape, interval.low.size
+
+        def rows(sign: float) -> Rows:
+            return lambda start, stop: sign * np.eye(stop - start, size, start).reshape(-1, *shape)
+
+        if not self._affordable(nodes, 2 * size):
+            return interval
+        high = self._walk(nodes, node.output, size, rows(1.0))
+        low = self._walk(nodes, node.output, size, rows(-1.0))
+        if high is None or low is None:
+            return interval
+        return Interval(
             np.maximum(interval.low, -low.reshape(shape)),
             np.minimum(interval.high, high.reshape(shape)),
-        ),
-        2 * len(nodes),
-    )
+        )
 
+    def _distances(self, node: Node, interval: Interval) -> Interval:
+        """Bounds of max(x) - x[i] from those of all x[j] - x[i]."""
+        x = node.inputs[1]
+        shape, nodes = self._graph.tensors[x].shape, self._ancestry.behind(x)
+        count, size = shape[0], int(np.prod(shape))
+        if not nodes or not self._affordable(nodes, count * size):
+            return interval
 
-def _refined_distances(
-    ancestry: Ancestry, node: Node, interval: Interval, ranges: Mapping[str, Interval]
-) -> tuple[Interval, int]:
-    """Bounds of max(x) - x[i] from those of all x[j] - x[i]."""
-    graph, x = ancestry.graph, node.inputs[1]
-    shape, nodes = graph.tensors[x].shape, ancestry.behind(x)
-    count, rest = shape[0], int(np.prod(shape[1:]))
-    if not nodes or _too_much(graph, nodes, count * count * rest):
-        return interval, 0
-    one = np.eye(count * rest).reshape(count, rest, *shape)
-    pairs = (one[:, None] - one[None, :]).reshape(count * count * rest, *shape)
-    found = _walk(ancestry, nodes, ranges, x, pairs)
-    if found is None:
-        return interval, 0
-    largest = np.maximum(found.reshape(count, count, *shape[1:]).max(axis=0), 0)
-    return Interval(interval.low, np.minimum(interval.high, largest)), len(nodes)
+        def rows(start: int, stop: int) -> Values:
+            # pair (j, i) of each of the rest: row (j * count + i) * rest + r
+            rest = size // count
+            first, remainder = np.divmod(np.arange(start, stop), size)
+            pairs = np.zeros((stop - start, size))
+            at = np.arange(stop - start)
+            pairs[at, first * rest + remainder % rest] += 1
+            pairs[at, remainder] -= 1
+            return pairs.reshape(-1, *shape)
 
+        found = self._walk(nodes, x, count * size, rows)
+        if found is None:
+            return interval
+        largest = np.maximum(found.reshape(count, *shape).max(axis=0), 0)
+        return Interval(interval.low, np.minimum(interval.high, largest))
 
-def _adds(graph: Graph, node: Node) -> bool:
-    """True for the sum or difference of two tensors that are no constants."""
-    return node.op in ("add", "sub") and not any(name in graph.constants for name in node.inputs)
+    def _adds(self, node: Node) -> bool:
+        """True for the sum or difference of two tensors that are no constants."""
+        constants = self._graph.constants
+        return node.op in ("add", "sub") and not any(name in constants for name in node.inputs)
 
+    def _held(self, nodes: Sequence[Node]) -> int:
+        names = {name for node in nodes for name in (node.output, *node.inputs)}
+        tensors = (self._graph.tensors[name] for name in names - set(self._graph.constants))
+        return sum(int(np.prod(tensor.shape)) for tensor in tensors)
 
-def _too_much(graph: Graph, nodes: list[Node], rows: int) -> bool:
-    return rows * _held(graph, nodes) > _WORK
+    def _affordable(self, nodes: Sequence[Node], rows: int) -> bool:
+        """Takes the work from what is left if there is enough."""
+        work = rows * self._held(nodes) + len(nodes) * _NODE
+        if work > self._left:
+            return False
+        self._left -= work
+        return True
 
-
-def _held(graph: Graph, nodes: list[Node]) -> int:
-    names = {name for node in nodes for name in (node.output, *node.inputs)}
-    return sum(int(np.prod(graph.tensors[name].shape)) for name in names - set(graph.constants))
-
-
-def _walk(
-    ancestry: Ancestry,
-    nodes: list[Node],
-    ranges: Mapping[str, Interval],
-    name: str,
-    rows: Values,
-) -> Values | None:
-    """The largest mantissas that the sums can be, as Python integers; None beyond doubles."""
-    block = max(1, _NUMBERS // _held(ancestry.graph, nodes))
-    parts = [
-        upper_bounds(ancestry, nodes, ranges, name, rows[start : start + block])
-        for start in range(0, len(rows), block)
-    ]
-    mantissas = np.floor(
-        np.ldexp(np.concatenate(parts), ancestry.graph.tensors[name].format.fraction)
-    )
-    if not (np.abs(mantissas) < _EXACT).all():
-        return None
-    return np.asarray(mantissas.astype(np.int64).astype(object))
+    def _walk(self, nodes: Sequence[Node], name: str, count: int, rows: Rows) -> Values | None:
+        """The largest mantissas that the sums can be, as Python integers; None beyond doubles."""
+        block = max(1, _NUMBERS // self._held(nodes))
+        parts = [
+            upper_bounds(self._ancestry, nodes, self._ranges, name, rows(i, min(i + block, count)))
+            for i in range(0, count, block)
+        ]
+        fraction = self._graph.tensors[name].format.fraction
+        mantissas = np.floor(np.ldexp(np.concatenate(parts), fraction))
+        if not (np.abs(mantissas) < _EXACT).all():
+            return None
+        return np.asarray(mantissas.astype(np.int64).astype(object))
