@@ -74,8 +74,7 @@ class Design:
             ModelError: the file or the model cannot be used; UnsupportedError lists the operators
                 or layers that samebits does not have.
         """
-        from samebits.compile.frontends.onnx import to_hls4ml
-        from samebits.compile.frontends.onnx_file import read_onnx
+        from samebits.compile.frontends.onnx import read_onnx, to_hls4ml
         from samebits.compile.passes.names import rename_inputs
 
         model = read_onnx(source) if isinstance(source, str | Path) else source

@@ -100,7 +100,7 @@ def measure_fidelity(design: Design, events: int = 2000, seed: int = 0) -> Fidel
     The events are random points of the input formats' grids, which the model's own input quantizer
     does not change: uniform over the whole format where the model gave it, over -4 to 4 otherwise.
     """
-    from samebits.compile.frontends.onnx_file import runnable
+    from samebits.compile.frontends.onnx import runnable
     from samebits.sim.onnx_engine import OnnxEngine
 
     if design.model_bytes is None:

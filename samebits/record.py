@@ -269,7 +269,7 @@ def training_facts(runs: tuple[TrainingRun, ...], prepared: Any, costs: Any) -> 
 
 
 def export_facts(path: Path, check: Any) -> ExportFacts:
-    """A `samebits.compile.frontends.keras_check.ExportCheck` as the report shows it."""
+    """A `samebits.compile.frontends.keras.check.ExportCheck` as the report shows it."""
     provable = [t.name for t in check.tensors if t.provable]
     rest = [f"{t.name} ({t.reason})" for t in check.tensors if not t.provable]
     return ExportFacts(

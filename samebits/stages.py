@@ -136,8 +136,7 @@ def export_model(source: Path, output: Path, *, check: bool = True, command: str
         UnsupportedError: layers without an exact QONNX form, all listed.
         MismatchError: a tensor whose equality is provable differs.
     """
-    from samebits.compile.frontends.keras import export_keras
-    from samebits.compile.frontends.keras_check import check_export
+    from samebits.compile.frontends.keras import check_export, export_keras
     from samebits.train.store import load_model
 
     model = load_model(source)

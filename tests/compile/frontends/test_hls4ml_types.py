@@ -14,7 +14,7 @@ from samebits.compile.frontends.hls4ml_types import (
 )
 from samebits.firmware.hls_project import write_project
 
-from ..models import float_mlp, quantized_mlp
+from ...models import float_mlp, quantized_mlp
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What every ONNX operator does to the knowledge of a tensor; see `keras_proof`."""
+"""What every ONNX operator does to the knowledge of a tensor; see `proof`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from samebits import errors
 
-from .keras_call import Call, Export
-from .keras_graph import GraphBuilder
-from .keras_quantizers import apply_quantizer, is_quantizer, quantized_weight
+from .call import Call, Export
+from .graph import GraphBuilder
+from .quantizers import apply_quantizer, is_quantizer, quantized_weight
 
 __all__ = ["ACTIVATIONS", "LAYERS", "activation", "dense", "is_linear"]
 

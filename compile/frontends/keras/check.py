@@ -13,8 +13,8 @@ from onnx import helper
 
 from samebits import errors
 
-from .keras import layer_tensors
-from .keras_proof import Proof, prove
+from .export import layer_tensors
+from .proof import Proof, prove
 
 __all__ = ["ExportCheck", "TensorCheck", "check_export"]
 

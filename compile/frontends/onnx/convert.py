@@ -20,8 +20,9 @@ from onnx import numpy_helper
 
 from samebits import errors
 
-from ..target import Target
-from .onnx_prepare import (
+from ...target import Target
+from ..quant import grid_of
+from .prepare import (
     SUPPORTED_OPERATORS,
     add_zero_biases,
     check_operators,
@@ -32,7 +33,6 @@ from .onnx_prepare import (
     remove_identities,
     write_out,
 )
-from .quant import grid_of
 
 __all__ = ["SUPPORTED_OPERATORS", "Converted", "to_hls4ml"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from samebits import errors
-from samebits.compile.frontends.onnx_file import read_onnx
+from samebits.compile.frontends.onnx import read_onnx
 
 
 def test_a_keras_file_is_sent_to_export(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 from onnx import helper, numpy_helper
 
 from samebits import Design, Target, errors
-from samebits.compile.frontends.onnx_prepare import SUPPORTED_OPERATORS
+from samebits.compile.frontends.onnx.prepare import SUPPORTED_OPERATORS
 from samebits.fidelity import measure_fidelity
 
-from ..models import ModelWriter, float_mlp, quantized_mlp
+from ...models import ModelWriter, float_mlp, quantized_mlp
 
 PER_FEATURE = [0.5, 1.0, 2.0, 0.25, -1.0, 0.75]
 
@@ -290,7 +290,7 @@ def test_the_input_takes_its_quantizers_format(attrs: dict[str, Any], fmt: str) 
     assert str(design.graph.tensors["x"].format) == fmt
     rng = np.random.default_rng(3)
     x = rng.normal(0, 5, (2000, 4)).astype(np.float32)  # raw: rounded once, as the model rounds
-    from samebits.compile.frontends.onnx_file import runnable
+    from samebits.compile.frontends.onnx import runnable
     from samebits.sim.onnx_engine import OnnxEngine
 
     assert design.model_bytes is not None

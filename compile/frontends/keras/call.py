@@ -6,7 +6,7 @@ from typing import Any
 
 from samebits import errors
 
-from .keras_graph import GraphBuilder
+from .graph import GraphBuilder
 
 __all__ = ["Call", "Export"]
 

@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from samebits import errors
 
-from . import quant
-from .keras_grid import Grid, Weight, smallest_grid
+from .. import quant
+from .grid import Grid, Weight, smallest_grid
 
 
 @dataclass

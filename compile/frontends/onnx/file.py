@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from samebits import errors
 
-from .quant import DOMAIN, IR_VERSION, OPERATOR, attributes_of, quant_function
+from ..quant import DOMAIN, IR_VERSION, OPERATOR, attributes_of, quant_function
 
 __all__ = ["read_onnx", "runnable"]
 

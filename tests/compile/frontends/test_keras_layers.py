@@ -7,9 +7,8 @@ import onnx
 import pytest
 
 from samebits import errors
-from samebits.compile.frontends.keras import export_keras
-from samebits.compile.frontends.keras_check import check_export
-from samebits.compile.frontends.keras_proof import prove
+from samebits.compile.frontends.keras import check_export, export_keras
+from samebits.compile.frontends.keras.proof import prove
 from samebits.train.tensorflow import load, quiet
 
 from .keras_zoo import BOUNDED, EXACT, INPUT, KERNEL, build, events, randomize

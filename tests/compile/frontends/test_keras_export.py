@@ -15,9 +15,8 @@ from qonnx.transformation.infer_shapes import InferShapes  # type: ignore[import
 
 from samebits import errors
 from samebits.compile.frontends import quant
-from samebits.compile.frontends.keras import export_keras
-from samebits.compile.frontends.keras_check import check_export
-from samebits.compile.frontends.keras_grid import Grid, smallest_grid
+from samebits.compile.frontends.keras import check_export, export_keras
+from samebits.compile.frontends.keras.grid import Grid, smallest_grid
 from samebits.train.models import build_mlp
 from samebits.train.scaling import InputFormat, InputScaling
 from samebits.train.tensorflow import load, quiet

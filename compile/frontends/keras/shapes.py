@@ -4,7 +4,7 @@ from typing import Any
 
 from samebits import errors
 
-from .keras_call import Call, Export
+from .call import Call, Export
 
 __all__ = ["LAYERS"]
 

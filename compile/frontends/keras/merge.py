@@ -7,7 +7,7 @@ import numpy as np
 
 from samebits import errors
 
-from .keras_call import Call, Export
+from .call import Call, Export
 
 __all__ = ["LAYERS"]
 

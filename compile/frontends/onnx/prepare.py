@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 
 from samebits import errors
 
-from .quant import (
+from ..quant import (
     DOMAIN,
     QuantAttributes,
     QuantGrid,

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from samebits import errors
 
-from .keras_graph import GraphBuilder
-from .keras_grid import Grid, Weight, smallest_grid
+from .graph import GraphBuilder
+from .grid import Grid, Weight, smallest_grid
 
 Apply = Callable[[GraphBuilder, Any, str, str], str]
 

@@ -20,9 +20,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from . import quant
-from .keras_quantizers import HARD_TANH
-from .keras_rules import (
+from .. import quant
+from .quantizers import HARD_TANH
+from .rules import (
     FINEST,
     FLOAT32_BITS,
     RULES,

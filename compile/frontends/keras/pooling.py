@@ -6,10 +6,10 @@ import numpy as np
 
 from samebits import errors
 
-from .keras_call import Call, Export
-from .keras_conv import same_padding
-from .keras_layers import activation, is_linear
-from .keras_quantizers import quantized_weight
+from .call import Call, Export
+from .conv import same_padding
+from .layers import activation, is_linear
+from .quantizers import quantized_weight
 
 __all__ = ["LAYERS"]
 

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from samebits import errors
 
-from .keras_call import Call, Export
-from .keras_grid import Weight
-from .keras_layers import activation, dense, is_linear
-from .keras_quantizers import quantized_weight
+from .call import Call, Export
+from .grid import Weight
+from .layers import activation, dense, is_linear
+from .quantizers import quantized_weight
 
 __all__ = ["LAYERS", "same_padding"]
 

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from samebits.compile.frontends.keras import export_keras
-from samebits.compile.frontends.keras_check import check_export
+from samebits.compile.frontends.keras import check_export, export_keras
 from samebits.train.tensorflow import load, quiet
 
 from .keras_zoo import DEPTH, INPUT, KERNEL, SEPARABLE, events, randomize

@@ -1,6 +1,6 @@
 """Keras 2 (tf_keras) and QKeras models as QONNX.
 
-One function per layer class, in the tables of the modules `keras_*`. The tensor that a layer puts
+One function per layer class, in the tables of the other modules here. The tensor that a layer puts
 out carries the layer's name, so that any engine's tensors can be compared with the Keras layers,
 and Keras's axes: the channel is the last. Operators that want it first stand between two
 transpositions, which hls4ml's frontend and ONNX Runtime take away.
@@ -17,16 +17,16 @@ import onnx
 
 from samebits import errors
 
-from . import keras_conv, keras_layers, keras_merge, keras_pooling, keras_quantizers, keras_shapes
-from .keras_call import Call, Export
-from .keras_graph import GraphBuilder
+from . import conv, layers, merge, pooling, quantizers, shapes
+from .call import Call, Export
+from .graph import GraphBuilder
 
 LAYERS: dict[str, Export] = {
-    **keras_conv.LAYERS,
-    **keras_layers.LAYERS,
-    **keras_merge.LAYERS,
-    **keras_pooling.LAYERS,
-    **keras_shapes.LAYERS,
+    **conv.LAYERS,
+    **layers.LAYERS,
+    **merge.LAYERS,
+    **pooling.LAYERS,
+    **shapes.LAYERS,
 }
 
 
@@ -55,12 +55,12 @@ def export_keras(
     _export_nodes(graph, model, tensors, "", problems)
     if problems:
         listing = "\n  ".join(problems)
-        layers = "1 layer" if len(problems) == 1 else f"{len(problems)} layers"
+        count = "1 layer" if len(problems) == 1 else f"{len(problems)} layers"
         raise errors.UnsupportedError(
-            f"Keras model {model.name!r}: {layers} cannot be exported:\n  {listing}\n"
+            f"Keras model {model.name!r}: {count} cannot be exported:\n  {listing}\n"
             f"Supported layers: {', '.join(sorted(LAYERS))}, InputLayer, nested models. "
-            f"Supported activations: {', '.join(sorted(keras_layers.ACTIVATIONS))} and QKeras's "
-            f"{', '.join(keras_quantizers.APPLY)}."
+            f"Supported activations: {', '.join(sorted(layers.ACTIVATIONS))} and QKeras's "
+            f"{', '.join(quantizers.APPLY)}."
         )
     outputs: list[tuple[str, tuple[int, ...]]] = []
     for tensor, name in zip(model.outputs, model.output_names, strict=True):

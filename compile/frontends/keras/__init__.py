@@ -1,0 +1,8 @@
+"""Keras 2 and QKeras models written as QONNX."""
+
+from __future__ import annotations
+
+from .check import check_export
+from .export import export_keras
+
+__all__ = ["check_export", "export_keras"]
