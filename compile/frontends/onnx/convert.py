@@ -22,10 +22,9 @@ from samebits import errors
 
 from ...target import Target
 from ..quant import grid_of
+from .check import SUPPORTED_OPERATORS, check_operators
 from .prepare import (
-    SUPPORTED_OPERATORS,
     add_zero_biases,
-    check_operators,
     check_softmax_axes,
     name_inputs,
     output_order,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,9 +22,7 @@ from ..quant import (
 )
 
 __all__ = [
-    "SUPPORTED_OPERATORS",
     "add_zero_biases",
-    "check_operators",
     "check_softmax_axes",
     "name_inputs",
     "output_order",
@@ -34,118 +31,14 @@ __all__ = [
     "write_out",
 ]
 
-_QONNX_DOMAINS = (DOMAIN, "onnx.brevitas")
-SUPPORTED_OPERATORS = (
-    *("Add", "BatchNormalization", "Constant", "Div", "Dropout", "Elu", "Flatten", "Gemm"),
-    *("Identity", "LeakyRelu", "MatMul", "Mul", "Quant", "Relu", "Reshape", "Selu", "Sigmoid"),
-    *("Softmax", "Softplus", "Softsign", "Sub", "Tanh", "ThresholdedRelu"),
-)
 _JOINING = ("Add", "Div", "Mul", "Sub")
 # ONNX's default of `alpha`; hls4ml takes 0.01 (converters/onnx/core.py, parse_activation_layer)
 _ALPHAS = {"Elu": 1.0, "LeakyRelu": 0.01, "ThresholdedRelu": 1.0}
-_SELU = {"alpha": 1.6732632423543772, "gamma": 1.0507009873554805}
 SOFTMAX_BITS, SOFTMAX_INTEGER = 10, 5  # -16 to 16 in steps of 1/32
-
-
-def check_operators(model: onnx.ModelProto) -> None:
-    """Raises UnsupportedError with every node that cannot become firmware, by name and reason."""
-    constants = {tensor.name for tensor in model.graph.initializer}
-    found = []
-    for node in model.graph.node:
-        if all(name in constants for name in node.input if name):
-            constants.update(node.output)
-            if node.op_type == "Quant" and (reason := _quant(node, constants)):
-                found.append((node, reason))
-        elif node.op_type not in SUPPORTED_OPERATORS or node.domain not in (
-            "",
-            "ai.onnx",
-            *_QONNX_DOMAINS,
-        ):
-            found.append((node, _UNKNOWN.get(node.op_type, "")))
-        elif reason := _USES.get(node.op_type, _any)(node, constants):
-            found.append((node, reason))
-    if found:
-        named = [
-            f"{node.op_type} ({node.name or node.output[0]}{': ' if reason else ''}{reason})"
-            for node, reason in found
-        ]
-        raise errors.UnsupportedError(
-            f"unsupported operators: {', '.join(named)}; supported: "
-            f"{', '.join(SUPPORTED_OPERATORS)}"
-        )
-
-
-_UNKNOWN = {
-    "BipolarQuant": "hls4ml stores -1 and +1 as one bit, and its firmware then differs from the "
-    "model; use Quant with 2 bits, narrow"
-}
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return {item.name: helper.get_attribute_value(item) for item in node.attribute}
-
-
-def _any(node: onnx.NodeProto, constants: set[str]) -> str:
-    return ""
-
-
-def _joining(node: onnx.NodeProto, constants: set[str]) -> str:
-    known = [name in constants for name in node.input]
-    if not any(known):
-        return "joins two computed tensors; one side must be constant"
-    if node.op_type == "Div" and known[0]:
-        return "divides a constant by a computed tensor"
-    return ""
-
-
-def _gemm(node: onnx.NodeProto, constants: set[str]) -> str:
-    given = _attributes(node)
-    if not all(name in constants for name in node.input[1:] if name):
-        return "weights and bias must be constant"
-    for name, wanted in (("transA", 0), ("beta", 1.0)):
-        if given.get(name, wanted) != wanted:
-            return f"{name}={given[name]:g}, only {wanted:g} is supported"
-    return ""
-
-
-def _matmul(node: onnx.NodeProto, constants: set[str]) -> str:
-    return "" if node.input[1] in constants else "the second factor must be constant"
-
-
-def _batchnorm(node: onnx.NodeProto, constants: set[str]) -> str:
-    return "is in training mode" if _attributes(node).get("training_mode", 0) else ""
-
-
-def _selu(node: onnx.NodeProto, constants: set[str]) -> str:
-    given = _attributes(node)
-    odd = [k for k, v in _SELU.items() if not np.isclose(given.get(k, v), v, rtol=1e-6, atol=0)]
-    return f"{odd[0]}={given[odd[0]]:g}, only the standard value is supported" if odd else ""
-
-
-def _flatten(node: onnx.NodeProto, constants: set[str]) -> str:
-    axis = _attributes(node).get("axis", 1)
-    return "" if axis == 1 else f"axis={axis}, only 1 is supported"
-
-
-def _quant(node: onnx.NodeProto, constants: set[str]) -> str:
-    if len(node.input) != 4 or not all(name in constants for name in node.input[1:]):
-        return "scale, zero point and bit width must be constant"
-    try:
-        attributes_of(node)
-    except errors.UnsupportedError as error:
-        return str(error).removeprefix("Quant with ")
-    return ""
-
-
-_USES: dict[str, Callable[[onnx.NodeProto, set[str]], str]] = {
-    "BatchNormalization": _batchnorm,
-    "Flatten": _flatten,
-    "Gemm": _gemm,
-    "MatMul": _matmul,
-    "Quant": _quant,
-    "Selu": _selu,
-    **dict.fromkeys(_JOINING, _joining),
-}
 
 
 def remove_identities(model: onnx.ModelProto) -> None:

@@ -10,7 +10,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from samebits import Design, Target, errors
-from samebits.compile.frontends.onnx.prepare import SUPPORTED_OPERATORS
+from samebits.compile.frontends.onnx.check import SUPPORTED_OPERATORS
 from samebits.fidelity import measure_fidelity
 
 from ...models import ModelWriter, float_mlp, quantized_mlp
