@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import onnx
-from onnx import helper
 
 from samebits import errors
 
 from ..quant import DOMAIN, attributes_of
+from . import layout, sequences
+from .nodes import Check, any_use, node_attributes
 
 __all__ = ["SUPPORTED_OPERATORS", "check_operators"]
 
-Check = Callable[[onnx.NodeProto, set[str]], str]
 _DOMAINS = ("", "ai.onnx", DOMAIN, "onnx.brevitas")
 _SELU = {"alpha": 1.6732632423543772, "gamma": 1.0507009873554805}
 
@@ -50,14 +47,6 @@ _UNKNOWN = {
 }
 
 
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {item.name: helper.get_attribute_value(item) for item in node.attribute}
-
-
-def _any(node: onnx.NodeProto, constants: set[str]) -> str:
-    return ""
-
-
 def _joining(node: onnx.NodeProto, constants: set[str]) -> str:
     known = [name in constants for name in node.input]
     if not any(known):
@@ -68,7 +57,7 @@ def _joining(node: onnx.NodeProto, constants: set[str]) -> str:
 
 
 def _gemm(node: onnx.NodeProto, constants: set[str]) -> str:
-    given = _attributes(node)
+    given = node_attributes(node)
     if not all(name in constants for name in node.input[1:] if name):
         return "weights and bias must be constant"
     for name, wanted in (("transA", 0), ("beta", 1.0)):
@@ -82,17 +71,17 @@ def _matmul(node: onnx.NodeProto, constants: set[str]) -> str:
 
 
 def _batchnorm(node: onnx.NodeProto, constants: set[str]) -> str:
-    return "is in training mode" if _attributes(node).get("training_mode", 0) else ""
+    return "is in training mode" if node_attributes(node).get("training_mode", 0) else ""
 
 
 def _selu(node: onnx.NodeProto, constants: set[str]) -> str:
-    given = _attributes(node)
+    given = node_attributes(node)
     odd = [k for k, v in _SELU.items() if not np.isclose(given.get(k, v), v, rtol=1e-6, atol=0)]
     return f"{odd[0]}={given[odd[0]]:g}, only the standard value is supported" if odd else ""
 
 
 def _flatten(node: onnx.NodeProto, constants: set[str]) -> str:
-    axis = _attributes(node).get("axis", 1)
+    axis = node_attributes(node).get("axis", 1)
     return "" if axis == 1 else f"axis={axis}, only 1 is supported"
 
 
@@ -110,9 +99,9 @@ _FREE = (
     *("Constant", "Dropout", "Elu", "Identity", "LeakyRelu", "Relu", "Reshape", "Sigmoid"),
     *("Softmax", "Softplus", "Softsign", "Tanh", "ThresholdedRelu"),
 )
-# Why a node cannot become firmware, or "": from the node and the names of all constants.
+# What only one module rewrites is checked there; a later entry replaces an earlier one.
 CHECKS: dict[str, Check] = {
-    **dict.fromkeys(_FREE, _any),
+    **dict.fromkeys(_FREE, any_use),
     **dict.fromkeys(("Add", "Div", "Mul", "Sub"), _joining),
     "BatchNormalization": _batchnorm,
     "Flatten": _flatten,
@@ -120,5 +109,7 @@ CHECKS: dict[str, Check] = {
     "MatMul": _matmul,
     "Quant": _quant,
     "Selu": _selu,
+    **layout.CHECKS,
+    **sequences.CHECKS,
 }
 SUPPORTED_OPERATORS = tuple(sorted(CHECKS))

@@ -23,6 +23,8 @@ from samebits import errors
 from ...target import Target
 from ..quant import grid_of
 from .check import SUPPORTED_OPERATORS, check_operators
+from .layout import write_layout
+from .nodes import registered
 from .prepare import (
     add_zero_biases,
     check_softmax_axes,
@@ -32,6 +34,7 @@ from .prepare import (
     remove_identities,
     write_out,
 )
+from .sequences import write_sequences
 
 __all__ = ["SUPPORTED_OPERATORS", "Converted", "to_hls4ml"]
 
@@ -78,7 +81,9 @@ def to_hls4ml(model: onnx.ModelProto, target: Target) -> Converted:
     _check_shapes(model)
     with _quiet():
         try:
-            return _convert(model, target)
+            wrapper, own, notes = _prepared(model)
+            with registered(wrapper.model):
+                return _convert(wrapper, own, notes, target)
         except errors.SamebitsError:
             raise
         except Exception as error:  # hls4ml and qonnx raise bare Exceptions and KeyErrors
@@ -87,8 +92,8 @@ def to_hls4ml(model: onnx.ModelProto, target: Target) -> Converted:
             ) from error
 
 
-def _convert(model: onnx.ModelProto, target: Target) -> Converted:
-    import hls4ml  # type: ignore[import-untyped]
+def _prepared(model: onnx.ModelProto) -> tuple[Any, dict[str, str], list[str]]:
+    """A qonnx model that hls4ml reads rightly, the inputs' own names, notes for the user."""
     from qonnx.core.modelwrapper import ModelWrapper  # type: ignore[import-untyped]
     from qonnx.transformation.gemm_to_matmul import GemmToMatMul  # type: ignore[import-untyped]
     from qonnx.transformation.infer_shapes import InferShapes  # type: ignore[import-untyped]
@@ -109,8 +114,15 @@ def _convert(model: onnx.ModelProto, target: Target) -> Converted:
     wrapper = cleanup_model(wrapper.transform(GemmToMatMul()))
     weights = {tensor.name for tensor in model.graph.initializer}
     own = name_inputs(wrapper, [v.name for v in model.graph.input if v.name not in weights])
+    # the model's own axes until here; from `write_layout` on those of the firmware
+    notes = [note for step in (write_sequences, write_layout, write_out) for note in step(wrapper)]
+    return wrapper, own, notes
+
+
+def _convert(wrapper: Any, own: dict[str, str], notes: list[str], target: Target) -> Converted:
+    import hls4ml  # type: ignore[import-untyped]
+
     quantized = any(node.op_type == "Quant" for node in wrapper.graph.node)
-    notes = write_out(wrapper)
     for node in wrapper.graph.node:
         if node.op_type in ("Flatten", "Reshape"):
             # hls4ml's repack_stream.py looks for the tensor by the name of the layer

@@ -20,6 +20,7 @@ from ..quant import (
     power_of_two,
     quant_node,
 )
+from .nodes import node_attributes
 
 __all__ = [
     "add_zero_biases",
@@ -35,10 +36,6 @@ _JOINING = ("Add", "Div", "Mul", "Sub")
 # ONNX's default of `alpha`; hls4ml takes 0.01 (converters/onnx/core.py, parse_activation_layer)
 _ALPHAS = {"Elu": 1.0, "LeakyRelu": 0.01, "ThresholdedRelu": 1.0}
 SOFTMAX_BITS, SOFTMAX_INTEGER = 10, 5  # -16 to 16 in steps of 1/32
-
-
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {item.name: helper.get_attribute_value(item) for item in node.attribute}
 
 
 def remove_identities(model: onnx.ModelProto) -> None:
@@ -105,7 +102,7 @@ def check_softmax_axes(wrapper: Any) -> None:
     for node in wrapper.graph.node:
         if node.op_type != "Softmax":
             continue
-        axis = _attributes(node).get("axis", -1 if opset >= 13 else 1)
+        axis = node_attributes(node).get("axis", -1 if opset >= 13 else 1)
         shape = wrapper.get_tensor_shape(node.input[0]) or wrapper.get_tensor_shape(node.output[0])
         if axis == -1 or (shape is not None and axis == len(shape) - 1):
             continue
@@ -152,7 +149,7 @@ def write_out(wrapper: Any) -> list[str]:
             else:
                 _shift_by_zero_point(wrapper, node)
     for node in wrapper.graph.node:
-        if node.op_type in _ALPHAS and "alpha" not in _attributes(node):
+        if node.op_type in _ALPHAS and "alpha" not in node_attributes(node):
             node.attribute.append(helper.make_attribute("alpha", _ALPHAS[node.op_type]))
         if node.op_type in _JOINING:
             _flatten_constants(wrapper, node)
