@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import importlib.util
-import io
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,6 +15,7 @@ from onnx import numpy_helper
 from samebits import errors
 
 from ...target import Target
+from ..conversion import BEFORE_DISTRIBUTED, DISTRIBUTED, Converted, need_da4ml, quiet, weights_of
 from ..quant import grid_of
 from .check import SUPPORTED_OPERATORS, check_operators
 from .layout import write_layout
@@ -39,25 +34,6 @@ from .sequences import write_sequences
 __all__ = ["SUPPORTED_OPERATORS", "Converted", "to_hls4ml"]
 
 _WIDE, _NARROW = "fixed<32,16>", "fixed<16,6>"
-_DISTRIBUTED = "distributed_arithmetic"
-_BEFORE_DISTRIBUTED = "vivado:quantization"  # the flow before da4ml takes the weights
-
-
-@dataclass(frozen=True, slots=True)
-class Converted:
-    """A model in hls4ml.
-
-    Args:
-        graph: the converted `ModelGraph`.
-        notes: what was decided for the user.
-        inputs: the model's own names for its inputs.
-        weights: {"layer/weight": array} that distributed arithmetic has removed from the graph.
-    """
-
-    graph: Any
-    notes: tuple[str, ...]
-    inputs: tuple[str, ...]
-    weights: Mapping[str, NDArray[Any]]
 
 
 def to_hls4ml(model: onnx.ModelProto, target: Target) -> Converted:
@@ -73,13 +49,11 @@ def to_hls4ml(model: onnx.ModelProto, target: Target) -> Converted:
         ModelError: dynamic shapes; an input scale that is no power of two; hls4ml's own refusal.
         MissingToolError: distributed arithmetic without da4ml.
     """
-    if target.strategy == _DISTRIBUTED and importlib.util.find_spec("da4ml") is None:
-        raise errors.MissingToolError(
-            f'strategy {_DISTRIBUTED} needs da4ml; install it: pip install "samebits[da]"'
-        )
+    if target.strategy == DISTRIBUTED:
+        need_da4ml()
     check_operators(model)
     _check_shapes(model)
-    with _quiet():
+    with quiet():
         try:
             wrapper, own, notes = _prepared(model)
             with registered(wrapper.model):
@@ -140,7 +114,7 @@ def _convert(wrapper: Any, own: dict[str, str], notes: list[str], target: Target
     config["Model"]["Strategy"] = target.strategy
     layers = config["LayerName"]
     for settings in layers.values():
-        if target.strategy == _DISTRIBUTED:  # hls4ml refuses it on layers that do not multiply
+        if target.strategy == DISTRIBUTED:  # hls4ml refuses it on layers that do not multiply
             settings.pop("Strategy", None)
         else:
             settings["Strategy"] = target.strategy
@@ -157,9 +131,9 @@ def _convert(wrapper: Any, own: dict[str, str], notes: list[str], target: Target
         settings_of[name]["Precision"]["result"] = text
     _choose_softmax_formats(wrapper.model, layers)
     kept: dict[str, NDArray[Any]] = {}
-    if target.strategy == _DISTRIBUTED:
-        early = _hls4ml_graph(wrapper, {**config, "Flows": [_BEFORE_DISTRIBUTED]}, target)
-        kept = _weights_of(early)
+    if target.strategy == DISTRIBUTED:
+        early = _hls4ml_graph(wrapper, {**config, "Flows": [BEFORE_DISTRIBUTED]}, target)
+        kept = weights_of(early)
         _name_tensors_after_layers(wrapper, early)
     graph = _hls4ml_graph(wrapper, config, target)
     # hls4ml orders outputs by their nodes
@@ -180,16 +154,6 @@ def _hls4ml_graph(wrapper: Any, config: dict[str, Any], target: Target) -> Any:
             part=target.part,
             clock_period=target.clock_ns,
         )
-
-
-def _weights_of(graph: Any) -> dict[str, NDArray[Any]]:
-    """A copy of the weights of the layers that distributed arithmetic will make."""
-    return {
-        f"{layer.name}/{name}": np.array(variable.data)
-        for layer in graph.get_layers()
-        if layer.get_attr("strategy") == _DISTRIBUTED
-        for name, variable in layer.weights.items()
-    }
 
 
 def _name_tensors_after_layers(wrapper: Any, graph: Any) -> None:
@@ -262,20 +226,3 @@ def _choose_softmax_formats(model: onnx.ModelProto, layers: dict[str, Any]) -> N
         settings["Precision"]["accum"] = f"ufixed<{17 + bits},{bits},RND,SAT>"
         if settings["Precision"]["result"] == "auto":
             settings["Precision"]["result"] = "ufixed<16,1,RND,SAT>"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """hls4ml and qonnx print and warn while they work; errors still come through."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-            warnings.catch_warnings(),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
