@@ -205,20 +205,20 @@ def _onnx_difference(graph: Graph, inputs: Arrays) -> tuple[str, int]:
     Both get the inputs in the element types of firmware.onnx: float32 where the format fits in it.
     """
     from samebits.compile.emitters.onnx import input_dtype, to_onnx
-    from samebits.sim.onnx_engine import OnnxEngine
+    from samebits.sim.onnx_engine import LEVELS, OnnxEngine
 
     tensors = graph.tensors_of(graph.inputs)
     fed = [x.astype(input_dtype(y.format)) for x, y in zip(inputs, tensors, strict=True)]
     layers = graph.layer_tensors
     model = to_onnx(graph, layers=list(layers))
     expected = NumpyEngine(graph).run(fed, [*graph.outputs, *layers.values()])
-    for level in ("disabled", "all"):
+    for level in LEVELS:
         found = OnnxEngine(model, level).run(fed)
         for (name, values), wanted in zip(found.items(), expected, strict=True):
             difference = _difference(values, wanted, exact=True)
             if difference:
                 return f"{level}, {name}: {difference}", 0
-    return "", 2 * sum(array.size for array in expected)
+    return "", len(LEVELS) * sum(array.size for array in expected)
 
 
 def run_folder(folder: Path, onnxruntime: bool = False) -> Iterator[Result]:
