@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -65,6 +65,7 @@ class TensorRange:
         spare_bits: how many integer bits the format could lose.
         zero_bits: how many fraction bits are always zero.
         narrowest: the narrowest format that gives the same bits here.
+        exact: the narrowest format on this grid in which nothing overflows.
         status: whether the overflow mode can act.
         witness: an event that makes it act.
     """
@@ -80,6 +81,7 @@ class TensorRange:
     spare_bits: int
     zero_bits: int
     narrowest: Format
+    exact: Format
     status: Status
     witness: Witness | None = None
 
@@ -186,7 +188,7 @@ def describe_overflow(graph: Graph, found: TensorRange) -> str:
     )
     return (
         f"{where}: {found.format} {found.verdict}: {witness.value!r} arrives{at} and becomes "
-        f"{witness.becomes!r}; {witness.origin}: {inputs}"
+        f"{witness.becomes!r}; {found.exact} would hold everything; {witness.origin}: {inputs}"
     )
 
 
@@ -210,6 +212,7 @@ def to_json(graph: Graph, found: TensorRange) -> dict[str, Any]:
         "spare_bits": found.spare_bits,
         "zero_bits": found.zero_bits,
         "narrowest": str(found.narrowest),
+        "exact": str(found.exact),
         "status": found.status.value,
         "verdict": found.verdict,
         "witness": witness
@@ -328,6 +331,14 @@ def _real(number: int, fmt: Format) -> float:
     return float(to_values(np.array([number], dtype=object), fmt)[0])
 
 
+def _holding(fmt: Format, arriving: Interval) -> Format:
+    """The narrowest format with the grid and the modes of `fmt` that holds all that arrives."""
+    symmetric = fmt.overflow is Overflow.SAT_SYM  # and then one more number below zero
+    low = min(arriving.minimum - symmetric, -1 if fmt.signed else 0)
+    exact = Format.spanning(low, arriving.maximum, fmt.fraction)
+    return replace(exact, rounding=fmt.rounding, overflow=fmt.overflow)
+
+
 def _site_range(
     site: OverflowSite,
     owner: Layer | None,
@@ -356,6 +367,7 @@ def _site_range(
         fmt.width - narrowed(fmt, interval.minimum, interval.maximum, 0).width,
         min(zeros, fmt.width),
         narrowest,
+        narrowest if status is Status.CANNOT else _holding(fmt, site.arriving),
         status,
         reach.witness if reach else None,
     )
@@ -368,6 +380,7 @@ def _layer_range(
     fmt, interval = graph.tensors[layer.tensor].format, ranges[layer.tensor]
     low, high = interval.minimum, interval.maximum
     bounds = _real(low, fmt), _real(high, fmt)
+    narrowest = narrowed(fmt, low, high, zeros[layer.tensor])
     return TensorRange(
         layer.tensor,
         layer.name,
@@ -378,7 +391,8 @@ def _layer_range(
         None,
         fmt.width - narrowed(fmt, low, high, 0).width,
         min(zeros[layer.tensor], fmt.width),
-        narrowed(fmt, low, high, zeros[layer.tensor]),
+        narrowest,
+        narrowest,
         Status.CANNOT,
     )
 
@@ -398,6 +412,7 @@ def _input_range(
     witness = None
     if not arrived.within(fmt.min_saturated, fmt.max_mantissa):
         witness = _input_witness(graph, name, arrived, given, events)
+    narrowest = narrowed(fmt, low, high, 0)
     return TensorRange(
         name,
         name,
@@ -407,9 +422,10 @@ def _input_range(
         _real(high, fmt),
         (_real(arrived.minimum, fmt), _real(arrived.maximum, fmt)),
         None,
-        fmt.width - narrowed(fmt, low, high, 0).width,
+        fmt.width - narrowest.width,
         0,
-        narrowed(fmt, low, high, 0),
+        narrowest,
+        _holding(fmt, arrived) if witness else narrowest,
         Status.OVERFLOWS if witness else Status.CANNOT,
         witness,
     )

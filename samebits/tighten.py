@@ -186,7 +186,10 @@ def _proposals(
                 tensors = [*casts, *(x for x, stem in constants.items() if stem not in layer.types)]
             tensors = [one for one in tensors if lowered.tensors[one].format == fmt]
             found = family(model_graph, name, kind)
-            if not found or not tensors:
+            # by chance a ReLU's zero or result may have the format of its unused table
+            named = any(constants.get(one, "").endswith(kind) for one in tensors)
+            made = any(one in needed for one in tensors) and not kind.endswith("table")
+            if not found or not (named or made):
                 continue
             need = _joined(
                 fmt,

@@ -31,9 +31,20 @@ def _format(inputs: Sequence[Tensor], attrs: Attrs) -> Format:
 
 def product_interval(a: Interval, b: Interval) -> Interval:
     """Bounds of the element-wise product."""
-    corners = (a.low * b.low, a.low * b.high, a.high * b.low, a.high * b.high)
-    exact = np.array(corners, dtype=object)
-    return Interval(exact.min(axis=0), exact.max(axis=0))
+    low, high = _extremes(b.low, a)
+    if b.low is not b.high:  # no constant
+        others = _extremes(b.high, a)
+        low, high = np.minimum(low, others[0]), np.maximum(high, others[1])
+    return Interval(low, high)
+
+
+def _extremes(factor: Array, interval: Interval) -> tuple[Array, Array]:
+    """Smallest and largest product of every element of an array with an interval's."""
+    one = factor * interval.low
+    if interval.low is interval.high:
+        return one, one
+    other = factor * interval.high
+    return np.minimum(one, other), np.maximum(one, other)
 
 
 def _range(site: Site, intervals: Sequence[Interval]) -> Interval:

@@ -46,6 +46,7 @@ def test_range_of_a_cast(target: Format, high: float, spare: int, verdict: str) 
     assert one.can_overflow == (verdict != "cannot overflow")
     assert one.wraps == (verdict == "wraps")
     assert one.narrowest.width == target.width - spare
+    assert one.exact.width == (one.narrowest.width if verdict == "cannot overflow" else 6)
     x = found["x"]
     assert (x.low, x.high, x.what, x.verdict) == (0, 15, "input", "cannot overflow")
 
@@ -59,7 +60,8 @@ def test_a_witness_is_shown_with_what_arrives_and_what_it_becomes() -> None:
     assert (one.witness.value, one.witness.becomes) == (3 * x, 3 * x - 32)
     assert describe_overflow(graph, one) == (
         f"triple, result (triple/y), element [0]: ap_ufixed<5,5,TRN,WRAP> wraps: {3 * x!r} arrives "
-        f"and becomes {3 * x - 32!r}; searched: x = [{x:g}]"
+        f"and becomes {3 * x - 32!r}; ap_ufixed<6,6,TRN,WRAP> would hold everything; searched: "
+        f"x = [{x:g}]"
     )
     values = to_json(graph, one)
     assert values["status"] == "overflows, witness"

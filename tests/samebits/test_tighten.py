@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from samebits import Design, errors, tighten
+from samebits import Design, Target, errors, tighten
 from samebits.compile import lowering
 from samebits.compile.ir import Format
 from samebits.tighten import Tightening
@@ -174,3 +174,14 @@ def test_the_model_stays_the_designs(tmp_path: Path) -> None:
     result = Design.from_onnx(model).tighten()
     assert result.design.model_bytes is not None
     assert onnx.load_from_string(result.design.model_bytes) == model
+
+
+def test_types_that_nothing_has_are_not_counted() -> None:
+    """The ReLU's result has the format of hls4ml's table, which a ReLU does not use."""
+    write = ModelWriter()
+    hidden = write.node("Relu", write.gemm(write.input(), 4, 4))
+    write.output(write.gemm(hidden, 4, 3), 3)
+    target = Target(precision={"default": "fixed<18,8>"})
+    result = Design.from_onnx(write.model(), target).tighten()
+    assert "table" not in {one.kind for one in result.changes}
+    assert ("Dense_MatMul_0", "weight") in changes(result)

@@ -37,9 +37,8 @@ def test_the_table_names_types_and_verdicts(samebits: Command, compiled: Path) -
 def test_a_witness_is_printed_and_saved(samebits: Command, wrapping: Path, tmp_path: Path) -> None:
     result = samebits("ranges", wrapping, "--save", tmp_path / "found.npz")
     assert result.code == 0
-    assert RELU + "37.8115234375 arrives and becomes -26.1884765625; searched: x = [" in (
-        result.stdout
-    )
+    found = "37.8115234375 arrives and becomes -26.1884765625; ap_fixed<17,7,TRN,WRAP> would hold"
+    assert f"{RELU}{found} everything; searched: x = [" in result.stdout
     with np.load(tmp_path / "found.npz") as saved:
         (event,) = saved["features"]
     trace = Design.load(wrapping).trace(event[None])
@@ -109,7 +108,7 @@ def test_verify_takes_the_range_of_its_data(
     assert bad.code == 1
     assert (
         "error: input x, element [2]: ap_fixed<16,6,TRN,WRAP> wraps: 45.0 arrives and becomes "
-        "-19.0; event 17 of the data: x = ["
+        "-19.0; ap_fixed<17,7,TRN,WRAP> would hold everything; event 17 of the data: x = ["
     ) in bad.stderr
 
 
