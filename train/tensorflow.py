@@ -50,6 +50,7 @@ def load() -> Toolkit:
             keras = importlib.import_module("tf_keras")
             qkeras = importlib.import_module("qkeras")
             importlib.import_module("qkeras.utils")
+            _heal_qkeras()
     except ImportError as error:
         raise errors.MissingToolError(
             f"training and Keras models need TensorFlow, tf_keras and QKeras, and the import of "
@@ -88,6 +89,24 @@ def _route_to_keras_2() -> None:
         del sys.modules[name]
     sys.modules["tensorflow.keras"] = keras
     tf.__dict__["keras"] = keras
+
+
+def _heal_qkeras() -> None:
+    """Puts names back that QKeras 0.9 asks TensorFlow's modules for, and TensorFlow has moved.
+
+    QSimpleRNN and QGRU need `nest.is_sequence`, QGRU `array_ops.unstack`, QConv2DTranspose
+    `array_ops.stack`.
+    """
+    nest = importlib.import_module("tensorflow.python.util.nest")
+    array_ops = importlib.import_module("tensorflow.python.ops.array_ops")
+    tf = importlib.import_module("tensorflow")
+    for module, name, value in (
+        (nest, "is_sequence", nest.is_nested),
+        (array_ops, "stack", tf.stack),
+        (array_ops, "unstack", tf.unstack),
+    ):
+        if not hasattr(module, name):
+            setattr(module, name, value)
 
 
 def _refuse_foreign_qkeras() -> None:

@@ -17,7 +17,7 @@ import onnx
 
 from samebits import errors
 
-from . import conv, layers, merge, pooling, quantizers, shapes
+from . import conv, layers, merge, pooling, quantizers, recurrent, shapes
 from .call import Call, Export
 from .graph import GraphBuilder
 
@@ -26,6 +26,7 @@ LAYERS: dict[str, Export] = {
     **layers.LAYERS,
     **merge.LAYERS,
     **pooling.LAYERS,
+    **recurrent.LAYERS,
     **shapes.LAYERS,
 }
 

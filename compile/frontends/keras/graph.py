@@ -58,10 +58,22 @@ class GraphBuilder:
         self.initializers[self._claim(name)] = numpy_helper.from_array(array, name)
         return name
 
-    def node(self, operator: str, name: str, inputs: Sequence[str], **attributes: Any) -> str:
-        """Add a standard node; its output tensor carries the node's name."""
+    def node(
+        self,
+        operator: str,
+        name: str,
+        inputs: Sequence[str],
+        *,
+        skipped: int = 0,
+        **attributes: Any,
+    ) -> str:
+        """Add a standard node; its output tensor carries the node's name.
+
+        `skipped` outputs before it are not used.
+        """
+        outputs = [*([""] * skipped), name]
         node = helper.make_node(
-            operator, list(inputs), [name], name=f"{name}_{operator}", **attributes
+            operator, list(inputs), outputs, name=f"{name}_{operator}", **attributes
         )
         self._claim(name)
         self.nodes.append(node)

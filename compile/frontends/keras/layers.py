@@ -29,6 +29,10 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+# QKeras's own, by the slope of clip(slope x + 1/2, 0, 1), h; the two others are 2 h - 1
+_QKERAS = {"hard_sigmoid": 0.5, "smooth_sigmoid": 0.1875, "hard_tanh": 0.5, "smooth_tanh": 0.1875}
+
+
 def activation(graph: GraphBuilder, function: Any, x: str, name: str) -> str:
     """Adds an activation given as a Keras function or a QKeras quantizer; the result is `name`."""
     if function is None:
@@ -37,6 +41,17 @@ def activation(graph: GraphBuilder, function: Any, x: str, name: str) -> str:
         return apply_quantizer(graph, function, x, name)
     kind = getattr(function, "__name__", type(function).__name__)
     home = str(getattr(function, "__module__", "")).split(".")[0]
+    if home == "qkeras" and kind in _QKERAS:
+        sloped = {"alpha": _QKERAS[kind], "beta": 0.5}
+        if kind.endswith("sigmoid"):
+            return graph.node("HardSigmoid", name, [x], **sloped)
+        y = graph.node("HardSigmoid", f"{name}_half", [x], **sloped)
+        numbers = {"two": 2.0, "one": -1.0}
+        two, one = (
+            graph.short_constant(f"{name}_{word}", np.asarray(value, np.float32))
+            for word, value in numbers.items()
+        )
+        return graph.node("Add", name, [graph.node("Mul", f"{name}_twice", [y, two]), one])
     if kind == "relu6" or kind not in ACTIVATIONS or home == "qkeras":
         if kind == "relu6":
             return _clip_above(graph, graph.node("Relu", f"{name}_relu", [x]), 6.0, name)

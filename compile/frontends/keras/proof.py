@@ -32,8 +32,11 @@ from .rules import (
     rounded,
     unknown,
 )
+from .sequence_rules import SEQUENCE_RULES
 
 __all__ = ["Proof", "prove"]
+
+_RULES = {**RULES, **SEQUENCE_RULES}
 
 _SIGN = Proof(True, "sign of a sum", np.zeros(1, np.int64), np.ones(1), np.zeros(1))
 
@@ -66,13 +69,14 @@ def prove(
     sums: dict[str, list[Proof]] = {}
     for proto in onnx_model.graph.node:
         operands = [known[name] for name in proto.input if name]
-        name = proto.output[0]
+        name = next(one for one in proto.output if one)
         node = Node(
             proto.op_type,
             {item.name: helper.get_attribute_value(item) for item in proto.attribute},
             [constants.get(one) for one in proto.input],
             [shapes.get(one, ()) for one in proto.input],
             shapes.get(name, ()),
+            list(proto.input),
         )
         if proto.op_type == quant.OPERATOR:
             attributes = quant.attributes_of(proto)
@@ -81,7 +85,7 @@ def prove(
                 operands[0] = _SIGN  # of a rounded sum: that of the exact one
             proof = _quant(attributes, node, operands)
         else:
-            proof = RULES.get(proto.op_type, unknown)(node, operands)
+            proof = _RULES.get(proto.op_type, unknown)(node, operands)
         if name in deviations and proof.exact:
             proof = proof.lost(
                 f"constant {name} differs from Keras's in the last place", deviations[name]
@@ -100,11 +104,17 @@ def _asks_for_sign(attributes: quant.QuantAttributes, node: Node) -> bool:
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Without the batch axis, which is the symbolic one, or else the first."""
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    return {
-        value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim[1:])
-        for value in (*inferred.value_info, *inferred.input, *inferred.output)
-    }
+    batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    shapes = {}
+    for value in (*inferred.value_info, *inferred.input, *inferred.output):
+        sizes = list(value.type.tensor_type.shape.dim)
+        symbols = [size.dim_param for size in sizes]
+        if sizes:
+            sizes.pop(symbols.index(batch) if batch and batch in symbols else 0)
+        shapes[value.name] = tuple(size.dim_value for size in sizes)
+    return shapes
 
 
 def _other_roundings(caveat: str, proof: Proof, source: Proof) -> Proof:

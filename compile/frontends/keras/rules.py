@@ -79,6 +79,7 @@ class Node:
     constants: Sequence[npt.NDArray[Any] | None]  # of the operands
     shapes: Sequence[tuple[int, ...]]  # of the operands, without batch
     shape: tuple[int, ...]  # of the result, without batch
+    inputs: Sequence[str] = ()  # names, "" where one is left out
 
 
 Rule = Callable[[Node, list[Proof]], Proof]
@@ -158,7 +159,10 @@ def _flat(node: Node, operands: list[Proof]) -> Proof:
 
 
 def _transpose(node: Node, operands: list[Proof]) -> Proof:
-    axes = [axis - 1 for axis in node.attributes["perm"][1:]]
+    perm = node.attributes["perm"]
+    if perm[0]:  # the batch goes elsewhere, between the time and the features; nothing else moves
+        return operands[0]
+    axes = [axis - 1 for axis in perm[1:]]
     rank = len(axes)
 
     def move(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -356,6 +360,36 @@ def _sloped(node: Node, operands: list[Proof]) -> Proof:
     )
 
 
+def _slice(node: Node, operands: list[Proof]) -> Proof:
+    """Part of an axis, or the axis reversed."""
+    x, shape = operands[0], node.shapes[0]
+    starts, ends, axes = (np.asarray(one) for one in node.constants[1:4])
+    steps = np.ones_like(starts) if len(node.constants) < 5 else np.asarray(node.constants[4])
+    parts = [slice(None)] * len(shape)
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        last = None if end < -shape[axis - 1] else int(end)
+        parts[axis - 1] = slice(int(start), last, int(step))
+
+    def move(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.broadcast_to(array, shape)[tuple(parts)]
+
+    return x.moved(move)
+
+
+def _hard_sigmoid(node: Node, operands: list[Proof]) -> Proof:
+    """clip(alpha x + beta, 0, 1), which never rounds if the sum does not."""
+    x = operands[0]
+    slope, shift = (
+        Proof.of(np.asarray([node.attributes.get(name, default)], np.float32))
+        for name, default in (("alpha", 0.2), ("beta", 0.5))
+    )
+    total = _add(node, [_mul(node, [x, slope]), shift])
+    if total.exact:
+        steps = np.minimum(total.exponent, 0)
+        return replace(total, exponent=steps, bound=np.minimum(total.bound, 1))
+    return _function(float(slope.bound.max()), _ones)(node, operands)
+
+
 def _function(slope: float, top: Callable[[Node, Array], Array]) -> Rule:
     """A function with this largest derivative and these largest magnitudes."""
 
@@ -413,7 +447,7 @@ RULES: dict[str, Rule] = {
     "Gather": _gather,
     "GlobalAveragePool": _average_pool,
     "GlobalMaxPool": _kept,
-    "HardSigmoid": _function(0.5, _ones),
+    "HardSigmoid": _hard_sigmoid,
     "LeakyRelu": _sloped,
     "MatMul": _matmul,
     "Max": _extreme,
@@ -428,7 +462,7 @@ RULES: dict[str, Rule] = {
     "Resize": _kept,
     "Selu": _function(1.76, lambda node, b: np.maximum(1.06 * b, 1.76)),
     "Sigmoid": _function(0.25, _ones),
-    "Slice": _kept,
+    "Slice": _slice,
     "Softmax": _softmax,
     "Softplus": _function(1.0, lambda node, b: b + 1),
     "Softsign": _function(1.0, _ones),
@@ -437,4 +471,5 @@ RULES: dict[str, Rule] = {
     "ThresholdedRelu": _thresholded,
     "Tile": _kept,
     "Transpose": _transpose,
+    "Unsqueeze": _flat,
 }

@@ -11,11 +11,19 @@ BITS = "quantized_bits(5,1,0,alpha=1)"
 INPUT = "quantized_bits(8,3,0,alpha=1)"
 KERNEL = {"kernel_quantizer": BITS, "bias_quantizer": BITS}
 DEPTH = {"depthwise_quantizer": BITS, "bias_quantizer": BITS}
+CELL = {**KERNEL, "recurrent_quantizer": BITS}
+STATE = "quantized_bits(6,1,0,alpha=1)"
+QUANTIZED_CELL = {
+    **CELL,
+    "activation": STATE,
+    "state_quantizer": STATE,
+}
+GATED_CELL = {**QUANTIZED_CELL, "recurrent_activation": "quantized_sigmoid(4)"}
 SEPARABLE = {**DEPTH, "pointwise_quantizer": BITS}
 
 Make = Callable[[Any, Any, Any], Any]  # (keras.layers, qkeras, x) -> y
 
-IMAGE, SIGNAL, VECTOR = (6, 5, 2), (9, 3), (7,)
+IMAGE, SIGNAL, VECTOR, STEPS = (6, 5, 2), (9, 3), (7,), (4, 3)
 
 # name: input shape, layers; all sums fit in float32, so that equality is provable
 EXACT: dict[str, tuple[tuple[int, ...], Make]] = {
@@ -155,6 +163,34 @@ EXACT: dict[str, tuple[tuple[int, ...], Make]] = {
     ),
     "concatenate_rows": (IMAGE, lambda k, q, x: k.Concatenate(axis=1)([x, k.ReLU()(x)])),
     "dot": (VECTOR, lambda k, q, x: k.Dot(axes=1)([x, k.ReLU()(x)])),
+    "qrnn": (STEPS, lambda k, q, x: q.QSimpleRNN(4, **QUANTIZED_CELL)(x)),
+    "qrnn_relu": (
+        STEPS,
+        lambda k, q, x: q.QSimpleRNN(
+            2, activation="relu", **(CELL | {"recurrent_quantizer": "binary(alpha=0.5)"})
+        )(x),
+    ),
+    "qrnn_binary_state": (
+        STEPS,
+        lambda k, q, x: q.QSimpleRNN(
+            3, **(QUANTIZED_CELL | {"state_quantizer": "binary(alpha=1)"})
+        )(x),
+    ),
+    "qlstm": (STEPS, lambda k, q, x: q.QLSTM(3, return_sequences=True, **GATED_CELL)(x)),
+    "qlstm_fused": (
+        STEPS,
+        lambda k, q, x: q.QLSTM(3, implementation=2, go_backwards=True, **GATED_CELL)(x),
+    ),
+    "qlstm_hard": (
+        STEPS,
+        lambda k, q, x: q.QLSTM(3, **(GATED_CELL | {"recurrent_activation": "hard_sigmoid"}))(x),
+    ),
+    "qgru": (STEPS, lambda k, q, x: q.QGRU(3, return_sequences=True, **GATED_CELL)(x)),
+    "qgru_after": (STEPS, lambda k, q, x: q.QGRU(3, reset_after=True, **GATED_CELL)(x)),
+    "qbidirectional": (
+        STEPS,
+        lambda k, q, x: q.QBidirectional(q.QLSTM(2, return_sequences=True, **GATED_CELL))(x),
+    ),
     "residual": (
         IMAGE,
         lambda k, q, x: k.ReLU()(k.Add()([x, q.QConv2D(2, 3, padding="same", **KERNEL)(x)])),
@@ -210,6 +246,53 @@ BOUNDED: dict[str, tuple[tuple[int, ...], Make]] = {
         lambda k, q, x: q.QDense(3, **KERNEL)(
             q.QActivation("quantized_bits(6,0,0,alpha=1)")(k.Activation("tanh")(x))
         ),
+    ),
+}
+
+# errors grow from step to step, and the bound with them
+RECURRENT: dict[str, tuple[tuple[int, ...], Make]] = {
+    "lstm": (STEPS, lambda k, q, x: k.LSTM(4)(x)),
+    "lstm_no_bias": (
+        STEPS,
+        lambda k, q, x: k.LSTM(
+            3, activation="softsign", recurrent_activation="hard_sigmoid", use_bias=False
+        )(x),
+    ),
+    "gru": (STEPS, lambda k, q, x: k.GRU(4, return_sequences=True)(x)),
+    "gru_before": (
+        STEPS,
+        lambda k, q, x: k.GRU(4, reset_after=False, return_sequences=True, go_backwards=True)(x),
+    ),
+    "rnn": (STEPS, lambda k, q, x: k.SimpleRNN(4, activation="elu")(x)),
+    "rnn_cell": (STEPS, lambda k, q, x: k.RNN(k.LSTMCell(3))(x)),
+    "lstm_states": (
+        STEPS,
+        lambda k, q, x: k.LSTM(3)(x, initial_state=[k.Flatten()(k.Cropping1D((0, 3))(x))] * 2),
+    ),
+    "bidirectional": (STEPS, lambda k, q, x: k.Bidirectional(k.LSTM(3, return_sequences=True))(x)),
+    "bidirectional_last": (STEPS, lambda k, q, x: k.Bidirectional(k.GRU(3))(x)),
+    "bidirectional_ave": (
+        STEPS,
+        lambda k, q, x: k.Bidirectional(k.GRU(2, return_sequences=True), merge_mode="ave")(x),
+    ),
+    "bidirectional_mul": (
+        STEPS,
+        lambda k, q, x: k.Bidirectional(k.SimpleRNN(2), merge_mode="mul")(x),
+    ),
+    "qlstm_weights": (
+        STEPS,
+        lambda k, q, x: q.QLSTM(
+            3, **(CELL | {"activation": "tanh", "kernel_quantizer": "quantized_bits(4,0,1)"})
+        )(x),
+    ),
+    "qgru_auto": (
+        STEPS,
+        lambda k, q, x: q.QGRU(
+            3,
+            activation="tanh",
+            recurrent_activation="sigmoid",
+            **(CELL | {"recurrent_quantizer": "quantized_bits(4,0,1,alpha='auto')"}),
+        )(x),
     ),
 }
 

@@ -11,7 +11,7 @@ from samebits.compile.frontends.keras import check_export, export_keras
 from samebits.compile.frontends.keras.proof import prove
 from samebits.train.tensorflow import load, quiet
 
-from .keras_zoo import BOUNDED, EXACT, INPUT, KERNEL, build, events, randomize
+from .keras_zoo import BOUNDED, EXACT, INPUT, KERNEL, RECURRENT, build, events, randomize
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,17 @@ def test_a_bound_is_proved(kit: Any, name: str) -> None:
         (output,) = check_export(model, exported, events(shape)).outputs
     assert not output.provable
     assert output.largest_difference <= output.bound < (0.5 if name == "then_quantized" else 1e-3)
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_a_bound_of_recurrent_layers_is_proved(kit: Any, name: str) -> None:
+    shape, make = RECURRENT[name]
+    model = build(kit, shape, make)
+    with quiet():
+        (output,) = check_export(model, export_keras(model), events(shape)).outputs
+    assert not output.provable
+    assert output.largest_difference <= output.bound < 0.5
+    assert output.largest_difference < 1e-5
 
 
 def test_nested_models_shared_layers_several_inputs_and_outputs(kit: Any) -> None:

@@ -1,0 +1,213 @@
+"""What ONNX's recurrent operators do to the knowledge of a tensor; see `proof`.
+
+Every step is bounded like the operators it is made of, with as many roundings as any order of the
+sum can have, and one number per gate and unit for all time steps.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .rules import RULES, Node, Proof, Rule, rounded
+
+__all__ = ["SEQUENCE_RULES"]
+
+_GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+_FUNCTIONS = {"LSTM": 3, "GRU": 2, "RNN": 1}
+_ALPHA = ("Affine", "Elu", "HardSigmoid")
+_BETA = ("Affine", "HardSigmoid")
+_ZERO = Proof.of(np.zeros(1, np.float32))
+
+Function = Callable[[Proof], Proof]
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One direction: weights (G, U, C), recurrent weights (G, U, U), biases (G, U) of both."""
+
+    operator: str
+    x: Proof  # (C,)
+    weight: Proof
+    recurrent: Proof
+    bias: Proof
+    recurrent_bias: Proof
+    functions: list[Function]
+    after: bool
+
+    def gate(self, index: int, h: Proof, reset: Proof | None = None) -> Proof:
+        """x W + b + h R + r; with `reset`, h or h R + r times that."""
+        given = _products(self.x, _part(self.weight, index))
+        if reset is not None and not self.after:
+            h = self.product(reset, h)
+        state = _products(h, _part(self.recurrent, index))
+        biases = [_part(one, index) for one in (self.bias, self.recurrent_bias)]
+        if reset is not None and self.after:
+            recalled = self.sum([state, *_terms(biases[1])])
+            return self.sum([given, *_terms(biases[0]), *_terms(self.product(reset, recalled))])
+        return self.sum([given, state, *_terms(*biases)])
+
+    def sum(self, terms: list[_Terms]) -> Proof:
+        """All products and numbers added, in any order."""
+        operands = [proof for term in terms for proof in term.operands]
+        return rounded(
+            self.operator,
+            operands,
+            functools.reduce(np.minimum, (t.exponent for t in terms)),
+            sum(t.bound for t in terms),
+            sum(t.spread for t in terms),
+            sum(t.count for t in terms) + 1,
+        )
+
+    def product(self, one: Proof, other: Proof) -> Proof:
+        """Element by element."""
+        return RULES["Mul"](_node("Mul"), [one, other])
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """Numbers that are added up: their finest step, and the sum of their magnitudes."""
+
+    operands: list[Proof]
+    exponent: npt.NDArray[np.int64]
+    bound: npt.NDArray[np.float64]
+    spread: npt.NDArray[np.float64]
+    count: int
+
+
+def _terms(*proofs: Proof) -> list[_Terms]:
+    return [_Terms([p], p.exponent, p.bound, p.error, 1) for p in proofs]
+
+
+def _products(x: Proof, weight: Proof) -> _Terms:
+    """x (C,) times W (U, C), summed over C."""
+    shape = weight.bound.shape
+    exponent = np.broadcast_to(weight.exponent + x.exponent, shape).min(axis=-1)
+    bound = np.broadcast_to(weight.bound * x.bound, shape).sum(axis=-1)
+    spread = weight.bound * x.error + weight.error * x.bound
+    return _Terms(
+        [x, weight], exponent, bound, np.broadcast_to(spread, shape).sum(axis=-1), 2 * shape[-1]
+    )
+
+
+def _node(operator: str, **attributes: Any) -> Node:
+    return Node(operator, attributes, [], [], (1,))
+
+
+def _part(proof: Proof, index: int) -> Proof:
+    """One gate's weights or biases."""
+    error = proof.error if proof.error.ndim < 2 else proof.error[index]
+    return replace(proof, exponent=proof.exponent[index], bound=proof.bound[index], error=error)
+
+
+def _functions(node: Node, directions: int) -> Iterator[list[Function]]:
+    names = [name.decode() for name in node.attributes["activations"]]
+    alphas = iter(node.attributes.get("activation_alpha", ()))
+    betas = iter(node.attributes.get("activation_beta", ()))
+    count = _FUNCTIONS[node.operator]
+    for side in range(directions):
+        functions = []
+        for name in names[side * count : (side + 1) * count]:
+            given = {}
+            if name in _ALPHA:
+                given["alpha"] = next(alphas)
+            if name in _BETA:
+                given["beta"] = next(betas)
+            functions.append(_function(name, given))
+        yield functions
+
+
+def _function(name: str, attributes: dict[str, float]) -> Function:
+    if name == "Affine":  # the exporter writes x itself only
+        return lambda x: x
+    node = _node(name, **attributes)
+    return lambda x: RULES[name](node, [x])
+
+
+def _lstm(side: _Side, h: Proof, c: Proof) -> tuple[Proof, Proof]:
+    enter, leave, forget, candidate = (side.gate(index, h) for index in range(4))  # iofc
+    gate, inner, outer = side.functions
+    new = side.product(gate(enter), inner(candidate))
+    old = side.product(gate(forget), c)
+    kept = side.sum(_terms(new, old))
+    return side.product(gate(leave), outer(kept)), kept
+
+
+def _gru(side: _Side, h: Proof, c: Proof) -> tuple[Proof, Proof]:
+    gate, inner = side.functions
+    update, reset = (gate(side.gate(index, h)) for index in range(2))  # zrh
+    candidate = inner(side.gate(2, h, reset))
+    rest = side.sum(_terms(Proof.of(np.ones(1, np.float32)), update))
+    if np.all(update.bound <= 1):  # a gate between 0 and 1
+        rest = replace(rest, bound=np.minimum(rest.bound, 1))
+    return side.sum(_terms(side.product(rest, candidate), side.product(update, h))), c
+
+
+def _simple(side: _Side, h: Proof, c: Proof) -> tuple[Proof, Proof]:
+    return side.functions[0](side.gate(0, h)), c
+
+
+_STEPS = {"LSTM": _lstm, "GRU": _gru, "RNN": _simple}
+
+
+def _recurrent(node: Node, operands: list[Proof]) -> Proof:
+    """The largest difference and magnitude, and the finest step, over steps, units, directions."""
+    given = iter(operands)
+    proofs = {i: next(given) for i, name in enumerate(node.inputs) if name}
+    steps, units = node.shapes[0][0], int(node.attributes["hidden_size"])
+    gates, x = _GATES[node.operator], _over_time(proofs[0], node.shapes[0])
+    sides = proofs[1].bound.shape[0]
+    states = [p for i, p in proofs.items() if i >= 5]
+    made: list[Proof] = []
+    for side, functions in enumerate(_functions(node, sides)):
+        weight, recurrent = (_cut(proofs[i], side, (gates, units, -1)) for i in (1, 2))
+        biases = [_zeros(gates, units)] * 2
+        if 3 in proofs:
+            both = _cut(proofs[3], side, (2, gates, units))
+            biases = [_part(both, 0), _part(both, 1)]
+        after = bool(node.attributes.get("linear_before_reset", 0))
+        one = _Side(node.operator, x, weight, recurrent, *biases, functions, after)
+        h, c = [_over_time(p, (1, units)) for p in states] + [_ZERO] * (2 - len(states))
+        for _ in range(steps):
+            h, c = _STEPS[node.operator](one, h, c)
+            made.append(h)
+    stop = next((p for p in made if not p.exact), None)
+    return Proof(
+        stop is None,
+        (stop or made[-1]).reason,
+        np.full(1, min(int(p.exponent.min()) for p in made)),
+        np.full(1, max(float(p.bound.max()) for p in made)),
+        np.full(1, max(p.largest_error for p in made)),
+    )
+
+
+def _zeros(gates: int, units: int) -> Proof:
+    return Proof.of(np.zeros((gates, units), np.float32))
+
+
+def _over_time(proof: Proof, shape: tuple[int, ...]) -> Proof:
+    """One number per feature."""
+    arrays = (proof.exponent, proof.bound, proof.error)
+    exponent, bound, error = (np.broadcast_to(one, shape) for one in arrays)
+    return replace(
+        proof, exponent=exponent.min(axis=0), bound=bound.max(axis=0), error=error.max(axis=0)
+    )
+
+
+def _cut(proof: Proof, side: int, shape: tuple[int, ...]) -> Proof:
+    """One direction's weights (G, U, C)."""
+    error = np.broadcast_to(proof.error, proof.bound.shape)
+    return replace(
+        proof,
+        exponent=np.broadcast_to(proof.exponent, proof.bound.shape)[side].reshape(shape),
+        bound=proof.bound[side].reshape(shape),
+        error=error[side].reshape(shape),
+    )
+
+
+SEQUENCE_RULES: dict[str, Rule] = dict.fromkeys(_GATES, _recurrent)
