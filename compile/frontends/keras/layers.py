@@ -42,7 +42,7 @@ def activation(graph: GraphBuilder, function: Any, x: str, name: str) -> str:
     kind = getattr(function, "__name__", type(function).__name__)
     home = str(getattr(function, "__module__", "")).split(".")[0]
     if home == "qkeras" and kind in _QKERAS:
-        sloped = {"alpha": _QKERAS[kind], "beta": 0.5}
+        sloped: dict[str, Any] = {"alpha": _QKERAS[kind], "beta": 0.5}
         if kind.endswith("sigmoid"):
             return graph.node("HardSigmoid", name, [x], **sloped)
         y = graph.node("HardSigmoid", f"{name}_half", [x], **sloped)
