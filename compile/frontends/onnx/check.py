@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
 
@@ -17,12 +19,22 @@ _DOMAINS = ("", "ai.onnx", DOMAIN, "onnx.brevitas")
 _SELU = {"alpha": 1.6732632423543772, "gamma": 1.0507009873554805}
 
 
-def check_operators(model: onnx.ModelProto) -> None:
-    """Raises UnsupportedError with every node that cannot become firmware, by name and reason."""
+def check_operators(model: onnx.ModelProto, refused: Mapping[str, str] | None = None) -> None:
+    """Raises UnsupportedError with every node that cannot become firmware, by name and reason.
+
+    Args:
+        refused: reasons that are known already, by the name of a node's output.
+    """
+    refused = refused or {}
+    integers: set[str] = set()
     constants = {tensor.name for tensor in model.graph.initializer}
     found = []
     for node in model.graph.node:
-        if all(name in constants for name in node.input if name):
+        if reason := refused.get(node.output[0], ""):
+            found.append((node, reason))
+        elif refused and (node.op_type == "QuantizeLinear" or integers.intersection(node.input)):
+            integers.update(node.output)  # said with its DequantizeLinear
+        elif all(name in constants for name in node.input if name):
             constants.update(node.output)
             if node.op_type == "Quant" and (reason := _quant(node, constants)):
                 found.append((node, reason))
@@ -41,9 +53,16 @@ def check_operators(model: onnx.ModelProto) -> None:
         )
 
 
+_INTEGERS = "computes with integers; export the model in QDQ format, or in float and --calibrate it"
 _UNKNOWN = {
-    "BipolarQuant": "hls4ml stores -1 and +1 as one bit, and its firmware then differs from the "
-    "model; use Quant with 2 bits, narrow"
+    **dict.fromkeys(
+        ("ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QGemm", "QLinearAdd"), _INTEGERS
+    ),
+    **dict.fromkeys(("QLinearConv", "QLinearMatMul", "QLinearSigmoid"), _INTEGERS),
+    "FloatQuant": "rounds to floating point, which is no ap_fixed type",
+    "MultiThreshold": "is FINN's; export the model before FINN's transformations",
+    "QuantizeLinear": "its integers are used without a DequantizeLinear",
+    "Trunc": "drops bits of a number whose type the model does not say; use Quant with FLOOR",
 }
 
 

@@ -28,7 +28,9 @@ from .prepare import (
     refuse_copies,
     remove_identities,
     write_out,
+    write_quantizers,
 )
+from .qdq import to_qonnx
 from .sequences import write_sequences
 
 __all__ = ["SUPPORTED_OPERATORS", "Converted", "to_hls4ml"]
@@ -51,7 +53,8 @@ def to_hls4ml(model: onnx.ModelProto, target: Target) -> Converted:
     """
     if target.strategy == DISTRIBUTED:
         need_da4ml()
-    check_operators(model)
+    model, refused = to_qonnx(model)
+    check_operators(model, refused)
     _check_shapes(model)
     with quiet():
         try:

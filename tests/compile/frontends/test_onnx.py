@@ -155,14 +155,14 @@ def test_all_unsupported_operators_are_listed_with_their_nodes() -> None:
     x = write.node("HardSwish", write.gemm(write.input(), 4, 4))
     y = write.node("Clip", x)
     z = write.node("Add", x, y)
-    z = write.node("BipolarQuant", z, write.weight(np.array(1.0)), domain="qonnx.custom_op.general")
+    z = write.node("FloatQuant", z, domain="qonnx.custom_op.general")
     write.output(write.node("Foo", z, domain="my.domain"), 4)
     write.nodes[-1].name = ""
     assert refused(write) == (
         "unsupported operators: HardSwish (hardswish1), Clip (clip2), Add (add3: joins two "
-        "computed tensors; one side must be constant), BipolarQuant (bipolarquant4: hls4ml stores "
-        "-1 and +1 as one bit, and its firmware then differs from the model; use Quant with 2 "
-        f"bits, narrow), Foo (foo5_out); supported: {', '.join(SUPPORTED_OPERATORS)}"
+        "computed tensors; one side must be constant), FloatQuant (floatquant4: rounds to "
+        "floating point, which is no ap_fixed type), Foo (foo5_out); supported: "
+        f"{', '.join(SUPPORTED_OPERATORS)}"
     )
 
 
@@ -320,8 +320,8 @@ def test_other_rounding_modes_are_refused() -> None:
             del node.attribute[:]
             node.attribute.append(helper.make_attribute("rounding_mode", "CEIL"))
     message = refused(write)
-    for name in ("quant0", "quant1"):  # an input's and a weight's
-        assert f"Quant ({name}: rounding_mode 'CEIL': supported are ROUND, FLOOR)" in message
+    assert "Quant (quant0: rounding_mode 'CEIL': supported are ROUND, FLOOR)" in message
+    assert "quant1" not in message  # of a constant, which is computed
 
 
 def test_softmax_inputs_without_a_quantizer_are_rounded_and_noted() -> None:
