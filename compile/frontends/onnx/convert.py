@@ -28,7 +28,6 @@ from .prepare import (
     refuse_copies,
     remove_identities,
     write_out,
-    write_quantizers,
 )
 from .qdq import to_qonnx
 from .sequences import write_sequences
