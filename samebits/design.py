@@ -26,6 +26,7 @@ from samebits.sim.numpy_engine import NumpyEngine
 if TYPE_CHECKING:
     import onnx
 
+    from samebits.compile.frontends.hgq import KerasEngine
     from samebits.ranges import TensorRange
     from samebits.sim.verification import Verification
     from samebits.tighten import Tightening
@@ -60,6 +61,7 @@ class Design:
         self._model_graph = model_graph
         self._weights = weights
         self._facts = dict(facts or {})
+        self.reference: KerasEngine | None = None  # what the design should answer, if not in a file
 
     def __repr__(self) -> str:
         return f"Design({self.graph!r}, {self.target!r})"
@@ -91,19 +93,38 @@ class Design:
 
     @classmethod
     def from_keras(cls, model: Any, target: Target | None = None) -> Design:
-        """A design from a QKeras or Keras 2 (tf_keras) model, or the path of a saved one.
+        """A design from a Keras model, or the path of a saved one.
+
+        QKeras and Keras 2 (tf_keras) models are exported to QONNX first; HGQ2 and other Keras 3
+        models go through hls4ml's own parser, and such a design has no model.onnx.
 
         Raises:
             ModelError: a file that cannot be read.
-            UnsupportedError: layers or quantizers that the exporter does not have, all listed.
+            UnsupportedError: layers or quantizers that cannot become firmware, all listed.
+            MissingToolError: a file of QKeras, HGQ2 or Keras layers without that package.
         """
+        from samebits.compile.frontends.hgq import (
+            KerasEngine,
+            built_model,
+            is_keras_3,
+            keras_3_to_hls4ml,
+        )
         from samebits.compile.frontends.keras import export_keras
 
+        source = "Keras model"
         if isinstance(model, str | Path):
             from samebits.train.store import load_model
 
             model = load_model(model)
-        return cls.from_onnx(export_keras(model), target)
+        if not is_keras_3(model):
+            return cls.from_onnx(export_keras(model), target)
+        target = target or Target()
+        converted = keras_3_to_hls4ml(model, target)
+        design = cls.from_hls4ml(converted.graph, converted.weights, target=target)
+        notes = [*converted.notes, *design._facts["notes"]]
+        design._facts |= {"source": source, "notes": notes}
+        design.reference = KerasEngine(built_model(model))
+        return design
 
     @classmethod
     def from_hls4ml(
@@ -304,6 +325,8 @@ class Design:
             facts={**self._facts, **facts},
         )
 
+        design.reference = self.reference
+        return design
     def verify(
         self,
         x: Any = None,

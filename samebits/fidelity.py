@@ -16,6 +16,7 @@ from samebits import errors
 from samebits.compile.ir import Format, Overflow
 
 if TYPE_CHECKING:
+    from samebits.compile.frontends.hgq import KerasEngine
     from samebits.design import Design
 
 __all__ = ["Fidelity", "OutputFidelity", "measure_fidelity"]
@@ -97,24 +98,32 @@ def _percent(share: float) -> str:
 def measure_fidelity(design: Design, events: int = 2000, seed: int = 0) -> Fidelity:
     """The firmware's answers against those of model.onnx under ONNX Runtime.
 
+    A design without that file is compared with the Keras 3 model that it was made from, while that
+    is in memory.
+
     The events are random points of the input formats' grids, which the model's own input quantizer
     does not change: uniform over the whole format where the model gave it, over -4 to 4 otherwise.
     """
     from samebits.compile.frontends.onnx import runnable
     from samebits.sim.onnx_engine import OnnxEngine
 
-    if design.model_bytes is None:
+    if design.model_bytes is None and design.reference is None:
         return Fidelity(reason="the design has no model.onnx")
     rng = np.random.default_rng(seed)
     tensors = design.graph.tensors_of(design.graph.inputs)
     inputs = [_on_grid(t.format, (events, *t.shape), rng) for t in tensors]
     try:
-        engine = OnnxEngine(runnable(design.model_bytes))
+        engine: OnnxEngine | KerasEngine
+        if design.model_bytes is not None:
+            engine = OnnxEngine(runnable(design.model_bytes))
+        else:
+            assert design.reference is not None
+            engine = design.reference
         expected = engine.run(inputs)
     except errors.SamebitsError as error:
         return Fidelity(reason=str(error))
-    except Exception as error:  # ONNX Runtime's exceptions share no other base
-        return Fidelity(reason=f"ONNX Runtime cannot run the model: {error}")
+    except Exception as error:  # the exceptions of ONNX Runtime and Keras share no other base
+        return Fidelity(reason=f"the model cannot be run: {error}")
     found = design.simulate(inputs)
     rows = [
         _compare(name, wanted, got)

@@ -180,7 +180,7 @@ def compile_model(
     force: bool = False,
     command: str = "",
 ) -> Design:
-    """Compiles an ONNX model into a build directory.
+    """Compiles an ONNX or Keras model into a build directory.
 
     Args:
         tighten: hls4ml's types made as narrow as proofs allow; the bits stay.
@@ -193,7 +193,8 @@ def compile_model(
     from samebits.firmware.parts import part_of
 
     part_of(target.part)
-    design = Design.from_onnx(source, target)
+    from_file = Design.from_keras if source.suffix in (".keras", ".h5") else Design.from_onnx
+    design = from_file(source, target)
     if tighten:
         design = design.tighten().design
     design.save(folder, force=force)

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from samebits import errors
 
-__all__ = ["BEFORE_DISTRIBUTED", "DISTRIBUTED", "Converted", "need_da4ml", "quiet", "weights_of"]
+__all__ = [
+    "BEFORE_DISTRIBUTED",
+    "DISTRIBUTED",
+    "Converted",
+    "need_da4ml",
+    "quiet",
+    "set_softmax_formats",
+    "weights_of",
+]
 
 DISTRIBUTED = "distributed_arithmetic"
 BEFORE_DISTRIBUTED = "vivado:quantization"  # the flow before da4ml takes the weights
@@ -55,6 +63,22 @@ def weights_of(graph: Any) -> dict[str, NDArray[Any]]:
         if layer.get_attr("strategy") == DISTRIBUTED
         for name, variable in layer.weights.items()
     }
+
+
+def set_softmax_formats(settings: dict[str, Any], classes: int) -> None:
+    """Softmax tables addressed by what they can really meet, in hls4ml's settings of one layer.
+
+    hls4ml's default 18 bits with 8 integer bits give the sum of exponentials, which lies between 1
+    and the number of classes, only a handful of table entries. Here its integer part just holds the
+    number of classes, and tables of values up to 1 have one integer bit.
+    """
+    bits = max(1, classes).bit_length()
+    # hls4ml reads these three only beside "Precision", not in it
+    settings["exp_table_t"] = settings["inv_table_t"] = "ufixed<18,1,RND,SAT>"
+    settings["inv_inp_t"] = f"ufixed<18,{bits},RND,SAT>"
+    settings["Precision"]["accum"] = f"ufixed<{17 + bits},{bits},RND,SAT>"
+    if settings["Precision"].get("result", "auto") == "auto":
+        settings["Precision"]["result"] = "ufixed<16,1,RND,SAT>"
 
 
 @contextlib.contextmanager

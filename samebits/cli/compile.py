@@ -1,4 +1,4 @@
-"""samebits compile: an ONNX model into a build directory."""
+"""samebits compile: an ONNX or Keras model into a build directory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAME = "compile"
 
 
 def command(
-    model: Annotated[Path, typer.Argument(help="QONNX or plain ONNX file.")],
+    model: Annotated[Path, typer.Argument(help="ONNX file; .keras of QKeras or HGQ2.")],
     output: Output = Path("build"),
     backend: Backend = "Vitis",
     io_type: IoType = "io_parallel",
@@ -45,7 +45,7 @@ def command(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Compile an ONNX model: fixed-point graph, firmware.onnx and the HLS project."""
+    """Compile an ONNX or Keras model: fixed-point graph, firmware.onnx and the HLS project."""
     from samebits.stages import compile_model, fidelity_of
 
     target = target_of(backend, io_type, part, clock_mhz, strategy, reuse_factor, precision)

@@ -15,7 +15,15 @@ from onnx import numpy_helper
 from samebits import errors
 
 from ...target import Target
-from ..conversion import BEFORE_DISTRIBUTED, DISTRIBUTED, Converted, need_da4ml, quiet, weights_of
+from ..conversion import (
+    BEFORE_DISTRIBUTED,
+    DISTRIBUTED,
+    Converted,
+    need_da4ml,
+    quiet,
+    set_softmax_formats,
+    weights_of,
+)
 from ..quant import grid_of
 from .check import SUPPORTED_OPERATORS, check_operators
 from .layout import write_layout
@@ -206,12 +214,7 @@ def _input_precisions(model: onnx.ModelProto, own: Mapping[str, str]) -> dict[st
 
 
 def _choose_softmax_formats(model: onnx.ModelProto, layers: dict[str, Any]) -> None:
-    """Softmax tables addressed by what they can really meet.
-
-    hls4ml's default 18 bits with 8 integer bits give the sum of exponentials, which lies between 1
-    and the number of classes, only a handful of table entries. Here its integer part just holds the
-    number of classes, and tables of values up to 1 have one integer bit.
-    """
+    """Softmax tables addressed by what they can really meet: see `set_softmax_formats`."""
     shapes = {
         value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
         for value in (*model.graph.value_info, *model.graph.input, *model.graph.output)
@@ -220,11 +223,4 @@ def _choose_softmax_formats(model: onnx.ModelProto, layers: dict[str, Any]) -> N
         if node.op_type != "Softmax" or node.name not in layers:
             continue
         classes = (shapes.get(node.output[0]) or shapes.get(node.input[0]) or [1])[-1]
-        bits = max(1, classes).bit_length()
-        settings = layers[node.name]
-        # hls4ml reads these three only beside "Precision", not in it
-        settings["exp_table_t"] = settings["inv_table_t"] = "ufixed<18,1,RND,SAT>"
-        settings["inv_inp_t"] = f"ufixed<18,{bits},RND,SAT>"
-        settings["Precision"]["accum"] = f"ufixed<{17 + bits},{bits},RND,SAT>"
-        if settings["Precision"]["result"] == "auto":
-            settings["Precision"]["result"] = "ufixed<16,1,RND,SAT>"
+        set_softmax_formats(layers[node.name], classes)
