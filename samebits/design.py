@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import shutil
@@ -327,6 +326,7 @@ class Design:
 
         design.reference = self.reference
         return design
+
     def verify(
         self,
         x: Any = None,
@@ -356,31 +356,22 @@ class Design:
 
         return verify(self, x, against, adversarial=adversarial, seed=seed, progress=progress)
 
-    def firmware_onnx(self, layers: Sequence[str] = ()) -> onnx.ModelProto:
-        """The fixed-point graph as plain ONNX, bit for bit; `layers` become outputs as well."""
-        from samebits.compile.emitters.onnx import output_names, to_onnx
+    def firmware_onnx(self, layers: Sequence[str] = (), *, raw: bool = False) -> onnx.ModelProto:
+        """The fixed-point graph as plain ONNX, bit for bit; `layers` become outputs as well, and
+        with `raw` all outputs are int64 mantissas instead of real numbers."""
+        from samebits.compile.emitters.onnx import to_onnx
+        from samebits.metadata import firmware_metadata
 
-        tensors = self.graph.tensors
-        outputs = zip(output_names(self.graph), self.graph.outputs, strict=True)
-        metadata = {
-            "samebits.version": __version__,
-            "samebits.fingerprint": self.fingerprint,
-            "samebits.target": json.dumps(self.target.to_json()),
-            **{f"samebits.input.{n}": str(tensors[n].format) for n in self.graph.inputs},
-            **{f"samebits.output.{name}": str(tensors[n].format) for name, n in outputs},
-        }
-        if self.model_bytes is not None:
-            metadata["samebits.model.sha256"] = hashlib.sha256(self.model_bytes).hexdigest()
-        return to_onnx(self.graph, metadata, layers=layers)
+        return to_onnx(self.graph, firmware_metadata(self), layers=layers, raw=raw)
 
-    def export_onnx(self, path: str | Path) -> None:
-        """Writes the firmware as an ONNX file that any ONNX Runtime runs.
+    def export_onnx(self, path: str | Path, *, raw: bool = False) -> None:
+        """Writes the firmware as an ONNX file that any ONNX Runtime runs; see `firmware_onnx`.
 
         Raises:
             UnsupportedError: formats beyond 63 bits.
             BuildError: the file cannot be written.
         """
-        data = self.firmware_onnx().SerializeToString()
+        data = self.firmware_onnx(raw=raw).SerializeToString()
         with storage.replace_file(Path(path)) as temporary:
             temporary.write_bytes(data)
 
@@ -396,10 +387,10 @@ class Design:
             raise errors.BuildError(f"{self.folder}: holds no HLS project; compile the model again")
         return _TemporaryProject(self._model_graph)
 
-    def save(self, folder: str | Path, *, force: bool = False) -> None:
+    def save(self, folder: str | Path, *, force: bool = False, raw: bool = False) -> None:
         """Writes the build directory: model.onnx, firmware.onnx, design.json (+ arrays), hls/.
 
-        A loaded design takes the HLS project of its folder along.
+        A loaded design takes the HLS project of its folder along. raw: as for `firmware_onnx`.
 
         Raises:
             BuildError: the folder holds another design and `force` is not set, or cannot be
@@ -407,7 +398,7 @@ class Design:
         """
         folder = Path(folder)
         try:
-            firmware: bytes | None = self.firmware_onnx().SerializeToString()
+            firmware: bytes | None = self.firmware_onnx(raw=raw).SerializeToString()
         except errors.UnsupportedError as error:
             firmware = None
             self._facts["firmware_onnx"] = f"not written: {error}"

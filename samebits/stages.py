@@ -177,12 +177,14 @@ def compile_model(
     target: Target,
     *,
     tighten: bool = False,
+    raw: bool = False,
     force: bool = False,
     command: str = "",
 ) -> Design:
     """Compiles an ONNX or Keras model into a build directory.
 
     Args:
+        raw: firmware.onnx returns mantissas.
         tighten: hls4ml's types made as narrow as proofs allow; the bits stay.
 
     Raises:
@@ -197,7 +199,7 @@ def compile_model(
     design = from_file(source, target)
     if tighten:
         design = design.tighten().design
-    design.save(folder, force=force)
+    design.save(folder, force=force, raw=raw)
     facts, _, _ = _recorded(design)
     record.write(folder, record.updated(facts, command, target=facts.target, layers=facts.layers))
     return design

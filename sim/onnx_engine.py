@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samebits import errors
+from samebits.compile.ir import Format
 
 if TYPE_CHECKING:
     import onnx
@@ -58,31 +59,54 @@ class OnnxEngine:
             )
         except Exception as error:  # ONNX Runtime's exceptions share no other base
             raise errors.ToolError(f"ONNX Runtime refuses the model: {error}") from error
-        self._chunk = max(1, min(_CHUNK_EVENTS, _CHUNK_ELEMENTS // _largest_tensor(model)))
         self.tool = f"onnxruntime {onnxruntime.__version__}"
         self.outputs = [value.name for value in self.session.get_outputs()]
         self._inputs = [
             (value.name, np.float64 if value.type == "tensor(double)" else np.float32)
             for value in self.session.get_inputs()
         ]
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        written = metadata.get("samebits.chunk_events", "")
+        if written.isdecimal():
+            self.chunk_events = max(1, int(written))
+        else:
+            elements = _CHUNK_ELEMENTS // _largest_tensor(model)
+            self.chunk_events = max(1, min(_CHUNK_EVENTS, elements))
+        self._fractions: dict[str, int] = {}  # of outputs that are mantissas
+        if metadata.get("samebits.outputs") == "mantissas":
+            for name in self.outputs:
+                text = metadata.get(f"samebits.output.{name}")
+                if text is not None:
+                    self._fractions[name] = Format.parse(text).fraction
 
     def run(
         self, inputs: Sequence[NDArray[Any]], progress: Callable[[int], None] | None = None
     ) -> dict[str, NDArray[np.float64]]:
-        """Every output by name as float64, for inputs of shape (N, *input shape)."""
-        events = len(inputs[0])
+        """Every output's real numbers by name, for inputs of shape (N, *input shape)."""
+        found = {
+            name: values.astype(np.float64)
+            for name, values in self.native(inputs, progress).items()
+        }
+        for name, fraction in self._fractions.items():
+            found[name] = np.ldexp(found[name], -fraction)
+        return found
+
+    def native(
+        self, inputs: Sequence[NDArray[Any]], progress: Callable[[int], None] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Every output by name as the model gives it, for inputs of shape (N, *input shape)."""
+        events, chunk = len(inputs[0]), self.chunk_events
         parts: list[list[NDArray[Any]]] = []
-        for start in range(0, max(events, 1), self._chunk):
+        for start in range(0, max(events, 1), chunk):
             feed = {
-                name: np.ascontiguousarray(x[start : start + self._chunk], dtype=dtype)
+                name: np.ascontiguousarray(x[start : start + chunk], dtype=dtype)
                 for (name, dtype), x in zip(self._inputs, inputs, strict=True)
             }
             parts.append(self.session.run(None, feed))
             if progress:
-                progress(min(start + self._chunk, events))
+                progress(min(start + chunk, events))
         return {
-            name: np.concatenate([part[i] for part in parts]).astype(np.float64)
-            for i, name in enumerate(self.outputs)
+            name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(self.outputs)
         }
 
 

@@ -6,7 +6,9 @@ no QDQ patterns, which runtimes fuse with other rounding.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from math import prod
 
 import numpy as np
 import onnx
@@ -18,7 +20,7 @@ from ..ir import Carrier, Format, Graph, Interval, Tensor
 from ..ops import site_of
 from ..ops.arith import as_carrier
 from ..passes import choose_carriers
-from .onnx_arith import emit_quantize, emit_values, real_carrier
+from .onnx_arith import emit_input, emit_values, real_carrier
 from .onnx_operations import EMITTERS, Emit
 from .onnx_writer import ELEMENT_TYPES, IR_VERSION, OPSET, OnnxWriter
 
@@ -28,6 +30,11 @@ __all__ = ["EMITTERS", "input_dtype", "output_names", "to_onnx"]
 def input_dtype(fmt: Format) -> type[np.floating]:
     """float32 where it holds every value of the input format, else double."""
     return np.float32 if real_carrier(fmt) is Carrier.FLOAT32 else np.float64
+
+
+_CHUNK_EVENTS = 4096
+_CHUNK_ELEMENTS = 1 << 18  # of the typical tensor in one chunk
+_LARGEST_ELEMENTS = 1 << 23  # of the largest tensor in one chunk
 
 
 class _Values:
@@ -58,6 +65,12 @@ class _Values:
                 self._names[key] = self._write.cast(stored, ELEMENT_TYPES[carrier])
         return self._names[key]
 
+    def stored(self, tensor: str) -> str:
+        """The name of a tensor in its own carrier; empty for a constant."""
+        return (
+            "" if tensor in self._graph.constants else self._names[tensor, self._carriers[tensor]]
+        )
+
     def events(self) -> str:
         """The name of the list (N,)."""
         if not self._events:
@@ -71,13 +84,15 @@ def to_onnx(
     metadata: Mapping[str, str] | None = None,
     *,
     layers: Sequence[str] = (),
+    raw: bool = False,
     name: str = "firmware",
 ) -> onnx.ModelProto:
-    """The graph as an ONNX model that takes and returns real numbers, batch axis first.
+    """The graph as an ONNX model that takes real numbers, batch axis first.
 
     Args:
-        metadata: written to the model's `metadata_props`.
+        metadata: written to the model's `metadata_props`, beside what `_metadata` says.
         layers: layers whose tensors become outputs too, under the name `layer:<name>`.
+        raw: outputs are mantissas, int64, instead of real numbers.
 
     Raises:
         UnsupportedError: an operation without an emitter, or integers beyond 63 bits.
@@ -100,8 +115,7 @@ def to_onnx(
     for x in graph.tensors_of(graph.inputs):
         element_type = helper.np_dtype_to_tensor_dtype(np.dtype(input_dtype(x.format)))
         inputs.append(helper.make_tensor_value_info(x.name, element_type, ["N", *x.shape]))
-        real = write.cast(x.name, TensorProto.DOUBLE)
-        values.put(x.name, emit_quantize(write, real, x.format, carriers[x.name]))
+        values.put(x.name, emit_input(write, x.name, x.format, carriers[x.name]))
     for node in graph.nodes:
         emit = Emit(
             write,
@@ -117,7 +131,7 @@ def to_onnx(
     wanted = list(zip(output_names(graph), graph.outputs, strict=True))
     wanted += [(f"layer:{layer}", graph.layer_tensors[layer]) for layer in layers]
     for output, tensor in wanted:
-        outputs.append(_output(graph.tensors[tensor], output, values, carriers, write))
+        outputs.append(_output(graph.tensors[tensor], output, values, carriers, write, raw))
     write.drop_unused([output.name for output in outputs])
     model = helper.make_model(
         helper.make_graph(write.nodes, name, inputs, outputs, initializer=write.initializers),
@@ -125,9 +139,47 @@ def to_onnx(
         ir_version=IR_VERSION,
         producer_name="samebits",
     )
-    helper.set_model_props(model, dict(metadata or {}))
+    chunk = {"samebits.chunk_events": str(_chunk_events(model))}
+    known = _metadata(graph, values, write, raw)
+    helper.set_model_props(model, {**(metadata or {}), **known, **chunk})
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _metadata(graph: Graph, values: _Values, write: OnnxWriter, raw: bool) -> dict[str, str]:
+    """What a reader needs besides the file: see `sim/firmware_file.py`.
+
+    Formats of inputs and outputs; "values" or "mantissas"; for every layer whose mantissas stand in
+    the file their tensor, format and shape.
+    """
+    outputs = zip(output_names(graph), graph.outputs, strict=True)
+    made = {*graph.inputs, *(name for node in write.nodes for name in node.output)}
+    layers = []
+    for layer in graph.layers:
+        tensor, stored = graph.tensors[layer.tensor], values.stored(layer.tensor)
+        if stored in made:
+            layers.append([layer.name, stored, str(tensor.format), list(tensor.shape)])
+    return {
+        **{f"samebits.input.{name}": str(graph.tensors[name].format) for name in graph.inputs},
+        **{f"samebits.output.{name}": str(graph.tensors[y].format) for name, y in outputs},
+        "samebits.outputs": "mantissas" if raw else "values",
+        "samebits.layers": json.dumps(layers, separators=(",", ":")),
+    }
+
+
+def _chunk_events(model: onnx.ModelProto) -> int:
+    """How many events suit one call: the typical tensor in a cache, the largest in little memory.
+
+    The typical tensor is the one in which the typical element is.
+    """
+    inferred = onnx.shape_inference.infer_shapes(model)
+    shapes = (value.type.tensor_type.shape.dim for value in inferred.graph.value_info)
+    # the number of events has a name instead of a value
+    sizes = [prod(max(1, dim.dim_value) for dim in shape) for shape in shapes] or [1]
+    typical = sum(size * size for size in sizes) // sum(sizes)
+    return int(
+        max(1, min(_CHUNK_EVENTS, _CHUNK_ELEMENTS // typical, _LARGEST_ELEMENTS // max(sizes)))
+    )
 
 
 def _choose_carriers(graph: Graph) -> dict[str, Carrier]:
@@ -171,10 +223,15 @@ def _output(
     values: _Values,
     carriers: Mapping[str, Carrier],
     write: OnnxWriter,
+    raw: bool,
 ) -> onnx.ValueInfoProto:
     carrier = carriers[tensor.name]
     stored = values.get(tensor.name, carrier)
     if tensor.name not in values.per_event:
         stored = write.expand(stored, values.events(), len(tensor.shape))
-    element_type = emit_values(write, stored, tensor.format, carrier, output)
+    if raw:
+        element_type = int(TensorProto.INT64)
+        write.node("Cast", stored, output=output, to=element_type)
+    else:
+        element_type = emit_values(write, stored, tensor.format, carrier, output)
     return helper.make_tensor_value_info(output, element_type, ["N", *tensor.shape])

@@ -14,9 +14,9 @@ from ..ir import Carrier, Format, Overflow, Rounding
 from .onnx_writer import ELEMENT_TYPES, OnnxWriter
 
 __all__ = [
+    "emit_input",
     "emit_larger",
     "emit_overflow",
-    "emit_quantize",
     "emit_rescale",
     "emit_scale_up",
     "emit_smaller",
@@ -161,8 +161,70 @@ def emit_overflow(write: OnnxWriter, x: str, fmt: Format, carrier: Carrier) -> s
             return write.node("Where", same, x, write.scalar(0, carrier))
 
 
-def emit_quantize(write: OnnxWriter, x: str, fmt: Format, carrier: Carrier) -> str:
-    """Finite real numbers, given as double, cast to a format; the result is in the carrier.
+def emit_input(write: OnnxWriter, x: str, fmt: Format, carrier: Carrier) -> str:
+    """Finite real numbers, float32 where `real_carrier` says so, cast to a format."""
+    single = real_carrier(fmt) is Carrier.FLOAT32
+    simple = fmt.width > 0 and not fmt.like_ap_int and fmt.overflow is not Overflow.SAT_ZERO
+    if single and simple and fmt.fraction >= 0:
+        integers = _quantize_single(write, x, fmt)
+        return (
+            integers if carrier is Carrier.FLOAT32 else write.cast(integers, ELEMENT_TYPES[carrier])
+        )
+    return _quantize_double(write, write.cast(x, ELEMENT_TYPES[Carrier.FLOAT64]), fmt, carrier)
+
+
+def _quantize_single(write: OnnxWriter, x: str, fmt: Format) -> str:
+    """In float32 alone, at most 24 bits wide.
+
+    Saturation first: rounding leaves the limits where they are and everything between them. What
+    wraps is limited first too: float32 numbers from 2**23 turns on are whole turns, and so is the
+    limit. Below it a number of turns and one half needs no more than 24 bits where it matters.
+    """
+    single = Carrier.FLOAT32
+    wraps = fmt.overflow is Overflow.WRAP
+    high = 2.0 ** (fmt.integer + 23) if wraps else fmt.max_mantissa * fmt.lsb
+    low = -high if wraps else fmt.min_saturated * fmt.lsb
+    x = write.node("Clip", x, write.scalar(low, single), write.scalar(high, single))
+    rounded = _round_exactly(write, x, fmt.fraction, fmt.rounding, single)
+    if not wraps:
+        return rounded
+    turns = write.node("Mul", rounded, write.scalar(2.0**-fmt.width, single))
+    if fmt.signed:
+        turns = write.node("Add", turns, write.scalar(0.5, single))
+    turns = write.node("Floor", turns)
+    whole = write.node("Mul", turns, write.scalar(2.0**fmt.width, single))
+    return write.node("Sub", rounded, whole)
+
+
+def _round_exactly(write: OnnxWriter, x: str, bits: int, rounding: Rounding, real: Carrier) -> str:
+    """x * 2**bits rounded, without an addition that could itself round.
+
+    Half up is the ceiling of half of floor(2 x), half down the floor of half of ceil(2 x).
+    """
+
+    def times(value: str, power: int) -> str:
+        return write.node("Mul", value, write.scalar(2.0**power, real)) if power else value
+
+    def half(value: str, down: bool) -> str:
+        first, second = ("Ceil", "Floor") if down else ("Floor", "Ceil")
+        return write.node(second, times(write.node(first, times(value, bits + 1)), -1))
+
+    match rounding:
+        case Rounding.TRN:
+            return write.node("Floor", times(x, bits))
+        case Rounding.RND_CONV:
+            return write.node("Round", times(x, bits))
+        case Rounding.RND | Rounding.RND_MIN_INF:
+            return half(x, down=rounding is Rounding.RND_MIN_INF)
+        case Rounding.TRN_ZERO:
+            size = write.node("Floor", write.node("Abs", times(x, bits)))
+        case Rounding.RND_INF | Rounding.RND_ZERO:
+            size = half(write.node("Abs", x), down=rounding is Rounding.RND_ZERO)
+    return write.node("Mul", write.node("Sign", x), size)
+
+
+def _quantize_double(write: OnnxWriter, x: str, fmt: Format, carrier: Carrier) -> str:
+    """Numbers given as double; the result is in the carrier.
 
     Exact: the remainder of a division by a power of two is exact, and scaling by one too; where it
     leaves the range of a double, infinity saturates and zero rounds as the tiny number would.

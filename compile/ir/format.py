@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass
 
 from samebits import errors
 
 __all__ = ["Format", "Overflow", "Rounding"]
+
+
+_TEXT = re.compile(
+    r"(ap_u?fixed)<(\d{1,6}),(-?\d{1,6}),(TRN(?:_ZERO)?|RND(?:_ZERO|_INF|_MIN_INF|_CONV)?),"
+    r"(WRAP|SAT|SAT_ZERO|SAT_SYM)>"
+)
 
 
 class Rounding(enum.Enum):
@@ -129,6 +136,25 @@ class Format:
         signed = low < 0
         width = max(max(high, 0).bit_length(), (-low - 1).bit_length() if signed else 0) + signed
         return cls(signed, width, width - fraction)
+
+    @classmethod
+    def parse(cls, text: str) -> Format:
+        """The format that `str(format)` wrote.
+
+        Raises:
+            FormatError: another text.
+
+        >>> Format.parse("ap_ufixed<8,3,RND_CONV,SAT>").max_mantissa
+        255
+        """
+        match = _TEXT.fullmatch(text)
+        if match is None:
+            raise errors.FormatError(
+                f"got {text!r}, wanted a format such as ap_fixed<16,6,TRN,WRAP>"
+            )
+        kind, width, integer, rounding, overflow = match.groups()
+        modes = Rounding(rounding), Overflow(overflow)
+        return cls(kind == "ap_fixed", int(width), int(integer), *modes)
 
     def __str__(self) -> str:
         name = "ap_fixed" if self.signed else "ap_ufixed"

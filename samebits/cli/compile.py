@@ -42,6 +42,9 @@ def command(
     tighten: Annotated[
         bool, typer.Option("--tighten", help="Types as narrow as proofs allow; the bits stay.")
     ] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="firmware.onnx returns int64 mantissas, not real numbers.")
+    ] = False,
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -51,7 +54,7 @@ def command(
     target = target_of(backend, io_type, part, clock_mhz, strategy, reuse_factor, precision)
     with bar(f"compiling {model.name}", 1) as advance:
         design = compile_model(
-            model, output, target, tighten=tighten, force=force, command=command_line()
+            model, output, target, tighten=tighten, raw=raw, force=force, command=command_line()
         )
         fidelity = fidelity_of(design)
         advance(1)

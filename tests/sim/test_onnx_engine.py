@@ -51,6 +51,10 @@ def test_large_tensors_run_in_small_chunks(monkeypatch: pytest.MonkeyPatch) -> N
     column = build.reshape(row, (10, 1))
     total = build.apply("sum", build.apply("mul", row, column))  # (10, 10) on the way
     model = to_onnx(build.graph((total.name,)))
+    (chunk,) = (item for item in model.metadata_props if item.key == "samebits.chunk_events")
+    chunk.value = "5"
+    assert OnnxEngine(model).chunk_events == 5
+    del model.metadata_props[:]
     monkeypatch.setattr(onnx_engine, "_CHUNK_ELEMENTS", 300)
     done: list[int] = []
     x = np.ones((7, 1, 10))
