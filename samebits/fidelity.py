@@ -115,7 +115,7 @@ def measure_fidelity(design: Design, events: int = 2000, seed: int = 0) -> Fidel
     try:
         engine: OnnxEngine | KerasEngine
         if design.model_bytes is not None:
-            engine = OnnxEngine(runnable(design.model_bytes))
+            engine = OnnxEngine(runnable(design.model_bytes), "disabled")
         else:
             assert design.reference is not None
             engine = design.reference

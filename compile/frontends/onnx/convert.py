@@ -39,6 +39,7 @@ from .prepare import (
 )
 from .qdq import to_qonnx
 from .sequences import write_sequences
+from .sklearn import drop_labels
 
 __all__ = ["SUPPORTED_OPERATORS", "Converted", "to_hls4ml"]
 
@@ -61,13 +62,14 @@ def to_hls4ml(model: onnx.ModelProto, target: Target) -> Converted:
     if target.strategy == DISTRIBUTED:
         need_da4ml()
     model, refused = to_qonnx(model)
+    labels = drop_labels(model)
     check_operators(model, refused)
     _check_shapes(model)
     with quiet():
         try:
             wrapper, own, notes = _prepared(model)
             with registered(wrapper.model):
-                return _convert(wrapper, own, notes, target)
+                return _convert(wrapper, own, [*labels, *notes], target)
         except errors.SamebitsError:
             raise
         except Exception as error:  # hls4ml and qonnx raise bare Exceptions and KeyErrors

@@ -11,6 +11,7 @@ from onnx import TensorProto
 from samebits import errors
 
 from ..quant import DOMAIN, IR_VERSION, OPERATOR, attributes_of, quant_function
+from .sklearn import drop_labels
 
 __all__ = ["read_onnx", "runnable"]
 
@@ -80,13 +81,15 @@ def _load_external_data(model: onnx.ModelProto, path: Path) -> None:
 def runnable(data: bytes) -> onnx.ModelProto:
     """The model in a form that a stock ONNX Runtime runs on any number of events.
 
-    `Quant` nodes without a body of their own get one, and the batch axis becomes open.
+    `Quant` nodes without a body of their own get one, the batch axis becomes open, and outputs that
+    are labels are gone.
 
     Raises:
         UnsupportedError: a Quant node with attributes that have no body.
     """
     model = onnx.ModelProto()
     model.ParseFromString(data)
+    drop_labels(model)
     bodies = {(function.domain, function.name, function.overload) for function in model.functions}
     added: dict[str, onnx.FunctionProto] = {}
     for node in model.graph.node:

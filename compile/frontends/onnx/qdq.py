@@ -28,6 +28,7 @@ from ..quant import DOMAIN, OPERATOR, QuantAttributes, power_of_two, quant_node
 from .constants import constants_of, drop_unused, fold_constants, set_constant
 from .nodes import node_attributes
 from .opset import upgraded
+from .sklearn import write_sklearn
 
 __all__ = ["to_qonnx"]
 
@@ -69,6 +70,7 @@ def to_qonnx(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, str]]:
         ModelError: an opset that cannot be read; a constant that cannot be computed.
     """
     fresh = upgraded(model)
+    write_sklearn(fresh)
     fold_constants(fresh)
     refused = _Conversion(fresh).run()
     fold_constants(fresh)
