@@ -66,15 +66,6 @@ _UNKNOWN = {
 }
 
 
-def _joining(node: onnx.NodeProto, constants: set[str]) -> str:
-    known = [name in constants for name in node.input]
-    if not any(known):
-        return "joins two computed tensors; one side must be constant"
-    if node.op_type == "Div" and known[0]:
-        return "divides a constant by a computed tensor"
-    return ""
-
-
 def _gemm(node: onnx.NodeProto, constants: set[str]) -> str:
     given = node_attributes(node)
     if not all(name in constants for name in node.input[1:] if name):
@@ -121,7 +112,6 @@ _FREE = (
 # What only one module rewrites is checked there; a later entry replaces an earlier one.
 CHECKS: dict[str, Check] = {
     **dict.fromkeys(_FREE, any_use),
-    **dict.fromkeys(("Add", "Div", "Mul", "Sub"), _joining),
     "BatchNormalization": _batchnorm,
     "Flatten": _flatten,
     "Gemm": _gemm,

@@ -27,7 +27,7 @@ from ..conversion import (
 from ..quant import grid_of
 from .check import SUPPORTED_OPERATORS, check_operators
 from .layout import write_layout
-from .nodes import registered
+from .nodes import layer_precisions, registered
 from .prepare import (
     add_zero_biases,
     check_softmax_axes,
@@ -36,6 +36,7 @@ from .prepare import (
     refuse_copies,
     remove_identities,
     write_out,
+    write_quantizers,
 )
 from .qdq import to_qonnx
 from .sequences import write_sequences
@@ -101,7 +102,8 @@ def _prepared(model: onnx.ModelProto) -> tuple[Any, dict[str, str], list[str]]:
     weights = {tensor.name for tensor in model.graph.initializer}
     own = name_inputs(wrapper, [v.name for v in model.graph.input if v.name not in weights])
     # the model's own axes until here; from `write_layout` on those of the firmware
-    notes = [note for step in (write_sequences, write_layout, write_out) for note in step(wrapper)]
+    steps = (write_quantizers, write_sequences, write_layout, write_out)
+    notes = [note for step in steps for note in step(wrapper)]
     return wrapper, own, notes
 
 
@@ -110,7 +112,7 @@ def _convert(wrapper: Any, own: dict[str, str], notes: list[str], target: Target
 
     quantized = any(node.op_type == "Quant" for node in wrapper.graph.node)
     for node in wrapper.graph.node:
-        if node.op_type in ("Flatten", "Reshape"):
+        if node.op_type == "hls4ml.Reshape":
             # hls4ml's repack_stream.py looks for the tensor by the name of the layer
             wrapper.rename_tensor(node.output[0], node.name)
     precision = target.precision
@@ -132,6 +134,8 @@ def _convert(wrapper: Any, own: dict[str, str], notes: list[str], target: Target
             settings["Strategy"] = target.strategy
     for name, text in _input_precisions(wrapper.model, own).items():
         layers[name]["Precision"]["result"] = text
+    for name, types in layer_precisions(wrapper.model).items():
+        layers[name]["Precision"].update(types)
     settings_of = {own.get(name, name): settings for name, settings in layers.items()}
     for name, text in given.items():
         if name == "default":

@@ -15,12 +15,12 @@ from ..quant import (
     DOMAIN,
     QuantAttributes,
     QuantGrid,
-    attributes_of,
     grid_of,
     power_of_two,
     quant_node,
 )
 from .nodes import node_attributes
+from .storage import quantized_values
 
 __all__ = [
     "add_zero_biases",
@@ -30,9 +30,9 @@ __all__ = [
     "refuse_copies",
     "remove_identities",
     "write_out",
+    "write_quantizers",
 ]
 
-_JOINING = ("Add", "Div", "Mul", "Sub")
 # ONNX's default of `alpha`; hls4ml takes 0.01 (converters/onnx/core.py, parse_activation_layer)
 _ALPHAS = {"Elu": 1.0, "LeakyRelu": 0.01, "ThresholdedRelu": 1.0}
 SOFTMAX_BITS, SOFTMAX_INTEGER = 10, 5  # -16 to 16 in steps of 1/32
@@ -123,18 +123,14 @@ def add_zero_biases(model: onnx.ModelProto) -> None:
             node.input[:] = [*node.input[:2], name]
 
 
-def write_out(wrapper: Any) -> list[str]:
-    """Makes explicit, in a cleaned-up qonnx model, what hls4ml would guess wrongly.
+def write_quantizers(wrapper: Any) -> list[str]:
+    """Quant nodes in forms that hls4ml reads, in a cleaned-up qonnx model with its own axes.
 
     1. constants with a scale per channel or a zero point (`_one_grid`);
-    2. activations with a zero point (`_shift_by_zero_point`), which hls4ml ignores;
-    3. `alpha` of activations that leave it to ONNX's default;
-    4. constants of element-wise operators as one number per feature;
-    5. a product with one and the same number (`_scale_as_batchnorm`);
-    6. the format of what enters a softmax (`_quantize_softmax_inputs`).
+    2. activations with a zero point (`_shift_by_zero_point`), which hls4ml ignores.
 
     Returns:
-        Notes for the user on values that this rounds.
+        Notes for the user: none.
     """
     for node in list(wrapper.graph.node):
         if node.op_type == "Quant":
@@ -148,11 +144,22 @@ def write_out(wrapper: Any) -> list[str]:
                 _one_grid(wrapper, node)
             else:
                 _shift_by_zero_point(wrapper, node)
+    return []
+
+
+def write_out(wrapper: Any) -> list[str]:
+    """Makes explicit, in a model with the firmware's axes, what hls4ml would guess wrongly.
+
+    1. `alpha` of activations that leave it to ONNX's default;
+    2. a product with one and the same number (`_scale_as_batchnorm`);
+    3. the format of what enters a softmax (`_quantize_softmax_inputs`).
+
+    Returns:
+        Notes for the user on values that this rounds.
+    """
     for node in wrapper.graph.node:
         if node.op_type in _ALPHAS and "alpha" not in node_attributes(node):
             node.attribute.append(helper.make_attribute("alpha", _ALPHAS[node.op_type]))
-        if node.op_type in _JOINING:
-            _flatten_constants(wrapper, node)
         if node.op_type in ("Div", "Mul"):
             _scale_as_batchnorm(wrapper, node)
     return _quantize_softmax_inputs(wrapper)
@@ -168,13 +175,7 @@ def _one_grid(wrapper: Any, node: onnx.NodeProto) -> None:
     x, scale, zero, bits = (wrapper.get_initializer(name) for name in node.input)
     if scale.size == 1 and not zero.any():
         return
-    attributes = attributes_of(node)
-    levels = np.float32(2) ** (bits.astype(np.float32) - np.float32(attributes.signed))
-    low = attributes.narrow - levels if attributes.signed else 0 * levels
-    rounded = {"ROUND": np.rint, "FLOOR": np.floor}[attributes.rounding](
-        np.clip(x / scale + zero, low, levels - 1)
-    )
-    values = ((rounded - zero) * scale).astype(np.float32)
+    values = quantized_values(node, x, scale, zero, bits)
     if (np.frexp(scale)[0] == 0.5).all() and (zero == np.rint(zero)).all():
         step = float(scale.min())
         width = int(np.abs(values / step).max(initial=1)).bit_length() + 1
@@ -219,42 +220,25 @@ def _shift_by_zero_point(wrapper: Any, node: onnx.NodeProto) -> None:
             "be a whole number"
         )
     graph, shape = wrapper.graph, wrapper.get_tensor_shape(node.output[0])
-    features = (shape[-1],)
     source, target = node.input[0], node.output[0]
     shifted, quantized = f"{node.name}_shifted", f"{node.name}_centred"
     for name in (shifted, quantized):
         wrapper.set_tensor_shape(name, shape)
-    offsets = np.broadcast_to((zero * scale).reshape(-1).astype(np.float32), features)
+    offsets = np.atleast_1d((zero * scale).astype(np.float32))
     width = int(np.abs(zero).max()).bit_length() + 1
     position = list(graph.node).index(node)
     for op, x, y in (("Sub", quantized, target), ("Add", source, shifted)):
         name = f"{node.name}_{op.lower()}"
         constant = f"{name}_values"
         wrapper.set_initializer(constant, offsets.copy())
-        wrapper.set_tensor_shape(constant, features)
+        wrapper.set_tensor_shape(constant, offsets.shape)
         joining = helper.make_node(op, [x, constant], [y], name=name)
         graph.node.insert(position + (op == "Sub"), joining)
+        joining = graph.node[position + (op == "Sub")]  # what was inserted is a copy
         # a format of their own, or the default precision may not hold them
         _insert_quant(wrapper, joining, f"{name}_grid", width, width + exponent, 1)
     node.input[0], node.output[0] = shifted, quantized
     wrapper.set_initializer(node.input[2], np.zeros_like(zero))
-
-
-def _flatten_constants(wrapper: Any, node: onnx.NodeProto) -> None:
-    shapes = [wrapper.get_tensor_shape(name) for name in node.input]
-    for position, name in enumerate(node.input):
-        values = wrapper.get_initializer(name)
-        other = shapes[1 - position]
-        if values is None or other is None or len(other) != 2:
-            continue
-        if values.size not in (1, other[1]):
-            raise errors.ModelError(
-                f"{node.op_type} {node.name}: a constant of shape {list(values.shape)} does not "
-                f"fit {other[1]} features"
-            )
-        if values.shape != (other[1],):
-            # the clean-up has given every operator constants of its own
-            wrapper.set_initializer(name, np.broadcast_to(values.reshape(-1), (other[1],)).copy())
 
 
 def _scale_as_batchnorm(wrapper: Any, node: onnx.NodeProto) -> None:

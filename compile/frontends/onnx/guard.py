@@ -1,0 +1,214 @@
+"""What a file may claim: refused before a library believes it.
+
+ONNX's checker, qonnx and ONNX Runtime trust sizes, counts and names: a hundred bytes can ask for a
+terabyte, for 2**40 calls of a function, or for a file elsewhere on the disk.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import TensorProto, helper
+
+from samebits import errors
+
+__all__ = ["check_model", "check_sizes", "refuse_outside_data"]
+
+MOST_NUMBERS = 1 << 24  # of one tensor that depends on the event: no FPGA holds more
+MOST_NODES = 1 << 17  # function calls written out
+MOST_BYTES = (1 << 31) - 1  # what protobuf can hold
+_TYPED = {  # the fields that hold a tensor's numbers by their element type
+    **dict.fromkeys((TensorProto.FLOAT, TensorProto.COMPLEX64), "float_data"),
+    **dict.fromkeys((TensorProto.DOUBLE, TensorProto.COMPLEX128), "double_data"),
+    **dict.fromkeys((TensorProto.UINT32, TensorProto.UINT64), "uint64_data"),
+    TensorProto.INT64: "int64_data",
+    TensorProto.STRING: "string_data",
+}
+_BITS = {
+    name: bits
+    for bits, names in {2: ("INT2", "UINT2"), 4: ("INT4", "UINT4", "FLOAT4E2M1")}.items()
+    for name in names
+}
+
+Message = Any  # of protobuf, which has no types
+
+
+def check_model(model: onnx.ModelProto) -> None:
+    """Raises ModelError, with the reason, for a model that is not safe or not valid.
+
+    1. names that are no text;
+    2. tensors whose sizes are not those of their data; sparse tensors;
+    3. functions that call themselves, or grow beyond `MOST_NODES` when written out;
+    4. declared shapes beyond `MOST_NUMBERS`;
+    5. what ONNX's own checker finds.
+    """
+    if not model.HasField("graph") or not model.graph.node or not model.opset_import:
+        raise errors.ModelError("it has no graph")
+    for message in _messages(model):
+        match message:
+            case TensorProto():
+                _check_tensor(message)
+            case onnx.SparseTensorProto():
+                raise errors.ModelError("sparse tensors are not supported; export dense ones")
+            case onnx.ValueInfoProto():
+                _check_value(message)
+    _check_calls(model)
+    _check_names(model)
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise errors.ModelError(str(error).strip().splitlines()[0]) from None
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise errors.ModelError(f"{type(error).__name__}: {error}") from None
+
+
+def check_sizes(model: onnx.ModelProto) -> None:
+    """Raises ModelError for a tensor that ONNX's shape inference finds too large."""
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise errors.ModelError(f"the shapes of the model do not fit: {reason}") from None
+    for value in (*inferred.value_info, *inferred.output):
+        _check_value(value)
+
+
+def _messages(message: Message) -> Iterator[Message]:
+    """The message and all that it holds; reads every text on the way."""
+    waiting = [message]
+    while waiting:
+        one = waiting.pop()
+        yield one
+        try:
+            for field, value in one.ListFields():
+                if field.message_type is None:
+                    if field.type == field.TYPE_STRING and not isinstance(value, str):
+                        list(value)
+                elif isinstance(value, field.message_type._concrete_class):
+                    waiting.append(value)
+                else:
+                    waiting.extend(value)
+        except UnicodeDecodeError:
+            raise errors.ModelError("a name in it is not text (UTF-8)") from None
+
+
+def _check_tensor(tensor: TensorProto) -> None:
+    name, kind = tensor.name or "of a Constant", tensor.data_type
+    known = TensorProto.DataType.values()
+    if kind == TensorProto.UNDEFINED or kind not in known:
+        raise errors.ModelError(f"tensor {name} has element type {kind}, which ONNX does not have")
+    if any(size < 0 for size in tensor.dims):
+        raise errors.ModelError(f"tensor {name} has the negative shape {list(tensor.dims)}")
+    wanted = math.prod(tensor.dims)
+    if tensor.data_location == TensorProto.EXTERNAL:
+        raise errors.ModelError(f"tensor {name} keeps its data in another file; give the file")
+    bits = _BITS.get(TensorProto.DataType.Name(kind))
+    if bits is not None:
+        wanted = -(-wanted * bits // 8)
+    if tensor.HasField("raw_data") and kind != TensorProto.STRING:
+        size = 1 if bits else helper.tensor_dtype_to_np_dtype(kind).itemsize
+        wanted, held, unit = wanted * size, len(tensor.raw_data), "bytes"
+    else:
+        pairs = 2 if kind in (TensorProto.COMPLEX64, TensorProto.COMPLEX128) else 1
+        field = _TYPED.get(kind, "int32_data")
+        wanted, held, unit = wanted * pairs, len(getattr(tensor, field)), "numbers"
+    if held != wanted:
+        raise errors.ModelError(
+            f"tensor {name} of shape {list(tensor.dims)} needs {wanted} {unit}, the file has {held}"
+        )
+
+
+def _check_value(value: onnx.ValueInfoProto) -> None:
+    sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    if any(size < 0 for size in sizes):
+        raise errors.ModelError(f"tensor {value.name} has the negative shape {sizes}")
+    if math.prod(max(1, size) for size in sizes) > MOST_NUMBERS:
+        raise errors.ModelError(
+            f"tensor {value.name} of shape {sizes} has more than 2^{MOST_NUMBERS.bit_length() - 1} "
+            "numbers; no firmware holds them"
+        )
+
+
+def _check_names(model: onnx.ModelProto) -> None:
+    """Raises ModelError for a name that stands for two things."""
+    for what, values in (
+        ("output", model.graph.output),
+        ("input", model.graph.input),
+        ("initializer", model.graph.initializer),
+    ):
+        names = [value.name for value in values]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise errors.ModelError(f"{what} {twice!r} stands in it twice")
+    keys = [(function.domain, function.name, function.overload) for function in model.functions]
+    if len(set(keys)) < len(keys):
+        raise errors.ModelError("two functions in it have the same name")
+
+
+def _check_calls(model: onnx.ModelProto) -> None:
+    """Raises ModelError for functions that never end, or only after very many nodes."""
+    bodies = {(f.domain, f.name, f.overload): f for f in model.functions}
+    sizes: dict[tuple[str, str, str], int] = {}
+
+    def count(nodes: Any, path: tuple[tuple[str, str, str], ...]) -> int:
+        total = 0
+        for node in nodes:
+            key = node.domain, node.op_type, node.overload
+            total += 1
+            if key in path:
+                raise errors.ModelError(f"function {node.op_type} calls itself")
+            if key in bodies:
+                if key not in sizes:
+                    sizes[key] = count(bodies[key].node, (*path, key))
+                total += sizes[key]
+            for attribute in node.attribute:
+                for graph in (attribute.g, *attribute.graphs):
+                    total += count(graph.node, path)
+            if total > MOST_NODES or len(path) > 100:
+                raise errors.ModelError(f"has more than {MOST_NODES} nodes, functions written out")
+        return total
+
+    count(model.graph.node, ())
+
+
+def refuse_outside_data(model: onnx.ModelProto, folder: Path) -> bool:
+    """Whether tensors keep their data in files; all must be regular ones below the folder.
+
+    Raises:
+        ModelError: a path that leads elsewhere, a file that is missing, or more than 2 GB of data.
+    """
+    total, found = 0, False
+    for tensor in _messages(model):
+        if not isinstance(tensor, TensorProto) or tensor.data_location != TensorProto.EXTERNAL:
+            continue
+        given = {item.key: item.value for item in tensor.external_data}
+        location, name, found = given.get("location", ""), tensor.name or "of a Constant", True
+        outside = f"tensor {name} keeps its data in {location!r}, outside the model's folder; "
+        try:
+            target = (folder / location).resolve()
+            inside = bool(location) and target.is_relative_to(folder.resolve())
+        except (OSError, RuntimeError, ValueError):  # loops, NUL characters, names too long
+            inside = False
+        if not inside:
+            raise errors.ModelError(
+                f"{outside}this is refused. Save the model with its data inside or beside it"
+            )
+        if not target.is_file():
+            raise errors.ModelError(f"the data file {location!r} of tensor {name} is missing")
+        try:
+            offset = int(given.get("offset", 0))
+            length = int(given.get("length", 0)) or target.stat().st_size - offset
+        except ValueError:
+            offset = length = -1
+        if min(offset, length) < 0 or offset + length > target.stat().st_size:
+            raise errors.ModelError(
+                f"tensor {name} is not in its data file {location!r}, which is too short"
+            )
+        total += length
+        if total > MOST_BYTES:
+            raise errors.ModelError("has more than 2 GB of data; no firmware holds them")
+    return found
