@@ -18,7 +18,16 @@ import numpy.typing as npt
 
 from samebits import errors
 
-__all__ = ["READERS", "Request", "Table"]
+__all__ = [
+    "READERS",
+    "Request",
+    "Table",
+    "choose_tree",
+    "is_flat_number",
+    "refuse_unreadable",
+    "texts",
+    "tool",
+]
 
 Array = npt.NDArray[Any]
 
@@ -49,7 +58,7 @@ def read_npz(path: Path, request: Request) -> Table:
         with path.open("rb") as stream:
             archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):  # a single array, from np.save
-                _refuse_unreadable(path, ".npz")
+                refuse_unreadable(path, ".npz")
             return _from_arrays(path, request, list(archive.files), archive.__getitem__)
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, KeyError) as error:
         if "allow_pickle" in str(error) and zipfile.is_zipfile(path):
@@ -57,12 +66,12 @@ def read_npz(path: Path, request: Request) -> Table:
                 f"{path}: holds an array of Python objects, which only unsafe pickle can read; "
                 "save plain numbers and strings"
             ) from error
-        _refuse_unreadable(path, ".npz", error)
+        refuse_unreadable(path, ".npz", error)
 
 
 def read_hdf5(path: Path, request: Request) -> Table:
     """The datasets of an HDF5 file; names with slashes reach into groups."""
-    h5py = _tool("h5py", path)
+    h5py = tool("h5py", path)
     try:
         with h5py.File(path, "r") as file:
             names: list[str] = []
@@ -78,13 +87,13 @@ def read_hdf5(path: Path, request: Request) -> Table:
 
             return _from_arrays(path, request, names, read)
     except (OSError, RuntimeError, KeyError) as error:
-        _refuse_unreadable(path, ".h5", error)
+        refuse_unreadable(path, ".h5", error)
 
 
 def read_parquet(path: Path, request: Request) -> Table:
     """The columns of a Parquet file."""
-    arrow = _tool("pyarrow", path)
-    parquet = _tool("pyarrow.parquet", path)
+    arrow = tool("pyarrow", path)
+    parquet = tool("pyarrow.parquet", path)
     kinds = arrow.types
     try:
         file = parquet.ParquetFile(path)
@@ -106,23 +115,23 @@ def read_parquet(path: Path, request: Request) -> Table:
 
         return _from_columns(path, request, numeric, read)
     except (arrow.ArrowException, OSError) as error:
-        _refuse_unreadable(path, ".parquet", error)
+        refuse_unreadable(path, ".parquet", error)
 
 
 def read_root(path: Path, request: Request) -> Table:
     """The flat branches of a TTree, or the flat fields of an RNTuple, of a ROOT file."""
-    uproot = _tool("uproot", path)
+    uproot = tool("uproot", path)
     try:
         with uproot.open(path) as file:
             if file.file.fEND > path.stat().st_size:  # uproot may not notice: it seeks
-                _refuse_unreadable(path, ".root")
+                refuse_unreadable(path, ".root")
             kinds = {
                 name.split(";")[0]: kind
                 for name, kind in file.classnames().items()
                 if kind in ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple")
             }
-            tree = file[_choose_tree(path, request.tree, list(kinds))]
-            numeric = {name: _is_flat_number(tree[name]) for name in tree.keys(recursive=False)}
+            tree = file[choose_tree(path, request.tree, list(kinds))]
+            numeric = {name: is_flat_number(tree[name]) for name in tree.keys(recursive=False)}
 
             def read(names: Sequence[str]) -> Mapping[str, Array]:
                 return {name: np.asarray(tree[name].array(library="np")) for name in names}
@@ -131,7 +140,7 @@ def read_root(path: Path, request: Request) -> Table:
     except errors.SamebitsError:
         raise
     except Exception as error:  # uproot's decoders fail in any way on damaged bytes
-        _refuse_unreadable(path, ".root", error)
+        refuse_unreadable(path, ".root", error)
 
 
 READERS: dict[str, Callable[[Path, Request], Table]] = {
@@ -143,7 +152,7 @@ READERS: dict[str, Callable[[Path, Request], Table]] = {
 }
 
 
-def _tool(module: str, path: Path) -> ModuleType:
+def tool(module: str, path: Path) -> ModuleType:
     """The imported package that reads this kind of file."""
     try:
         return importlib.import_module(module)
@@ -155,7 +164,7 @@ def _tool(module: str, path: Path) -> ModuleType:
         ) from error
 
 
-def _refuse_unreadable(path: Path, kind: str, cause: Exception | None = None) -> NoReturn:
+def refuse_unreadable(path: Path, kind: str, cause: Exception | None = None) -> NoReturn:
     raise errors.DataError(
         f"{path}: cannot be read as a {kind} file; it is truncated, damaged or of another type"
     ) from cause
@@ -182,7 +191,7 @@ def _from_arrays(
             f"{path}: the array features holds {values.dtype}, wanted real numbers"
         )
     if "feature_names" in present:
-        names = _texts(read("feature_names"))
+        names = texts(read("feature_names"))
     else:
         names = tuple(f"x{i}" for i in range(values.shape[1] if values.ndim == 2 else 0))
     if request.features is not None and values.ndim == 2 and values.shape[1] == len(names):
@@ -193,7 +202,7 @@ def _from_arrays(
     labels = class_names = None
     if request.label_needed:
         labels = _as_plain(read(request.label))
-        class_names = _texts(read("class_names")) if "class_names" in present else None
+        class_names = texts(read("class_names")) if "class_names" in present else None
     return Table(values, names, labels, class_names)
 
 
@@ -225,18 +234,18 @@ def _from_columns(
 def _as_plain(labels: Array) -> Array:
     """Labels as they are, but strings in one NumPy string array."""
     if labels.dtype.kind in "OS" and all(isinstance(item, str | bytes) for item in labels.flat):
-        return np.array(_texts(labels))
+        return np.array(texts(labels))
     return labels
 
 
-def _texts(values: Array) -> tuple[str, ...]:
+def texts(values: Array) -> tuple[str, ...]:
     """Strings from an array of strings or bytes."""
     return tuple(
         item.decode() if isinstance(item, bytes) else str(item) for item in values.ravel().tolist()
     )
 
 
-def _choose_tree(path: Path, wanted: str | None, present: Sequence[str]) -> str:
+def choose_tree(path: Path, wanted: str | None, present: Sequence[str]) -> str:
     """The wanted tree if it is there, or the only one."""
     if not present:
         raise errors.DataError(f"{path}: holds no TTree or RNTuple")
@@ -247,7 +256,7 @@ def _choose_tree(path: Path, wanted: str | None, present: Sequence[str]) -> str:
     return wanted or present[0]
 
 
-def _is_flat_number(branch: Any) -> bool:
+def is_flat_number(branch: Any) -> bool:
     """True if the branch of a TTree or field of an RNTuple holds one number per event."""
     numbers = ("bool", "float", "double", "char", "short", "int", "long", "Bool_t", "Char_t")
     sized = tuple(f"std::{sign}int{bits}_t" for sign in ("", "u") for bits in (8, 16, 32, 64))

@@ -12,7 +12,7 @@ import typer
 from samebits import __version__, errors
 
 from . import compile as compile_command
-from . import demo, doctor, export, ranges, report, simulate, train, verify
+from . import demo, diff, doctor, emulate, export, ranges, report, simulate, train, verify
 from .console import err, warnings_shown
 
 __all__ = ["app", "main"]
@@ -27,7 +27,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-_COMMANDS = (*(demo, train, export, compile_command, simulate, ranges, verify, report, doctor),)
+_COMMANDS = (
+    *(demo, train, export, compile_command, simulate, ranges, verify, report),
+    *(emulate, diff, doctor),
+)
 for module in _COMMANDS:
     app.command(name=module.NAME)(module.command)
 
