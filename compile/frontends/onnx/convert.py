@@ -26,6 +26,7 @@ from ..conversion import (
 )
 from ..quant import grid_of
 from .check import SUPPORTED_OPERATORS, check_operators
+from .guard import check_numbers, check_sizes
 from .layout import write_layout
 from .nodes import layer_precisions, registered
 from .prepare import (
@@ -66,6 +67,8 @@ def to_hls4ml(model: onnx.ModelProto, target: Target) -> Converted:
     labels = drop_labels(model)
     check_operators(model, refused)
     _check_shapes(model)
+    check_numbers(model)
+    check_sizes(model)
     with quiet():
         try:
             wrapper, own, notes = _prepared(model)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import TensorProto
 
 from samebits import errors
 
 from ..quant import DOMAIN, IR_VERSION, OPERATOR, attributes_of, quant_function
+from .guard import MOST_BYTES, check_model, refuse_outside_data
 from .sklearn import drop_labels
 
 __all__ = ["read_onnx", "runnable"]
@@ -30,14 +30,7 @@ def read_onnx(path: str | Path) -> onnx.ModelProto:
         )
     if path.is_dir():
         raise errors.ModelError(f"{path}: is a folder; give the .onnx file in it")
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise errors.ModelError(f"{path}: no such file") from None
-    except OSError as error:
-        raise errors.ModelError(f"{path}: cannot be read: {error.strerror}") from None
-    if not data:
-        raise errors.ModelError(f"{path}: the file is empty")
+    data = _content(path)
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)
@@ -45,37 +38,36 @@ def read_onnx(path: str | Path) -> onnx.ModelProto:
         raise errors.ModelError(f"{path}: is not an ONNX file, or is truncated") from None
     if not model.HasField("graph") or not model.graph.node or not model.opset_import:
         raise errors.ModelError(f"{path}: is not an ONNX file, or is truncated: it has no graph")
-    _load_external_data(model, path)
+    folder = path.parent.resolve()
     try:
-        onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise errors.ModelError(f"{path}: is not valid ONNX: {reason}") from None
+        if refuse_outside_data(model, folder):
+            onnx.load_external_data_for_model(model, str(folder))
+    except errors.ModelError as error:
+        raise errors.ModelError(f"{path}: {error}") from None
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise errors.ModelError(f"{path}: external data cannot be read: {error}") from None
+    try:
+        check_model(model)
+    except errors.ModelError as error:
+        raise errors.ModelError(f"{path}: is not valid ONNX: {error}") from None
     return model
 
 
-def _load_external_data(model: onnx.ModelProto, path: Path) -> None:
-    folder = path.parent.resolve()
-    external = [
-        tensor for tensor in model.graph.initializer if tensor.data_location == TensorProto.EXTERNAL
-    ]
-    for tensor in external:
-        location = next((item.value for item in tensor.external_data if item.key == "location"), "")
-        target = (folder / location).resolve()
-        if not location or not target.is_relative_to(folder):
-            raise errors.ModelError(
-                f"{path}: tensor {tensor.name} keeps its data in {location!r}, outside the model's "
-                "folder; this is refused. Save the model with its data inside or beside it"
-            )
-        if not target.is_file():
-            raise errors.ModelError(
-                f"{path}: the data file {location!r} of tensor {tensor.name} is missing"
-            )
-    if external:
-        try:
-            onnx.load_external_data_for_model(model, str(folder))
-        except (OSError, ValueError, onnx.checker.ValidationError) as error:
-            raise errors.ModelError(f"{path}: external data cannot be read: {error}") from None
+def _content(path: Path) -> bytes:
+    try:
+        if not path.exists():
+            raise errors.ModelError(f"{path}: no such file")
+        if not path.is_file():
+            raise errors.ModelError(f"{path}: is no file, wanted ONNX")
+        if path.stat().st_size > MOST_BYTES:
+            raise errors.ModelError(f"{path}: is larger than 2 GB, which no ONNX file can be")
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise errors.ModelError(f"{path}: cannot be read: {reason}") from None
+    if not data:
+        raise errors.ModelError(f"{path}: the file is empty")
+    return data
 
 
 def runnable(data: bytes) -> onnx.ModelProto:

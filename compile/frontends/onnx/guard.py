@@ -11,15 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from samebits import errors
 
-__all__ = ["check_model", "check_sizes", "refuse_outside_data"]
+__all__ = ["check_model", "check_numbers", "check_sizes", "refuse_outside_data"]
 
 MOST_NUMBERS = 1 << 24  # of one tensor that depends on the event: no FPGA holds more
 MOST_NODES = 1 << 17  # function calls written out
+MOST_BITS = 64  # of a quantizer
 MOST_BYTES = (1 << 31) - 1  # what protobuf can hold
 _TYPED = {  # the fields that hold a tensor's numbers by their element type
     **dict.fromkeys((TensorProto.FLOAT, TensorProto.COMPLEX64), "float_data"),
@@ -75,6 +77,42 @@ def check_sizes(model: onnx.ModelProto) -> None:
         raise errors.ModelError(f"the shapes of the model do not fit: {reason}") from None
     for value in (*inferred.value_info, *inferred.output):
         _check_value(value)
+
+
+def check_numbers(model: onnx.ModelProto) -> None:
+    """Raises ModelError for constants that are no numbers, and quantizers that make no sense.
+
+    Infinity may limit a Clip, and nothing else.
+    """
+    limits = {name for node in model.graph.node if node.op_type == "Clip" for name in node.input}
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for name, values in constants.items():
+        if values.dtype.kind != "f":
+            continue
+        bad = np.isnan(values) if name in limits else ~np.isfinite(values)
+        if bad.any():
+            readers = (
+                f"{n.op_type} ({n.name or n.output[0]})"
+                for n in model.graph.node
+                if name in n.input
+            )
+            raise errors.ModelError(
+                f"{next(readers, 'the model')}: {int(bad.sum())} of the {values.size} numbers of "
+                f"{name} are NaN or infinite, which firmware does not have; train the model again"
+            )
+    for node in model.graph.node:
+        if node.op_type != "Quant" or len(node.input) != 4:
+            continue
+        scale, _, bits = (constants.get(name) for name in node.input[1:])
+        where = f"Quant {node.name or node.output[0]}"
+        if scale is not None and not (scale > 0).all():
+            raise errors.ModelError(f"{where}: scale {_few(scale)} must be above zero")
+        if bits is not None and not ((bits >= 1) & (bits <= MOST_BITS)).all():
+            raise errors.ModelError(f"{where}: bit width {_few(bits)} must be 1 to {MOST_BITS}")
+
+
+def _few(values: Any) -> list[float]:
+    return [float(value) for value in np.unique(values)[:4]]
 
 
 def _messages(message: Message) -> Iterator[Message]:
