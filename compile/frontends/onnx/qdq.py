@@ -90,6 +90,7 @@ class _Conversion:
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
         self.constants = constants_of(model)
+        self.bodies = {(body.domain, body.name, body.overload) for body in model.functions}
         self.makers = {name: node for node in model.graph.node for name in node.output}
         self.nodes: list[onnx.NodeProto] = []
         self.renamed: dict[str, str] = {}
@@ -323,7 +324,9 @@ class _Conversion:
             raise _Refused("needs a scale, a zero point and a bit width")
         if not (np.isfinite(scale).all() and (scale > 0).all()):
             raise _Refused(f"its scale {np.unique(scale)[:3].tolist()} must be above 0")
-        if bits.size == 1 and bits.item() == 1 and signed:  # qonnx: -1 and +1, as BipolarQuant
+        bare = (node.domain, node.op_type, node.overload) not in self.bodies
+        # qonnx: -1 and +1, as BipolarQuant; a body in the file says -1 and 0, as two's complement
+        if bits.size == 1 and bits.item() == 1 and signed and bare:
             self._two_values(node, scale)
             return
         x = self.constants.get(node.input[0])
