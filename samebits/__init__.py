@@ -11,11 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from samebits.calibration import calibrate
     from samebits.compile.target import Target
     from samebits.design import Design
 
 __version__ = "0.1.0"
-__all__ = ["Design", "Target", "__version__"]
+__all__ = ["Design", "Target", "__version__", "calibrate"]
 
 
 def __getattr__(name: str) -> Any:
@@ -28,4 +29,8 @@ def __getattr__(name: str) -> Any:
         from samebits.compile.target import Target
 
         return Target
+    if name == "calibrate":
+        from samebits.calibration import calibrate
+
+        return calibrate
     raise AttributeError(f"module 'samebits' has no attribute {name!r}")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from samebits import errors
 from samebits.compile.ir import Graph
 
-__all__ = ["check_inputs"]
+__all__ = ["check_arrays", "check_inputs"]
 
 
 def check_inputs(graph: Graph, x: Any) -> list[NDArray[Any]]:
@@ -24,7 +24,12 @@ def check_inputs(graph: Graph, x: Any) -> list[NDArray[Any]]:
     Raises:
         DataError: wrong names, number of inputs, features or events; NaN or infinity; not numbers.
     """
-    names = list(graph.inputs)
+    return check_arrays({name: graph.tensors[name].shape for name in graph.inputs}, x)
+
+
+def check_arrays(shapes: Mapping[str, tuple[int, ...]], x: Any) -> list[NDArray[Any]]:
+    """`check_inputs` for inputs of these names and shapes of one event."""
+    names = list(shapes)
     if isinstance(x, Mapping):
         if set(x) != set(names):
             raise errors.DataError(f"inputs: got {sorted(x)}, wanted {sorted(names)}")
@@ -39,8 +44,7 @@ def check_inputs(graph: Graph, x: Any) -> list[NDArray[Any]]:
             )
         arrays = list(x)
     shaped = [
-        _check_one(name, graph.tensors[name].shape, array)
-        for name, array in zip(names, arrays, strict=True)
+        _check_one(name, shapes[name], array) for name, array in zip(names, arrays, strict=True)
     ]
     events = {len(array) for array in shaped}
     if len(events) > 1:

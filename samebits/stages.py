@@ -35,6 +35,8 @@ from samebits.recipe import (
 )
 
 if TYPE_CHECKING:
+    import onnx
+
     from samebits.fidelity import Fidelity
     from samebits.report import ReportFacts
     from samebits.sim.verification import Verification
@@ -176,6 +178,7 @@ def compile_model(
     folder: Path,
     target: Target,
     *,
+    calibrated: onnx.ModelProto | None = None,
     tighten: bool = False,
     raw: bool = False,
     force: bool = False,
@@ -184,6 +187,7 @@ def compile_model(
     """Compiles an ONNX or Keras model into a build directory.
 
     Args:
+        calibrated: the model quantized by calibration, to be compiled instead.
         raw: firmware.onnx returns mantissas.
         tighten: hls4ml's types made as narrow as proofs allow; the bits stay.
 
@@ -196,7 +200,9 @@ def compile_model(
 
     part_of(target.part)
     from_file = Design.from_keras if source.suffix in (".keras", ".h5") else Design.from_onnx
-    design = from_file(source, target)
+    design = (
+        from_file(source, target) if calibrated is None else Design.from_onnx(calibrated, target)
+    )
     if tighten:
         design = design.tighten().design
     design.save(folder, force=force, raw=raw)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from samebits.design import Design
 
+from .calibrate import calibrated, show
 from .console import bar, command_line, err, line, out, print_json
 from .options import (
     Backend,
@@ -39,6 +40,21 @@ def command(
     strategy: Strategy = "Latency",
     reuse_factor: Reuse = 1,
     precision: Precision = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option("--calibrate", help="Events that a float ONNX model is quantized with."),
+    ] = None,
+    bits: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--bits",
+            help="Calibrated bits: N, or inputs|activations|weights|biases|TENSOR=N; repeatable.",
+        ),
+    ] = None,
+    percentile: Annotated[
+        float | None,
+        typer.Option("--percentile", help="Percent of events inside the calibrated ranges."),
+    ] = None,
     tighten: Annotated[
         bool, typer.Option("--tighten", help="Types as narrow as proofs allow; the bits stay.")
     ] = False,
@@ -52,17 +68,29 @@ def command(
     from samebits.stages import compile_model, fidelity_of
 
     target = target_of(backend, io_type, part, clock_mhz, strategy, reuse_factor, precision)
+    calibration = calibrated(model, calibrate, bits, percentile)
     with bar(f"compiling {model.name}", 1) as advance:
         design = compile_model(
-            model, output, target, tighten=tighten, raw=raw, force=force, command=command_line()
+            model,
+            output,
+            target,
+            calibrated=None if calibration is None else calibration.model,
+            tighten=tighten,
+            raw=raw,
+            force=force,
+            command=command_line(),
         )
         fidelity = fidelity_of(design)
         advance(1)
     if fidelity.warning:
         line(f"warning: {fidelity.warning}", err)
     if json:
-        print_json(_summary(design, output) | {"fidelity": dataclasses.asdict(fidelity)})
+        done = None if calibration is None else calibration.to_json()
+        added = {"calibration": done, "fidelity": dataclasses.asdict(fidelity)}
+        print_json(_summary(design, output) | added)
     else:
+        if calibration is not None:
+            show(calibration)
         out.print(_table(design))
         if tighten:
             _show_tightened(design)

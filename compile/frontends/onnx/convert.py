@@ -40,6 +40,7 @@ from .prepare import (
     write_quantizers,
 )
 from .qdq import to_qonnx
+from .quantize import calibration_notes
 from .sequences import write_sequences
 from .sklearn import drop_labels
 
@@ -64,7 +65,7 @@ def to_hls4ml(model: onnx.ModelProto, target: Target) -> Converted:
     if target.strategy == DISTRIBUTED:
         need_da4ml()
     model, refused = to_qonnx(model)
-    labels = drop_labels(model)
+    said = [*calibration_notes(model), *drop_labels(model)]
     check_operators(model, refused)
     _check_shapes(model)
     check_numbers(model)
@@ -73,7 +74,7 @@ def to_hls4ml(model: onnx.ModelProto, target: Target) -> Converted:
         try:
             wrapper, own, notes = _prepared(model)
             with registered(wrapper.model):
-                return _convert(wrapper, own, [*labels, *notes], target)
+                return _convert(wrapper, own, [*said, *notes], target)
         except errors.SamebitsError:
             raise
         except Exception as error:  # hls4ml and qonnx raise bare Exceptions and KeyErrors

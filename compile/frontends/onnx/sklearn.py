@@ -109,10 +109,10 @@ def _steps(
         if values is not None:
             operands.append(f"{name}_{op.lower()}_by")
             set_constant(model, operands[1], np.asarray(values, np.float32))
-        attributes = {"axis": -1} if op == "Softmax" else {}
-        nodes.append(
-            helper.make_node(op, operands, [target], name=f"{name}_{op.lower()}", **attributes)
-        )
+        fresh = helper.make_node(op, operands, [target], name=f"{name}_{op.lower()}")
+        if op == "Softmax":
+            fresh.attribute.append(helper.make_attribute("axis", -1))
+        nodes.append(fresh)
         x = target
     return nodes
 

@@ -1,0 +1,77 @@
+"""`samebits compile --calibrate`: what it prints and writes, and options that make no sense."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from samebits import Design
+
+from ...models import ModelWriter, float_mlp
+from .command import Command
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    x = np.random.default_rng(4).normal(0, 1, (300, 4)).astype(np.float32)
+    path = tmp_path / "data.npz"
+    np.savez(path, features=x, label=(x[:, 0] > 0).astype(int) + (x[:, 1] > 0.5))
+    return path
+
+
+def test_formats_and_loss_are_shown(samebits: Command, tmp_path: Path, data: Path) -> None:
+    model, build = float_mlp().save(tmp_path / "m.onnx"), tmp_path / "b"
+    result = samebits("compile", model, "-o", build, "--calibrate", data, "--bits", "6",
+                      "--bits", "biases=12")  # fmt: skip
+    assert (result.code, result.stderr.count("Traceback")) == (0, 0)
+    for text in ("Formats from the data", "ap_ufixed<6,", "ap_fixed<12,", "On the labels", "AUC 2",
+                 "Quantized against float, 300 events", "note: calibrated: accuracy "):  # fmt: skip
+        assert text in result.stdout
+    design = Design.load(build)
+    assert design.facts["source"] == "m.onnx"
+    assert design.facts["notes"][0].startswith("calibrated on 300 events: gemm2_out against float")
+
+
+def test_json_holds_the_calibration(samebits: Command, tmp_path: Path, data: Path) -> None:
+    model = float_mlp().save(tmp_path / "m.onnx")
+    result = samebits("compile", model, "-o", tmp_path / "b", "--calibrate", data, "--json")
+    calibration = json.loads(result.stdout)["calibration"]
+    assert calibration["events"] == 300
+    assert [row["tensor"] for row in calibration["formats"]] == [
+        "x", "w0", "w1", "relu1_out", "w2", "w3",
+    ]  # fmt: skip
+    assert calibration["metrics"][0][0] == "accuracy"
+
+
+def test_images_are_arrays_of_their_inputs_name(samebits: Command, tmp_path: Path) -> None:
+    write = ModelWriter()
+    x = write.node("Flatten", write.input(size=(2, 2)))
+    write.output(write.gemm(x, 4, 3), 3)
+    model = write.save(tmp_path / "m.onnx")
+    data = tmp_path / "images.npz"
+    np.savez(data, features=np.random.default_rng(4).normal(0, 1, (200, 2, 2)))
+    assert samebits("compile", model, "-o", tmp_path / "b", "--calibrate", data).code == 0
+    np.savez(data, wrong=np.zeros((200, 2, 2)))
+    assert samebits("compile", model, "-o", tmp_path / "b", "--calibrate", data).error == (
+        f"{data}: has no array features, only wrong; wanted a .npz file with arrays x"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--bits", "8"], "--bits and --percentile choose formats from data: --calibrate"),
+        (["--calibrate", "{}", "--bits", "x"], "--bits must be N, KIND=N or TENSOR=N, got 'x'"),
+        (["--calibrate", "{}", "--bits", "8", "--bits", "7"], "--bits: default is given twice"),
+        (["--calibrate", "none.npz"], "none.npz: there is no such file; check the path"),
+    ],
+)
+def test_bad_options(
+    samebits: Command, tmp_path: Path, data: Path, options: list[str], message: str
+) -> None:
+    model = float_mlp().save(tmp_path / "m.onnx")
+    given = [text.format(data) for text in options]
+    result = samebits("compile", model, "-o", tmp_path / "b", *given)
+    assert (result.code, result.error) == (2, message)
+    assert not (tmp_path / "b").exists()
