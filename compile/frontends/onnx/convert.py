@@ -36,6 +36,7 @@ from .prepare import (
     output_order,
     refuse_copies,
     remove_identities,
+    separate_readers,
     write_out,
     write_quantizers,
 )
@@ -99,6 +100,7 @@ def _prepared(model: onnx.ModelProto) -> tuple[Any, dict[str, str], list[str]]:
     remove_identities(static)
     refuse_copies(static)
     add_zero_biases(static)
+    separate_readers(static)
     if any(node.op_type == "Softmax" for node in static.graph.node):
         check_softmax_axes(ModelWrapper(static).transform(InferShapes()))
     wrapper = cleanup_model(ModelWrapper(static))

@@ -117,7 +117,13 @@ def _joining(layout: Layout, node: onnx.NodeProto) -> None:
         layout.arranged(layout.value(constant), x)
         layout.alias(y, x)  # hls4ml takes it out, and with it a cast that it has moved into it
         return
-    if len(have.shape) == 1:
+    # hls4ml fails on what it tries to move behind the next sum (move_scales.py, `ScaleDownAdd`)
+    summed = any(
+        reader.op_type == "Add" and not any(map(layout.is_constant, reader.input))
+        for reader in layout.readers.get(y, [])
+    )
+    factors = node.op_type in ("Mul", "Div") and len(np.unique(layout.value(constant))) > 1
+    if len(have.shape) == 1 and not factors and not summed:
         copy = _copy(node)
         copy.input[1 - position] = have.name
         copy.input[position] = layout.constant(
@@ -348,14 +354,13 @@ def _softmax(layout: Layout, node: onnx.NodeProto) -> None:
 def _transpose(layout: Layout, node: onnx.NodeProto) -> None:
     """Nothing moves: whoever needs another order takes it."""
     x, y = node.input[0], node.output[0]
-    perm = [axis - 1 for axis in _perm(node, len(layout.shapes[x]) + 1)[1:]]
+    whole = list(node_attributes(node).get("perm", range(len(layout.shapes[x]) + 1)[::-1]))
+    if whole[0] != 0:
+        raise errors.UnsupportedError(f"perm={whole} moves the batch axis")
+    perm = [axis - 1 for axis in whole[1:]]
     have = layout.stored[x]
     axes = tuple(None if axis is None else perm.index(axis) for axis in have.axes)
     layout.stored[y] = replace(have, axes=axes)
-
-
-def _perm(node: onnx.NodeProto, rank: int) -> list[int]:
-    return list(node_attributes(node).get("perm", range(rank)[::-1]))
 
 
 def _reshape(layout: Layout, node: onnx.NodeProto) -> None:
@@ -406,11 +411,6 @@ def _into_dense(layout: Layout, tensor: str) -> bool:
     return bool(readers)
 
 
-def _batch_stays(node: onnx.NodeProto, constants: set[str]) -> str:
-    perm = node_attributes(node).get("perm")
-    return "" if perm is None or perm[0] == 0 else f"perm={list(perm)} moves the batch axis"
-
-
 def _constant_slope(node: onnx.NodeProto, constants: set[str]) -> str:
     return "" if node.input[1] in constants else "its slopes must be constant"
 
@@ -428,11 +428,10 @@ def _division(node: onnx.NodeProto, constants: set[str]) -> str:
 
 CHECKS: dict[str, Check] = {
     **dict.fromkeys(("Add", "Mul", "Sub", "Max", "Min", "Mean", "Sum"), any_use),
-    **dict.fromkeys(("Concat", "HardSigmoid", "Squeeze", "Unsqueeze"), any_use),
+    **dict.fromkeys(("Concat", "HardSigmoid", "Squeeze", "Transpose", "Unsqueeze"), any_use),
     "Clip": _constant_limits,
     "Div": _division,
     "PRelu": _constant_slope,
-    "Transpose": _batch_stays,
 }
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_SAME, _same),
@@ -443,6 +442,7 @@ RULES: dict[str, Rule] = {
     "Clip": _clip,
     "Concat": _concat,
     "HardSigmoid": _hard_sigmoid,
+    "Identity": lambda layout, node: layout.alias(node.output[0], node.input[0]),
     "PRelu": _prelu,
     "Quant": _quant,
     "Softmax": _softmax,

@@ -29,6 +29,7 @@ __all__ = [
     "output_order",
     "refuse_copies",
     "remove_identities",
+    "separate_readers",
     "write_out",
     "write_quantizers",
 ]
@@ -61,6 +62,21 @@ def remove_identities(model: onnx.ModelProto) -> None:
         for other in graph.node:
             other.input[:] = [new if name == old else name for name in other.input]
             other.output[:] = [new if name == old else name for name in other.output]
+
+
+def separate_readers(model: onnx.ModelProto) -> None:
+    """Puts an Identity before every further place of a node that reads a tensor several times.
+
+    qonnx renames only the first place (core/modelwrapper.py, `rename_tensor`).
+    """
+    graph = model.graph
+    for node in list(graph.node):
+        for position, name in enumerate(node.input):
+            if name and name in node.input[:position]:
+                copy = f"{node.output[0]}_{position}_of_{name}"
+                node.input[position] = copy
+                identity = helper.make_node("Identity", [name], [copy], name=copy)
+                graph.node.insert(list(graph.node).index(node), identity)
 
 
 def refuse_copies(model: onnx.ModelProto) -> None:

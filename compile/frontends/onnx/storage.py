@@ -83,8 +83,12 @@ class Layout:
         self.shapes: dict[str, tuple[int, ...]] = {}
         for name in (*self._inputs, *(name for node in self._old for name in node.output)):
             shape = wrapper.get_tensor_shape(name)
-            if shape is not None:
-                self.shapes[name] = tuple(int(size) for size in shape[1:])
+            if name and (shape is None or not all(shape)):
+                raise errors.ModelError(
+                    f"the shape of tensor {name} cannot be inferred; export the model with static "
+                    "shapes"
+                )
+            self.shapes[name] = tuple(int(size) for size in (shape or [1])[1:])
         self.stored: dict[str, Stored] = {}
         for name in self._inputs:
             shape = self.shapes[name]
