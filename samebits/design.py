@@ -6,7 +6,6 @@ import importlib.metadata
 import json
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, partial
@@ -20,12 +19,15 @@ from samebits import __version__, errors, storage
 from samebits.compile.ir import Graph
 from samebits.compile.target import Target
 from samebits.inputs import check_inputs
+from samebits.model_graph import deviations, target_of
 from samebits.sim.numpy_engine import NumpyEngine
 
 if TYPE_CHECKING:
     import onnx
 
+    from samebits.compile.emitters.cpp import CppSource
     from samebits.compile.frontends.hgq import KerasEngine
+    from samebits.firmware.native import NativeEmulator
     from samebits.ranges import TensorRange
     from samebits.sim.verification import Verification
     from samebits.tighten import Tightening
@@ -114,6 +116,7 @@ class Design:
         if isinstance(model, str | Path):
             from samebits.train.store import load_model
 
+            source = Path(model).name
             model = load_model(model)
         if not is_keras_3(model):
             return cls.from_onnx(export_keras(model), target)
@@ -150,7 +153,7 @@ class Design:
         from samebits.compile.passes import simplify
 
         graph = simplify(lower(model_graph, weights))
-        found = _target_of(model_graph)
+        found = target_of(model_graph)
         for name in ("backend", "io_type", "part") if target is not None else ():
             if name == "part" and not model_graph.config.get_config_value("Part"):
                 continue
@@ -163,7 +166,7 @@ class Design:
         facts = {
             "versions": {"hls4ml": importlib.metadata.version("hls4ml")},
             "source": "hls4ml ModelGraph",
-            "notes": _deviations(model_graph, target),
+            "notes": deviations(model_graph, target),
         }
         return cls(graph, target, model_graph=model_graph, weights=weights, facts=facts)
 
@@ -221,8 +224,40 @@ class Design:
         """The NumPy engine of the graph."""
         return NumpyEngine(self.graph)
 
+    @cached_property
+    def native(self) -> NativeEmulator:
+        """The native emulator, compiled into the design's folder or a temporary one.
+
+        Raises:
+            MissingToolError: no C++ compiler; ToolError: it fails.
+            UnsupportedError: integers beyond 127 bits.
+        """
+        from samebits.firmware.native import NativeEmulator
+        from samebits.metadata import firmware_metadata
+
+        facts = firmware_metadata(self)
+        if self.folder is not None:
+            return NativeEmulator(self.graph, self.folder / storage.EMULATOR, metadata=facts)
+        with tempfile.TemporaryDirectory(prefix="samebits-") as folder:
+            return NativeEmulator(self.graph, folder, metadata=facts)
+
+    def emulator_source(self) -> CppSource:
+        """The fixed-point graph as a C++17 header and source without dependencies.
+
+        Raises:
+            UnsupportedError: integers beyond 127 bits.
+        """
+        from samebits.compile.emitters.cpp import to_cpp
+        from samebits.metadata import firmware_metadata
+
+        return to_cpp(self.graph, firmware_metadata(self))
+
     def simulate(
-        self, x: Any, progress: Callable[[int], None] | None = None, workers: int = 1
+        self,
+        x: Any,
+        progress: Callable[[int], None] | None = None,
+        workers: int = 1,
+        engine: str = "numpy",
     ) -> Values | list[Values]:
         """What the firmware answers to real inputs: float64 of shape (N, *output shape).
 
@@ -232,16 +267,23 @@ class Design:
             progress: called with the number of events done.
             workers: threads that share the events; the bits do not depend on it. OpenBLAS has
                 threads of its own: set OPENBLAS_NUM_THREADS=1 to leave the cores to the workers.
+            engine: "numpy", or "native": compiled C++, on one thread.
 
         Returns:
             One array, or a list for several outputs. Exact for formats of up to 53 bits.
 
         Raises:
             DataError: wrong shape, NaN or infinity.
+            UsageError: no such engine. MissingToolError: no C++ compiler for "native".
         """
         if workers < 1:
             raise errors.UsageError(f"simulate: workers must be 1 or more, got {workers}")
+        if engine not in ("numpy", "native"):
+            raise errors.UsageError(f"simulate: no engine {engine!r}; engines: numpy, native")
         inputs = check_inputs(self.graph, x)
+        if engine == "native":
+            answers = list(self.native.run(inputs, progress).values())
+            return answers[0] if len(answers) == 1 else answers
         outputs = self.engine.run(inputs, self.graph.outputs, progress, workers)
         return outputs[0] if len(outputs) == 1 else outputs
 
@@ -315,7 +357,7 @@ class Design:
 
     def with_graph(self, graph: Graph, model_graph: Any, facts: Mapping[str, Any]) -> Design:
         """The design with another fixed-point graph and the hls4ml graph it comes from."""
-        return Design(
+        design = Design(
             graph,
             self.target,
             model=self.model_bytes,
@@ -323,7 +365,6 @@ class Design:
             weights=self._weights,
             facts={**self._facts, **facts},
         )
-
         design.reference = self.reference
         return design
 
@@ -388,7 +429,7 @@ class Design:
         return _TemporaryProject(self._model_graph)
 
     def save(self, folder: str | Path, *, force: bool = False, raw: bool = False) -> None:
-        """Writes the build directory: model.onnx, firmware.onnx, design.json (+ arrays), hls/.
+        """Writes the build directory: model.onnx, firmware.onnx, design.json, hls/, emulator/.
 
         A loaded design takes the HLS project of its folder along. raw: as for `firmware_onnx`.
 
@@ -404,13 +445,19 @@ class Design:
             self._facts["firmware_onnx"] = f"not written: {error}"
 
         source = self.folder / storage.HLS if self.folder is not None else None
-        write_hls: Callable[[Path], object] | None = None
+        folders: dict[str, Callable[[Path], object]] = {}
         if self._model_graph is not None:
             from samebits.firmware.hls_project import write_project
 
-            write_hls = partial(write_project, self._model_graph)
+            folders[storage.HLS] = partial(write_project, self._model_graph)
         elif source is not None and source.is_dir():
-            write_hls = partial(shutil.copytree, source)
+            folders[storage.HLS] = partial(shutil.copytree, source)
+        try:
+            emulator = self.emulator_source()
+        except errors.UnsupportedError as error:
+            self._facts["emulator"] = f"not written: {error}"
+        else:
+            folders[storage.EMULATOR] = emulator.write
 
         facts = {"samebits": __version__, **self._facts}
         for key in ("schema", "fingerprint", "target", "files"):
@@ -422,7 +469,7 @@ class Design:
             facts,
             self.model_bytes,
             firmware,
-            write_hls,
+            folders,
             force=force,
         )
         self.folder = folder
@@ -448,51 +495,3 @@ class _TemporaryProject(AbstractContextManager[Path]):
 
     def __exit__(self, *exception: object) -> None:
         self._folder.cleanup()
-
-
-def _target_of(model_graph: Any) -> Target:
-    """What a converted hls4ml model says about its target; samebits' defaults for the rest.
-
-    Strategy and reuse factor are those of most layers that multiply.
-    """
-    config = model_graph.config
-    default = Target()
-    period = config.get_config_value("ClockPeriod")
-    choices = Counter((strategy, reuse) for _, strategy, reuse in _multiplying(model_graph))
-    strategy, reuse = (
-        choices.most_common(1)[0][0] if choices else (default.strategy, default.reuse_factor)
-    )
-    return Target(
-        backend=str(config.backend.name),
-        io_type=str(config.get_config_value("IOType")),
-        part=str(config.get_config_value("Part") or default.part),
-        clock_mhz=1000 / float(period) if period else default.clock_mhz,
-        strategy=strategy,
-        reuse_factor=reuse,
-    )
-
-
-def _multiplying(model_graph: Any) -> list[tuple[str, str, int]]:
-    """(name, strategy, reuse factor) of the layers for which hls4ml chose a strategy."""
-    found = []
-    for layer in model_graph.get_layers():
-        strategy = str(layer.get_attr("strategy")).lower()
-        if strategy == "distributed_arithmetic":  # which has removed the weights
-            found.append((str(layer.name), strategy, 1))
-        elif layer.get_attr("strategy") is not None and "weight" in layer.weights:
-            name = "Resource" if "resource" in strategy else "Latency"
-            found.append((str(layer.name), name, int(layer.get_attr("reuse_factor") or 1)))
-    return found
-
-
-def _deviations(model_graph: Any, target: Target) -> list[str]:
-    """Where hls4ml took another strategy or reuse factor than the target's, one note per layer."""
-    notes = []
-    for name, strategy, reuse in _multiplying(model_graph):
-        if strategy != target.strategy:
-            notes.append(f"{name}: strategy {strategy} instead of {target.strategy}")
-        if reuse != target.reuse_factor:
-            notes.append(
-                f"{name}: reuse factor {reuse} instead of {target.reuse_factor}, as hls4ml chose"
-            )
-    return notes

@@ -30,14 +30,15 @@ __all__ = [
 ]
 
 SCHEMA = 1
-DESIGN, ARRAYS, MODEL, FIRMWARE, HLS = (
+DESIGN, ARRAYS, MODEL, FIRMWARE, HLS, EMULATOR = (
     "design.json",
     "design.npz",
     "model.onnx",
     "firmware.onnx",
     "hls",
+    "emulator",
 )
-ARTEFACTS = (MODEL, FIRMWARE, ARRAYS, HLS, DESIGN)
+ARTEFACTS = (MODEL, FIRMWARE, ARRAYS, HLS, EMULATOR, DESIGN)
 
 
 def _sha256(path: Path) -> str:
@@ -84,11 +85,13 @@ def write_design(
     facts: dict[str, Any],
     model: bytes | None,
     firmware: bytes | None,
-    write_hls: Callable[[Path], object] | None,
+    folders: Mapping[str, Callable[[Path], object]],
     *,
     force: bool,
 ) -> dict[str, str]:
-    """Writes design.json, its arrays, model.onnx, firmware.onnx and hls/; gives the files' SHA-256.
+    """Writes design.json, its arrays, the ONNX files and folders; gives the files' SHA-256.
+
+    `folders`: what writes a folder, by its name.
 
     Everything is made in a temporary folder first and moved when complete, design.json last.
 
@@ -107,8 +110,8 @@ def write_design(
         for name, data in ((MODEL, model), (FIRMWARE, firmware)):
             if data is not None:
                 (stage / name).write_bytes(data)
-        if write_hls is not None:
-            write_hls(stage / HLS)
+        for name, write in folders.items():
+            write(stage / name)
         files = {p.name: _sha256(p) for p in sorted(stage.iterdir()) if p.is_file()}
         design = {
             "schema": SCHEMA,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +37,7 @@ Progress = Callable[[str, int, int], None]
 Run = Callable[[list[Array]], dict[str, Array]]
 _CHUNK_EVENTS = 8192
 _POOL_EVENTS = 20_000
-_LATER = {"native": "the native emulator", "rtl": "the RTL"}
+_LATER = {"rtl": "the RTL"}
 
 
 def verify(
@@ -300,7 +302,38 @@ def _onnxruntime(
     return [*reports, _compare(design, name, engine.tool, (), inputs, engine.run, progress)]
 
 
+def _native(design: Design, inputs: list[Array], progress: Progress | None) -> list[EngineReport]:
+    """With every layer as an output, and as it is."""
+    from samebits.firmware.native import NativeEmulator
+
+    layers = [layer.name for layer in design.graph.layers]
+    names = _names(design, layers)
+    traced = replace(design.graph, outputs=tuple(names.values()))
+    reports = []
+    with tempfile.TemporaryDirectory(prefix="samebits-") as folder:
+        for what, shown in (("native (every layer)", layers), ("native", [])):
+            if progress:
+                progress(f"{what} (compiling)", 0, len(inputs[0]))
+            try:
+                emulator = NativeEmulator(traced, folder) if shown else design.native
+            except (errors.MissingToolError, errors.UnsupportedError) as error:
+                reports.append(EngineReport(what, "not run", str(error)))
+                continue
+            compared = _names(design, shown)
+
+            def run(
+                chunk: list[Array],
+                emulator: NativeEmulator = emulator,
+                compared: dict[str, str] = compared,
+            ) -> dict[str, Array]:
+                return dict(zip(compared, emulator.run(chunk).values(), strict=True))
+
+            reports.append(_compare(design, what, emulator.tool, shown, inputs, run, progress))
+    return reports
+
+
 ENGINES: dict[str, Callable[[Design, list[Array], Progress | None], list[EngineReport]]] = {
     "csim": _csim,
     "onnxruntime": _onnxruntime,
+    "native": _native,
 }

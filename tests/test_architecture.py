@@ -59,7 +59,7 @@ MAX_LINES = 500
 
 # Operations that a target cannot express yet: (target, operation) -> (since when, why).
 GAPS: dict[tuple[str, str], tuple[date, str]] = {}
-EMITTERS = ("onnx", "alkaid")
+EMITTERS = ("onnx", "alkaid", "cpp")
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,12 @@ def command(
     ] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Every layer too (.npz only).")] = False,
     workers: Annotated[int, typer.Option(help="Threads that share the events.", min=1)] = 1,
+    engine: Annotated[
+        str, typer.Option(help="numpy, or native: compiled C++, needs a compiler.")
+    ] = "numpy",
     json: Json = False,
 ) -> None:
-    """Run the NumPy simulator: bit-exact with the firmware, no compiler needed."""
+    """Run the simulator: bit-exact with the firmware; NumPy needs no compiler."""
     if output is not None and output.suffix not in (_SUFFIXES[:1] if trace else _SUFFIXES):
         raise errors.UsageError(
             f"{output}: unknown suffix; wanted {'.npz' if trace else ', '.join(_SUFFIXES)}"
@@ -45,7 +48,7 @@ def command(
     count = len(next(iter(features.values())) if isinstance(features, dict) else features)
     started = time.perf_counter()
     with bar("simulating", count) as advance:
-        answer = design.simulate(features, progress=advance, workers=workers)
+        answer = design.simulate(features, progress=advance, workers=workers, engine=engine)
     seconds = time.perf_counter() - started
     arrays = dict(
         zip(_names(design), answer if isinstance(answer, list) else [answer], strict=True)
@@ -63,9 +66,10 @@ def command(
     if json:
         print_json(summary)
         return
+    name = {"numpy": "NumPy"}.get(engine, engine)
     line(
         f"{count} events in {seconds:.3f} s "
-        f"({summary['events_per_second']:,.0f} events/s, NumPy engine)"
+        f"({summary['events_per_second']:,.0f} events/s, {name} engine)"
     )
     if output is not None:
         line(f"written to {output}")

@@ -1,0 +1,259 @@
+"""The native emulator: the fixed-point graph as one C++17 source, weights inside, integers only.
+
+Events go through in blocks: every tensor is rows of B events, so that loops over events become
+vector instructions, and matrix products of 8- and 16-bit factors become the processor's own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from samebits import errors
+
+from ..ir import Format, Graph, Overflow
+from .cpp_operations import EMITTERS, VIEWS, Step
+from .cpp_program import Program
+from .onnx import input_dtype, output_names
+
+__all__ = ["EMITTERS", "HEADER", "SOURCE", "CppSource", "to_cpp"]
+
+HEADER, SOURCE = "emulator.h", "emulator.cpp"
+
+_BLOCKS = (64, 32, 16)  # events at once; the fewest must be a multiple of the widest vector
+_CACHE_BYTES = 1 << 18
+_OVER = {
+    Overflow.WRAP: "wrap",
+    Overflow.SAT: "sat",
+    Overflow.SAT_SYM: "sat",
+    Overflow.SAT_ZERO: "sat_zero",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CppSource:
+    """The texts of the emulator's header and source."""
+
+    header: str
+    source: str
+
+    def write(self, folder: Path) -> None:
+        """Writes both into a folder, which need not exist."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / HEADER).write_text(self.header, encoding="utf-8")
+        (folder / SOURCE).write_text(self.source, encoding="utf-8")
+
+
+def to_cpp(graph: Graph, metadata: Mapping[str, str] | None = None) -> CppSource:
+    """The graph as a C++17 header and source without dependencies, and a C interface.
+
+    Args:
+        metadata: facts that the emulator tells of itself, beside its inputs and outputs.
+
+    Raises:
+        UnsupportedError: an operation without an emitter, or integers beyond 127 bits.
+    """
+    missing = sorted({node.op for node in graph.nodes} - EMITTERS.keys())
+    if missing:
+        raise errors.UnsupportedError(
+            f"C++: no emitter for {', '.join(missing)}; supported: {', '.join(EMITTERS)}"
+        )
+    program = Program(graph)
+    steps: list[str] = []
+    done = -1
+    for group in _groups(program):
+        lines = _lines(program, group)
+        if lines:
+            steps.append("\n".join(lines))
+        done += len(group)
+        program.release(done)
+    block = next((b for b in _BLOCKS if b * program.event_bytes <= _CACHE_BYTES), _BLOCKS[-1])
+    return CppSource(_header(graph), _source(program, steps, block, metadata or {}))
+
+
+def _groups(program: Program) -> list[list[Step]]:
+    """Nodes in order; element-wise ones of one shape, one behind the other, together."""
+    groups: list[list[Step]] = []
+    for node in program.graph.nodes:
+        step = Step(program, node)
+        last = groups[-1] if groups else []
+        if (
+            last
+            and step.elementwise
+            and last[-1].elementwise
+            and last[-1].site.output.shape == step.site.output.shape
+        ):
+            last.append(step)
+        else:
+            groups.append([step])
+    return groups
+
+
+def _lines(program: Program, group: list[Step]) -> list[str]:
+    op = group[0].node.op
+    if op in VIEWS and VIEWS[op](group[0]):
+        return []
+    return program.fused(group) if group[0].elementwise else EMITTERS[op](group[0])
+
+
+def _format_type(name: str, fmt: Format) -> str:
+    return f"""struct {name} {{
+    static constexpr bool is_signed = {str(fmt.signed).lower()};
+    static constexpr int width = {fmt.width}, fraction = {fmt.fraction};
+    static constexpr Round round = Round::{fmt.rounding.value.lower()};
+    static constexpr Over over = Over::{_OVER[fmt.overflow]};
+    static constexpr bool like_ap_int = {str(fmt.like_ap_int).lower()};
+    static constexpr int128 low() {{ return {Program.literal(fmt.min_saturated, "int128")}; }}
+    static constexpr int128 high() {{ return {Program.literal(fmt.max_mantissa, "int128")}; }}
+}};"""
+
+
+def _header(graph: Graph) -> str:
+    inputs = [
+        f"//   inputs[{i}]: {x.name}, {_c_type(x.format)}[events][{_size(x.shape)}], {x.format}"
+        for i, x in enumerate(graph.tensors_of(graph.inputs))
+    ]
+    outputs = [
+        f"//   outputs[{i}]: {name}, double[events][{_size(graph.tensors[tensor].shape)}], "
+        f"{graph.tensors[tensor].format}"
+        for i, (name, tensor) in enumerate(zip(output_names(graph), graph.outputs, strict=True))
+    ]
+    listing = "\n".join([*inputs, *outputs])
+    return f"""// The firmware's answers on a processor, bit for bit. Written by samebits.
+#ifndef SAMEBITS_EMULATOR_H
+#define SAMEBITS_EMULATOR_H
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+// Names, sizes and formats of inputs and outputs, and what the emulator was made from, as JSON.
+const char* samebits_describe(void);
+
+// Answers to `events` events; safe to call from several threads at once, allocates nothing.
+{listing}
+// 0, or 1 if an input holds NaN or infinity; the outputs are then incomplete.
+int samebits_predict(const void* const* inputs, size_t events, double* const* outputs);
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+
+
+def _source(program: Program, steps: list[str], block: int, metadata: Mapping[str, str]) -> str:
+    graph = program.graph
+    support = resources.files(__package__).joinpath("cpp_support.hpp").read_text(encoding="utf-8")
+    formats = [
+        _format_type(f"Input{i}", x.format) for i, x in enumerate(graph.tensors_of(graph.inputs))
+    ]
+    reads = []
+    for i, x in enumerate(graph.tensors_of(graph.inputs)):
+        array = program.array(x.name)
+        size = _size(x.shape)
+        reads.append(
+            f"    if (!mantissas<B, Input{i}>(static_cast<const {_c_type(x.format)}*>(inputs[{i}]) "
+            f"+ first * {size}, {size}, events, {array.row('0')})) return false;"
+        )
+    writes = []
+    for i, tensor in enumerate(graph.tensors_of(graph.outputs)):
+        size = _size(tensor.shape)
+        cell = program.array(tensor.name)
+        repeated = ", 0" if cell.constant else ""  # one number for all events
+        writes.append(
+            f"    values<B>({cell.row('0')}, {size}, events, {tensor.format.fraction}, "
+            f"outputs[{i}] + first * {size}{repeated});"
+        )
+    functions = "\n\n".join(
+        f"template <int B> STEP void step_{number}([[maybe_unused]] unsigned char* memory) "
+        f"{{\n{body}\n}}"
+        for number, body in enumerate(steps)
+    )
+    calls = "\n".join(f"    step_{number}<B>(memory);" for number in range(len(steps)))
+    described = json.dumps(_description(graph, metadata), ensure_ascii=True)
+    text = json.dumps(described)  # a C string: JSON escapes of ASCII text are C's
+    return f"""// The firmware's answers on a processor, bit for bit. Written by samebits.
+// C++17, no dependencies: c++ -std=c++17 -O3 -march=native -fPIC -shared
+
+#include "{HEADER}"
+
+{support}
+namespace {{
+
+constexpr int BLOCK = {block};
+alignas(64) thread_local unsigned char workspace[{max(program.event_bytes, 16)} * BLOCK];
+
+{program.constants_text()}
+
+{chr(10).join(formats)}
+
+{functions}
+
+template <int B>
+bool run(const void* const* inputs, std::size_t first, int events, double* const* outputs) {{
+    unsigned char* memory = workspace;
+{chr(10).join(reads)}
+{calls}
+{chr(10).join(writes)}
+    return true;
+}}
+
+}}  // namespace
+
+extern "C" {{
+
+const char* samebits_describe(void) {{
+    return {text};
+}}
+
+int samebits_predict(const void* const* inputs, std::size_t events, double* const* outputs) {{
+    std::size_t first = 0;
+    for (; events - first >= {block // 4}; ) {{
+        const int count = events - first < BLOCK ? int(events - first) : BLOCK;
+        if (!run<BLOCK>(inputs, first, count, outputs)) return 1;
+        first += std::size_t(count);
+    }}
+    for (; first < events; ++first) {{
+        if (!run<1>(inputs, first, 1, outputs)) return 1;
+    }}
+    return 0;
+}}
+
+}}
+"""
+
+
+def _description(graph: Graph, metadata: Mapping[str, str]) -> dict[str, object]:
+    def port(name: str, tensor: str) -> dict[str, object]:
+        described = graph.tensors[tensor]
+        return {"name": name, "shape": list(described.shape), "format": str(described.format)}
+
+    return {
+        "inputs": [
+            {**port(name, name), "type": _c_type(graph.tensors[name].format)}
+            for name in graph.inputs
+        ],
+        "outputs": [
+            {**port(name, tensor), "type": "double"}
+            for name, tensor in zip(output_names(graph), graph.outputs, strict=True)
+        ],
+        **metadata,
+    }
+
+
+def _c_type(fmt: Format) -> str:
+    return "float" if input_dtype(fmt).__name__ == "float32" else "double"
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for axis in shape:
+        size *= axis
+    return size

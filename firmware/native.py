@@ -1,0 +1,151 @@
+"""The native emulator: compiled from its C++ source, called in this process."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from samebits import errors
+from samebits.compile.emitters.cpp import SOURCE, to_cpp
+from samebits.compile.emitters.onnx import input_dtype, output_names
+from samebits.compile.ir import Graph
+
+from . import toolchain
+
+__all__ = ["NativeEmulator"]
+
+Array = npt.NDArray[Any]
+_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-w")
+_THIS_PROCESSOR = ("-march=native",)
+_TIMEOUT_S = 900.0
+_CHUNK_EVENTS = 1 << 16
+
+
+class NativeEmulator:
+    """The fixed-point graph as machine code of this processor.
+
+    Args:
+        graph: what to compile.
+        folder: where the library is kept, under a name made from its source, the compiler and its
+            flags; an old one is used again.
+        compiler: None: the first one found.
+        metadata: facts that the emulator tells of itself.
+
+    Raises:
+        MissingToolError: no C++ compiler.
+        ToolError: it fails.
+        UnsupportedError: integers beyond 127 bits.
+        BuildError: the folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        folder: str | os.PathLike[str],
+        compiler: toolchain.Compiler | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        self.graph = graph
+        self._metadata = dict(metadata or {})
+        self._compiler = compiler or toolchain.find_cxx()
+        self.tool = self._compiler.name
+        self.outputs = output_names(graph)
+        self._library = ctypes.CDLL(str(self._built(Path(folder).resolve())))
+        self._predict = self._library.samebits_predict
+        self._predict.restype = ctypes.c_int
+        describe = self._library.samebits_describe
+        describe.restype = ctypes.c_char_p
+        self.description: dict[str, Any] = json.loads(describe())
+
+    def _built(self, folder: Path) -> Path:
+        text = to_cpp(self.graph, self._metadata)
+        compiler = self._compiler
+        flags = (*_FLAGS, *(() if compiler.kind == "zig" else _THIS_PROCESSOR), *compiler.flags)
+        digest = hashlib.sha256()
+        for part in (
+            *compiler.command,
+            compiler.version,
+            *flags,
+            _processor(),
+            text.header,
+            text.source,
+        ):
+            digest.update(part.encode() + b"\0")
+        library = folder / digest.hexdigest()[:16] / "emulator.so"
+        if library.is_file():
+            return library
+        try:
+            library.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".tmp", dir=library.parent) as temporary:
+                place = Path(temporary)
+                text.write(place)
+                toolchain.run_compiler(
+                    [*compiler.command, *flags, SOURCE, "-o", library.name],
+                    what="the native emulator",
+                    timeout_s=_TIMEOUT_S,
+                    cwd=place,
+                )
+                (place / library.name).replace(library)
+        except OSError as error:
+            raise errors.BuildError(
+                f"cannot write the native emulator to {folder}: {error.strerror or error}"
+            ) from None
+        return library
+
+    def run(
+        self, inputs: Sequence[Array], progress: Callable[[int], None] | None = None
+    ) -> dict[str, Array]:
+        """The outputs by name, float64 (N, *shape), of real inputs (N, *input shape).
+
+        Raises:
+            DataError: NaN or infinity.
+        """
+        tensors = self.graph.tensors_of(self.graph.inputs)
+        fed = [
+            np.ascontiguousarray(x, dtype=input_dtype(tensor.format))
+            for x, tensor in zip(inputs, tensors, strict=True)
+        ]
+        events = len(fed[0])
+        out = [
+            np.empty((events, *tensor.shape))
+            for tensor in self.graph.tensors_of(self.graph.outputs)
+        ]
+        step = _CHUNK_EVENTS if progress else max(1, events)
+        for start in range(0, events, step):
+            stop = min(events, start + step)
+            sources = [x[start:stop] for x in fed]
+            targets = [y[start:stop] for y in out]
+            failed = self._predict(
+                _pointers(sources), ctypes.c_size_t(stop - start), _pointers(targets)
+            )
+            if failed:
+                raise errors.DataError(f"events {start} to {stop - 1}: an input is NaN or infinite")
+            if progress:
+                progress(stop)
+        return dict(zip(self.outputs, out, strict=True))
+
+
+def _pointers(arrays: Sequence[Array]) -> Any:
+    return (ctypes.c_void_p * len(arrays))(*[array.ctypes.data for array in arrays])
+
+
+def _processor() -> str:
+    """What tells this processor from another one: machine code for one may not run on the other."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        import platform
+
+        return platform.processor() or platform.machine()
+    return "\n".join(
+        dict.fromkeys(x for x in lines if x.startswith(("flags", "Features", "model name")))
+    )
