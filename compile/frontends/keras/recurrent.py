@@ -320,6 +320,7 @@ class _Unrolled:
     def __init__(self, call: Call, cell: Cell, name: str) -> None:
         self.graph, self.cell, self.name = call.graph, cell, name
         self.constants: dict[str, str] = {}
+        self.start: NDArray[np.float32] | None = None
         self.zero = self._quantized_zero()
 
     def step(self, x: str, before: Sequence[str], at: str, name: str) -> list[str]:
@@ -340,7 +341,8 @@ class _Unrolled:
         value = np.asarray(self.cell.state_quantizer(np.zeros((1, self.cell.units), np.float32)))
         if not value.any():
             return ""
-        return self.graph.short_constant(f"{self.name}_start", value.astype(np.float32))
+        self.start = value.astype(np.float32)
+        return self.graph.short_constant(f"{self.name}_start", self.start.reshape(-1))
 
     def _constant(self, role: str, weight: Weight, gate: int) -> str:
         """The columns of a gate; every constant is made once."""
@@ -364,7 +366,12 @@ class _Unrolled:
     def _of_state(self, h: str, gate: int, at: str) -> str:
         """Its product and recurrent bias; "" where both are missing."""
         cell, y = self.cell, ""
-        if h:
+        if h and h == self.zero:  # a product of constants
+            weight = cell.recurrent.map(lambda v: v[:, gate * cell.units : (gate + 1) * cell.units])
+            assert self.start is not None
+            product = self.start.astype(np.float64) @ weight.value
+            y = self.graph.short_constant(f"{at}_hr", product.reshape(-1).astype(np.float32))
+        elif h:
             kernel = self._constant("recurrent", cell.recurrent, gate)
             y = self.graph.node("MatMul", f"{at}_hr", [h, kernel])
         if cell.recurrent_bias is None:

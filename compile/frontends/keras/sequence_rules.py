@@ -171,7 +171,7 @@ def _recurrent(node: Node, operands: list[Proof]) -> Proof:
             both = _cut(proofs[3], side, (2, gates, units))
             biases = [_part(both, 0), _part(both, 1)]
         after = bool(node.attributes.get("linear_before_reset", 0))
-        one = _Side(node.operator, x, weight, recurrent, *biases, functions, after)
+        one = _Side(node.operator, x, weight, recurrent, biases[0], biases[1], functions, after)
         h, c = [_over_time(p, (1, units)) for p in states] + [_ZERO] * (2 - len(states))
         for _ in range(steps):
             h, c = _STEPS[node.operator](one, h, c)

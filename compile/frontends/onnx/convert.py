@@ -42,6 +42,7 @@ from .prepare import (
 )
 from .qdq import to_qonnx
 from .quantize import calibration_notes
+from .recurrent import set_state_types
 from .sequences import write_sequences
 from .sklearn import drop_labels
 
@@ -124,11 +125,13 @@ def _convert(wrapper: Any, own: dict[str, str], notes: list[str], target: Target
     precision = target.precision
     given = precision if isinstance(precision, Mapping) else {}
     default = precision if isinstance(precision, str) else given.get("default")
+    default = default or (_WIDE if quantized else _NARROW)
+    set_state_types(wrapper.model, given, default)
     config = hls4ml.utils.config_from_onnx_model(
         wrapper,
         granularity="name",
         backend=target.backend,
-        default_precision=default or (_WIDE if quantized else _NARROW),
+        default_precision=default,
         default_reuse_factor=target.reuse_factor,
     )
     config["Model"]["Strategy"] = target.strategy

@@ -67,10 +67,13 @@ def _quant(layout: Layout, node: onnx.NodeProto) -> None:
     layout.emit(copy, y, replace(have, name=y))
 
 
-def scaled(layout: Layout, name: str, x: str, y: str, scale: Array, shift: Array) -> None:
+def scaled(
+    layout: Layout, name: str, x: str, y: str, scale: Array, shift: Array, kept: bool = False
+) -> None:
     """y = scale * x + shift, both as they broadcast onto the stored x: an ApplyAlpha.
 
-    Per channel where they are the same along all other axes, else per element.
+    Per channel where they are the same along all other axes, else per element. With `kept` a
+    BatchNormalization, which hls4ml does not move behind the next layer.
 
     Raises:
         UnsupportedError: per element behind a convolution, into which hls4ml would fold it.
@@ -97,9 +100,19 @@ def scaled(layout: Layout, name: str, x: str, y: str, scale: Array, shift: Array
         for key, values in zip(("scale", "bias"), data, strict=True)
         if (exact := exact_type(values)) is not None
     }
-    arrays: dict[str, Any]
-    arrays = {"scale_data": data[0], "bias_data": data[1]}
-    node = layer_node("ApplyAlpha", name, [have.name], y, n_filt=last, **arrays, **types)
+    arrays: dict[str, Any] = {"scale_data": data[0], "bias_data": data[1]}
+    if kept:
+        texts = {
+            key: text
+            for key, values in zip(("scale", "bias"), data, strict=True)
+            if (text := exact_format(values)) is not None
+        }
+        size = int(np.prod(have.shape))
+        node = layer_node(
+            *("BatchNormalization", name, [have.name], y, texts), n_in=size, n_filt=last, **arrays
+        )
+    else:
+        node = layer_node("ApplyAlpha", name, [have.name], y, n_filt=last, **arrays, **types)
     layout.emit(node, y, replace(have, name=y))
 
 
@@ -117,7 +130,7 @@ def _joining(layout: Layout, node: onnx.NodeProto) -> None:
         layout.arranged(layout.value(constant), x)
         layout.alias(y, x)  # hls4ml takes it out, and with it a cast that it has moved into it
         return
-    # hls4ml fails on what it tries to move behind the next sum (move_scales.py, `ScaleDownAdd`)
+    # hls4ml fails on what it moves behind the next sum (move_scales.py, `ScaleDownAdd`)
     summed = any(
         reader.op_type == "Add" and not any(map(layout.is_constant, reader.input))
         for reader in layout.readers.get(y, [])
@@ -139,7 +152,7 @@ def _joining(layout: Layout, node: onnx.NodeProto) -> None:
     else:
         inverse = (1 / values.astype(np.float64)).astype(np.float32)
         scale, shift = (values if node.op_type == "Mul" else inverse), 0 * one
-    scaled(layout, node.name, x, y, scale, shift)
+    scaled(layout, node.name, x, y, scale, shift, kept=summed)
 
 
 def _merge(layout: Layout, node: onnx.NodeProto) -> None:

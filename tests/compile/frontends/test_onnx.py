@@ -185,11 +185,17 @@ def computed_weights() -> ModelWriter:
         (batchnorm(training_mode=1), "BatchNormalization (batchnormalization1: is in training "
          "mode)"),
         (float_mlp("Flatten", axis=0), "Flatten (flatten1: axis=0, only 1 is supported)"),
-        (computed_weights(), "MatMul (matmul1: the second factor must be constant)"),
     ],
 )  # fmt: skip
 def test_unsupported_uses_say_why(write: ModelWriter, reason: str) -> None:
     assert refused(write).startswith(f"unsupported operators: {reason}; supported: Add, ")
+
+
+def test_a_product_of_two_vectors_is_refused() -> None:
+    assert refused(computed_weights()) == (
+        "unsupported operators: MatMul (MatMul_0: multiplies events of shapes [4] and [4]; "
+        "supported are matrices, and equally many of them)"
+    )
 
 
 @pytest.mark.parametrize(
