@@ -22,13 +22,24 @@ from typing import Any
 import numpy as np
 import onnx
 
-__all__ = ["is_good", "mutated", "opened"]
+__all__ = ["is_good", "mutated", "mutated_but_valid", "opened"]
 
 _WHOLE = (0, 1, -1, 2, 7, 16, 127, 10**6, 10**9, 2**31 - 1, 2**31, -(2**31), 2**62, 2**63 - 1)
 _REAL = (0.0, -1.0, 0.5, 1000.0, 1e30, 1e-40, float("nan"), float("inf"), float("-inf"), 65.0)
-_WORDS = ("", "x", "../../../etc/passwd", "/etc/passwd", "a\0b", "\u20ac" * 50, "n" * 20000, "Loop")
+_WORDS = ("", "x", "../../../etc/passwd", "/etc/passwd", "a\0b", "\u20ac" * 50, "n" * 20000)
 _OPERATORS = (
-    *("ConstantOfShape", "Expand", "Tile", "Pad", "Resize", "Range", "Loop", "If", "Scan", "Gather"),
+    *(
+        "ConstantOfShape",
+        "Expand",
+        "Tile",
+        "Pad",
+        "Resize",
+        "Range",
+        "Loop",
+        "If",
+        "Scan",
+        "Gather",
+    ),
     *("Reshape", "Transpose", "MatMul", "Gemm", "Add", "Quant", "Conv", "Softmax", "Identity"),
 )
 
@@ -37,6 +48,20 @@ def mutated(data: bytes, rng: np.random.Generator) -> bytes:
     """The content of a file with one to three mutations."""
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         data = (_bytes if rng.random() < 0.1 else _message)(data, rng)
+    return data
+
+
+def mutated_but_valid(data: bytes, rng: np.random.Generator) -> bytes:
+    """One to four mutations of the message, each of which ONNX's checker accepts."""
+    for _ in range(rng.integers(1, 5)):
+        for _ in range(20):
+            changed = _message(data, rng)
+            try:
+                onnx.checker.check_model(changed)
+            except Exception:  # ValidationError, DecodeError, UnicodeDecodeError, ...
+                continue
+            data = changed
+            break
     return data
 
 
@@ -183,6 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--action", default="compile")
+    parser.add_argument("--valid", action="store_true", help="only what ONNX's checker accepts")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--megabytes", type=int, default=2000)
     parser.add_argument("--output", type=Path, default=Path("build/hostile"))
@@ -193,7 +219,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number in range(options.files):
             rng = np.random.default_rng(options.seed + number)
             path = Path(folder) / f"{options.seed + number}.onnx"
-            path.write_bytes(mutated(seeds[number % len(seeds)], rng))
+            change = mutated_but_valid if options.valid else mutated
+            path.write_bytes(change(seeds[number % len(seeds)], rng))
             paths.append(path)
         results = opened(paths, options.action, options.seconds, options.megabytes)
         bad = [found for found in results if not is_good(found)]

@@ -9,7 +9,7 @@ or "too long", with the message, the seconds and the megabytes of memory that it
 
 from __future__ import annotations
 
-import contextlib
+import importlib
 import json
 import os
 import resource
@@ -21,6 +21,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 __all__ = ["ACTIONS", "outcome"]
 
@@ -37,17 +39,11 @@ def _compile(path: Path, build: Path) -> None:
     Design.from_onnx(path)
 
 
-def _command(*words: object) -> None:
-    from samebits.cli import run
-
-    with contextlib.suppress(SystemExit):
-        run([str(word) for word in words])
-
-
 def _emulate(path: Path, build: Path) -> None:
     from samebits.sim.firmware_file import FirmwareFile
 
-    FirmwareFile(path)
+    firmware = FirmwareFile(path)
+    firmware.run([np.zeros((4, *port.shape)) for port in firmware.inputs])
 
 
 def _load(path: Path, build: Path) -> None:
@@ -78,31 +74,12 @@ ACTIONS: dict[str, Callable[[Path, Path], None]] = {
 }
 
 
-def _prepare(action: str) -> None:
-    """Imports what the action needs, once for all files."""
-    import numpy
-    import onnx
-
-    import samebits.compile.frontends.onnx
-    import samebits.design
-
-    assert numpy and onnx and samebits.design and samebits.compile.frontends
-    if action == "compile":
-        import hls4ml  # type: ignore[import-untyped]
-        import onnxruntime  # type: ignore[import-untyped]
-        import qonnx.util.cleanup  # type: ignore[import-untyped]
-
-        assert hls4ml and onnxruntime and qonnx
-    if action == "emulate":
-        import samebits.sim.firmware_file
-
-        assert samebits.sim.firmware_file
-    if action == "events":
-        import h5py  # type: ignore[import-untyped]
-        import pyarrow.parquet  # type: ignore[import-untyped]
-        import uproot  # type: ignore[import-untyped]
-
-        assert h5py and pyarrow and uproot
+_NEEDED = {
+    "read": ["samebits.compile.frontends.onnx"],
+    "compile": ["samebits.compile.frontends.onnx", "hls4ml", "onnxruntime", "qonnx.util.cleanup"],
+    "emulate": ["samebits.sim.firmware_file", "onnxruntime"],
+    "events": ["samebits.train.data", "h5py", "pyarrow.parquet", "uproot"],
+}
 
 
 def outcome(
@@ -174,7 +151,8 @@ def _paths() -> Iterator[Path]:
 
 def main() -> None:
     action, seconds, megabytes, build = sys.argv[1:]
-    _prepare(action)
+    for name in ("numpy", "samebits.design", *_NEEDED.get(action, ())):
+        importlib.import_module(name)  # once for all files
     for path in _paths():
         found = outcome(ACTIONS[action], path, Path(build), float(seconds), int(megabytes))
         print(json.dumps(found), flush=True)

@@ -69,14 +69,46 @@ def check_model(model: onnx.ModelProto) -> None:
 
 
 def check_sizes(model: onnx.ModelProto) -> None:
-    """Raises ModelError for a tensor that ONNX's shape inference finds too large."""
+    """Raises ModelError for tensors that ONNX's shape inference finds too large or impossible.
+
+    Shapes that the file itself gives of inner tensors do not count: they are often outdated. Those
+    of outputs must be right, but for the batch axis.
+    """
+    fresh = onnx.ModelProto()
+    fresh.CopyFrom(model)
+    del fresh.graph.value_info[:]
+    for value in fresh.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    bodies = {(function.domain, function.name) for function in model.functions}
+    strict = all(  # else it fails on what reads the result of a node that it does not know
+        onnx.defs.has(node.op_type, node.domain) or (node.domain, node.op_type) in bodies
+        for node in fresh.graph.node
+    )
     try:
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        inferred = onnx.shape_inference.infer_shapes(
+            fresh, strict_mode=strict, data_prop=True
+        ).graph
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise errors.ModelError(f"the shapes of the model do not fit: {reason}") from None
+        first = str(error).partition("Inference error(s): ")[2] or str(error)
+        raise errors.ModelError(
+            f"the shapes of the model do not fit: {first.strip().splitlines()[0][:300]}"
+        ) from None
     for value in (*inferred.value_info, *inferred.output):
         _check_value(value)
+    for given, found in zip(model.graph.output, inferred.output, strict=True):
+        declared, computed = _sizes(given), _sizes(found)
+        pairs = list(zip(declared, computed, strict=False))[1:]
+        if not declared or not computed:
+            continue
+        if len(declared) != len(computed) or any(a != b and a and b for a, b in pairs):
+            raise errors.ModelError(
+                f"output {given.name} is declared as {declared}, but the model computes {computed}"
+            )
+
+
+def _sizes(value: onnx.ValueInfoProto) -> list[int]:
+    """The shape; 0 where an axis has no number."""
+    return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
 def check_numbers(model: onnx.ModelProto) -> None:
@@ -116,29 +148,31 @@ def _few(values: Any) -> list[float]:
 
 
 def _messages(message: Message) -> Iterator[Message]:
-    """The message and all that it holds; reads every text on the way."""
+    """The message and all that it holds.
+
+    Raises:
+        ModelError: a text that is none; protobuf then gives bytes.
+    """
     waiting = [message]
     while waiting:
         one = waiting.pop()
         yield one
-        try:
-            for field, value in one.ListFields():
-                if field.message_type is None:
-                    if field.type == field.TYPE_STRING and not isinstance(value, str):
-                        list(value)
-                elif isinstance(value, field.message_type._concrete_class):
-                    waiting.append(value)
-                else:
-                    waiting.extend(value)
-        except UnicodeDecodeError:
-            raise errors.ModelError("a name in it is not text (UTF-8)") from None
+        for field, value in one.ListFields():
+            if field.message_type is None:
+                texts = [value] if isinstance(value, str | bytes) else value
+                if field.type == field.TYPE_STRING and any(isinstance(x, bytes) for x in texts):
+                    raise errors.ModelError("a name in it is not text (UTF-8)")
+            elif isinstance(value, field.message_type._concrete_class):
+                waiting.append(value)
+            else:
+                waiting.extend(value)
 
 
 def _check_tensor(tensor: TensorProto) -> None:
     name, kind = tensor.name or "of a Constant", tensor.data_type
     known = TensorProto.DataType.values()
     if kind == TensorProto.UNDEFINED or kind not in known:
-        raise errors.ModelError(f"tensor {name} has element type {kind}, which ONNX does not have")
+        raise errors.ModelError(f"tensor {name} has element type {kind}, unknown to ONNX")
     if any(size < 0 for size in tensor.dims):
         raise errors.ModelError(f"tensor {name} has the negative shape {list(tensor.dims)}")
     wanted = math.prod(tensor.dims)
@@ -161,7 +195,10 @@ def _check_tensor(tensor: TensorProto) -> None:
 
 
 def _check_value(value: onnx.ValueInfoProto) -> None:
-    sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    kind = value.type.tensor_type.elem_type
+    if kind not in TensorProto.DataType.values():
+        raise errors.ModelError(f"tensor {value.name} has element type {kind}, unknown to ONNX")
+    sizes = _sizes(value)
     if any(size < 0 for size in sizes):
         raise errors.ModelError(f"tensor {value.name} has the negative shape {sizes}")
     if math.prod(max(1, size) for size in sizes) > MOST_NUMBERS:
