@@ -5,6 +5,7 @@
 #   make help        all targets
 
 VENV ?= .venv
+HGQ_VENV ?= .venv-hgq
 BUILD ?= build
 PYTEST_OPTIONS ?=
 DEMO_OPTIONS ?=
@@ -12,7 +13,9 @@ BENCH_OPTIONS ?=
 LOCK_OPTIONS ?=
 
 LOCK := requirements.lock
+HGQ_LOCK := requirements-hgq.lock
 STAMP := $(VENV)/.installed
+HGQ_STAMP := $(HGQ_VENV)/.installed
 LOG := $(VENV)/install.log
 BIN := $(VENV)/bin
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
@@ -25,16 +28,17 @@ MAPPED := compile firmware sim train
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint typecheck bench lock wheel clean distclean
+.PHONY: help env demo test test-hgq lint typecheck bench lock wheel clean distclean
 
 help:
 	@echo "make demo       train, compile and verify the jet network -> $(BUILD)/demo/ (DEMO_OPTIONS=--fast)"
 	@echo "make test       ruff, mypy and the tests (PYTEST_OPTIONS='-k softmax')"
+	@echo "make test-hgq   the tests of HGQ2 models, in an environment of their own: $(HGQ_VENV)"
 	@echo "make lint       ruff: rules and formatting"
 	@echo "make typecheck  mypy --strict"
 	@echo "make bench      the speeds quoted in README.md, on the design that make demo left"
 	@echo "make wheel      source distribution and wheel -> dist/"
-	@echo "make lock       $(LOCK) from pyproject.toml (LOCK_OPTIONS=--upgrade for newer versions)"
+	@echo "make lock       $(LOCK) and $(HGQ_LOCK) from pyproject.toml (LOCK_OPTIONS=--upgrade for newer versions)"
 	@echo "make env        only the environment $(VENV)"
 	@echo "make clean      remove build products; make distclean: $(VENV) too"
 
@@ -46,6 +50,10 @@ demo: $(STAMP)
 # The entry points are called, never `python -m`: that would put this folder on sys.path.
 test: lint typecheck
 	$(BIN)/pytest $(PYTEST_OPTIONS)
+
+# HGQ2 cannot share an environment with QKeras: its wheels hold a package qkeras of their own.
+test-hgq: $(HGQ_STAMP)
+	$(HGQ_VENV)/bin/pytest tests/hgq $(PYTEST_OPTIONS)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
@@ -73,7 +81,13 @@ lock: $(STAMP)
 		--no-emit-index-url --no-emit-package pyparser --no-emit-package parse \
 		--annotation-style line --custom-compile-command "make lock" \
 		--output-file $(LOCK) pyproject.toml
-	@echo "$(LOCK): $$(grep -c '==' $(LOCK)) packages"
+	@$(BUILD)/lock-env/bin/uv pip compile --quiet $(LOCK_OPTIONS) \
+		--universal --python-version 3.11 --fork-strategy fewest \
+		--extra hgq --extra da --extra dev --group lock-hgq \
+		--no-emit-index-url \
+		--annotation-style line --custom-compile-command "make lock" \
+		--output-file $(HGQ_LOCK) pyproject.toml
+	@echo "$(LOCK): $$(grep -c '==' $(LOCK)) packages, $(HGQ_LOCK): $$(grep -c '==' $(HGQ_LOCK))"
 
 # Versions come from the lock file alone. The compiler from PyPI is 400 MB and is left out where
 # the machine has one.
@@ -99,9 +113,19 @@ $(STAMP): $(LOCK) pyproject.toml
 		echo "the installation failed; the whole log: $(LOG)"; exit 1; }
 	@touch $@
 
+$(HGQ_STAMP): $(HGQ_LOCK) pyproject.toml | $(STAMP)
+	@test -x $(HGQ_VENV)/bin/pip || $(BIN)/python -m venv $(HGQ_VENV)
+	@echo "installing $$(grep -c '==' $(HGQ_LOCK)) packages into $(HGQ_VENV) (1.2 GB;" \
+		"log: $(HGQ_VENV)/install.log)"
+	@{ $(HGQ_VENV)/bin/pip install --no-input --no-deps -r $(HGQ_LOCK) \
+		&& $(HGQ_VENV)/bin/pip install --no-input --no-deps --no-build-isolation --editable .; \
+	} > $(HGQ_VENV)/install.log 2>&1 || { tail -n 25 $(HGQ_VENV)/install.log; \
+		echo "the installation failed; the whole log: $(HGQ_VENV)/install.log"; exit 1; }
+	@touch $@
+
 clean:
 	rm -rf $(BUILD) dist samebits.egg-info .typecheck .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find . -path ./$(VENV) -prune -o -type d -name __pycache__ -exec rm -rf {} +
+	find . -path ./$(VENV) -prune -o -path ./$(HGQ_VENV) -prune -o -type d -name __pycache__ -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(HGQ_VENV)

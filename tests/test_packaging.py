@@ -241,9 +241,9 @@ def test_command_line_of_the_wheel(environment: Path, tmp_path: Path) -> None:
 # --- the lock file ------------------------------------------------------------------------------
 
 
-def locked() -> dict[str, Requirement]:
+def locked(name: str = "requirements.lock") -> dict[str, Requirement]:
     """Requirements of the lock file by normalised name."""
-    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    text = (ROOT / name).read_text(encoding="utf-8")
     lines = [line.split("#")[0].strip() for line in text.splitlines()]
     requirements = [Requirement(line) for line in lines if line]
     by_name: dict[str, Requirement] = {canonicalize_name(r.name): r for r in requirements}
@@ -251,8 +251,9 @@ def locked() -> dict[str, Requirement]:
     return by_name
 
 
-def test_lock_pins_exact_versions_without_addresses() -> None:
-    for requirement in locked().values():
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-hgq.lock"])
+def test_lock_pins_exact_versions_without_addresses(lock: str) -> None:
+    for requirement in locked(lock).values():
         assert requirement.url is None, requirement
         (pin,) = requirement.specifier
         assert pin.operator == "==", requirement
@@ -260,14 +261,24 @@ def test_lock_pins_exact_versions_without_addresses() -> None:
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
-def test_lock_satisfies_pyproject(python: str) -> None:
+@pytest.mark.parametrize(
+    ("lock", "extras", "group"),
+    [
+        ("requirements.lock", LOCKED_EXTRAS, "lock"),
+        ("requirements-hgq.lock", ("hgq", "da", "dev"), "lock-hgq"),
+    ],
+    ids=["main", "hgq"],
+)
+def test_lock_satisfies_pyproject(
+    python: str, lock: str, extras: tuple[str, ...], group: str
+) -> None:
     """Every dependency of the core and of the locked extras is there, inside its bounds."""
     project = PROJECT["project"]
     wanted = list(project["dependencies"])
-    for extra in LOCKED_EXTRAS:
+    for extra in extras:
         wanted += project["optional-dependencies"][extra]
-    wanted += PROJECT["dependency-groups"]["lock"]
-    pins = locked()
+    wanted += PROJECT["dependency-groups"][group]
+    pins = locked(lock)
     machine = {
         "python_version": python,
         "python_full_version": f"{python}.0",
@@ -299,6 +310,13 @@ def test_lock_has_one_tensorflow_of_the_minor_version_of_tf_keras() -> None:
         if (marker := pins[name].marker) is None or marker.evaluate(machine)
     ]
     assert chosen == ["tensorflow-cpu"]
+
+
+def test_hgq2_and_qkeras_are_never_locked_together() -> None:
+    assert "hgq2" not in locked()
+    assert not {"qkeras", "tf-keras", "tensorflow", "tensorflow-cpu"} & set(
+        locked("requirements-hgq.lock")
+    )
 
 
 def test_tests_run_on_the_locked_core() -> None:
@@ -413,7 +431,7 @@ def test_make_shows_why_an_installation_failed_and_tries_again(tmp_path: Path) -
 def test_ci_ends_with_pytests_closing_line(
     tmp_path: Path, make: str, code: int, ending: str
 ) -> None:
-    script(tmp_path / "make", f'[ "$*" = test ] || exit 9\n{make}')
+    script(tmp_path / "make", f'case "$*" in test|test-hgq) ;; *) exit 9 ;; esac\n{make}')
     done = run(
         ROOT / ".ci" / "run",
         cwd=tmp_path,

@@ -80,8 +80,13 @@ def check_layers(model: Any, handlers: Mapping[str, Any]) -> list[str]:
     combinational: list[str] = []
     for layer in model.layers:
         kind = type(layer).__name__
-        if hasattr(layer, "_nodes_by_depth"):
+        if hasattr(layer, "_nodes_by_depth") or hasattr(layer, "_functional"):
             problems.append(f"{layer.name} ({kind}): a model inside the model; call its layers")
+        elif kind == "Concatenate" and len(layer.input) > 2:
+            problems.append(
+                f"{layer.name} (Concatenate): has {len(layer.input)} inputs; hls4ml joins two at a "
+                "time, so put several behind one another"
+            )
         elif module_path(layer).startswith("hgq.") and kind in COMBINATIONAL:
             combinational.append(f"{layer.name} ({kind})")
         elif not _has_reader(layer, handlers):

@@ -8,7 +8,10 @@ precision, as a float network from ONNX does.
 from __future__ import annotations
 
 import copy
+import re
 import tempfile
+import traceback
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -27,10 +30,12 @@ from ..conversion import (
     weights_of,
 )
 from .check import ALIASES, built_model, check_layers, data_quantizers
+from .corrections import corrected_hls4ml
 
 __all__ = ["is_keras_3", "keras_3_to_hls4ml"]
 
 _WIDE, _NARROW = "fixed<32,16>", "fixed<16,6>"
+_SOFTMAX_INPUT = "fixed<10,5,RND,SAT>"  # the 1024 entries of hls4ml's table: -16 to 16
 
 
 def is_keras_3(model: Any) -> bool:
@@ -71,16 +76,28 @@ def keras_3_to_hls4ml(model: Any, target: Target) -> Converted:
         except errors.SamebitsError:
             raise
         except Exception as error:  # hls4ml raises bare Exceptions, AssertionErrors, KeyErrors
-            advice = ""
-            if "unexpected input layer chain" in str(error):
-                advice = (
-                    ". Every input must meet a quantizer first: a layer with enable_iq=True, or "
-                    "hgq.quantizer.Quantizer"
-                )
             raise errors.ModelError(
                 f"hls4ml cannot convert Keras model {model.name!r}: "
-                f"{type(error).__name__}: {error}{advice}"
+                f"{type(error).__name__}: {error}{_advice(error)}"
             ) from error
+
+
+def _advice(error: Exception) -> str:
+    """What to do about hls4ml's error, where that is known."""
+    text, trace = str(error), traceback.format_tb(error.__traceback__)
+    if "unexpected input layer chain" in text:
+        return (
+            ". Every input must meet a quantizer first: a layer with enable_iq=True, or "
+            "hgq.quantizer.Quantizer"
+        )
+    if "produce_kif" in text:
+        return (
+            ". hls4ml cannot tell the formats behind this layer, which it must in a model with "
+            "HGQ2's quantizers"
+        )
+    if any("da4ml" in line for line in trace):
+        return ". Quantizers in layers that da4ml writes as logic must round by RND or TRN"
+    return ""
 
 
 def _convert(model: Any, target: Target, quantized: bool, notes: list[str]) -> Converted:
@@ -128,31 +145,44 @@ def _config(model: Any, target: Target, quantized: bool) -> dict[str, Any]:
             settings["ReuseFactor"] = target.reuse_factor
             if name in given:
                 settings["Precision"]["result"] = given[name]
-    for name, classes in _softmaxes(model):
+    for name, source, classes in _softmaxes(model):
         settings = config["LayerName"].setdefault(name, {"Precision": {}})
         set_softmax_formats(settings, classes)
+        if source in config["LayerName"] and source not in given:
+            config["LayerName"][source]["Precision"]["result"] = _SOFTMAX_INPUT
     config["Model"] |= {"Strategy": target.strategy, "ReuseFactor": target.reuse_factor}
     return config
 
 
-def _softmaxes(model: Any) -> Iterator[tuple[str, int]]:
-    """hls4ml's name and the classes of every softmax that is not HGQ2's."""
+def _softmaxes(model: Any) -> Iterator[tuple[str, str, int]]:
+    """Of every softmax that is not HGQ2's: its name and its source's in hls4ml, the classes."""
     import keras  # type: ignore[import-untyped]
 
+    softmax, linear = keras.activations.softmax, keras.activations.linear
     for layer in model.layers:
-        kind = type(layer).__name__
-        if kind == "Softmax":
-            yield layer.name, int(layer.output.shape[layer.axis])
-        elif getattr(layer, "activation", None) is keras.activations.softmax:
-            own = kind in ("Activation", "QActivation")
-            yield layer.name if own else f"{layer.name}_softmax", int(layer.output.shape[-1])
+        kind, activation = type(layer).__name__, getattr(layer, "activation", None)
+        if activation is softmax and kind != "Activation":
+            yield f"{layer.name}_softmax", layer.name, int(layer.output.shape[-1])
+        elif kind == "Softmax" or activation is softmax:
+            source = layer.input._keras_history.operation
+            before = getattr(source, "activation", None)
+            own = isinstance(source, keras.layers.Activation)
+            name = source.name
+            if not own and before is not None and before is not linear:
+                name += f"_{before.__name__}"
+            yield layer.name, name, int(layer.output.shape[getattr(layer, "axis", -1)])
 
 
 def _hls4ml_graph(model: Any, config: dict[str, Any], target: Target) -> Any:
     import hls4ml
 
-    with tempfile.TemporaryDirectory(prefix="samebits-") as folder:
-        return hls4ml.converters.convert_from_keras_model(
+    with (
+        tempfile.TemporaryDirectory(prefix="samebits-") as folder,
+        corrected_hls4ml(),
+        warnings.catch_warnings(record=True) as caught,
+    ):
+        warnings.simplefilter("always")
+        graph = hls4ml.converters.convert_from_keras_model(
             model,
             hls_config=copy.deepcopy(config),
             output_dir=folder,
@@ -161,6 +191,15 @@ def _hls4ml_graph(model: Any, config: dict[str, Any], target: Target) -> Any:
             part=target.part,
             clock_period=target.clock_ns,
         )
+    for warning in caught:
+        if found := re.search(
+            r"result_t for (\S+) propagated multiple times", str(warning.message)
+        ):
+            raise errors.UnsupportedError(
+                f"{found[1]}: two quantizers follow it directly, and hls4ml would keep only the "
+                "last; take one of them away"
+            )
+    return graph
 
 
 def _check_shapes(model: Any) -> None:
