@@ -24,7 +24,7 @@ from . import toolchain
 __all__ = ["NativeEmulator"]
 
 Array = npt.NDArray[Any]
-_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-w")
+_FLAGS = ("-std=c++17", "-O3", "-fno-trapping-math", "-fPIC", "-shared", "-w")
 _THIS_PROCESSOR = ("-march=native",)
 _TIMEOUT_S = 900.0
 _CHUNK_EVENTS = 1 << 16

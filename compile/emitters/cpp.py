@@ -180,7 +180,7 @@ def _source(program: Program, steps: list[str], block: int, metadata: Mapping[st
     described = json.dumps(_description(graph, metadata), ensure_ascii=True)
     text = json.dumps(described)  # a C string: JSON escapes of ASCII text are C's
     return f"""// The firmware's answers on a processor, bit for bit. Written by samebits.
-// C++17, no dependencies: c++ -std=c++17 -O3 -march=native -fPIC -shared
+// C++17, no dependencies: c++ -std=c++17 -O3 -march=native -fno-trapping-math -fPIC -shared
 
 #include "{HEADER}"
 

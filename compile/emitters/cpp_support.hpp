@@ -9,7 +9,16 @@
 #include <type_traits>
 
 #if defined(__AVX512BW__) || defined(__AVX2__)
+#if defined(__GNUC__) && !defined(__clang__)
+// GCC 12 warns of its own header (GCC bug 105593).
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
+#pragma GCC diagnostic pop
+#else
+#include <immintrin.h>
+#endif
 #endif
 
 #if defined(__clang__)
@@ -263,28 +272,91 @@ template <class FORMAT> int128 one_mantissa(double x) {
     return into_range<FORMAT>(static_cast<int128>(v));
 }
 
-// Events first to rows of B events; false where a number is NaN or infinite.
+// Events first to rows of B events.
+template <int B, class S, class T> inline void turned(const S* x, int size, T* out) {
+    for (int i = 0; i < size; ++i) {
+        EACH_EVENT out[i * B + e] = T(x[e * size + i]);
+    }
+}
+
+#if defined(__AVX512BW__)
+// 16 events of 16 numbers at once, in four rounds of pairs.
+inline void turned_16(const std::int32_t* x, int size, std::int32_t* out, int step) {
+    __m512i a[16], b[16];
+    for (int i = 0; i < 16; ++i) a[i] = _mm512_loadu_si512(x + i * size);
+    for (int i = 0; i < 16; i += 2) {
+        b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
+        b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+        for (int j = 0; j < 2; ++j) {
+            a[i + 2 * j] = _mm512_unpacklo_epi64(b[i + j], b[i + j + 2]);
+            a[i + 2 * j + 1] = _mm512_unpackhi_epi64(b[i + j], b[i + j + 2]);
+        }
+    }
+    for (int i = 0; i < 16; i += 8) {
+        for (int j = 0; j < 4; ++j) {
+            b[i + j] = _mm512_shuffle_i32x4(a[i + j], a[i + j + 4], 0x88);
+            b[i + j + 4] = _mm512_shuffle_i32x4(a[i + j], a[i + j + 4], 0xdd);
+        }
+    }
+    for (int j = 0; j < 8; ++j) {
+        // a[i] of four numbers starts at number 4 * lane: rows j and j + 8 of the two halves
+        a[j] = _mm512_shuffle_i32x4(b[j], b[j + 8], 0x88);
+        a[j + 8] = _mm512_shuffle_i32x4(b[j], b[j + 8], 0xdd);
+    }
+    for (int i = 0; i < 16; ++i) _mm512_store_si512(out + i * step, a[i]);
+}
+
+template <int B> inline void turned(const std::int32_t* x, int size, std::int32_t* out) {
+    int i = 0;
+    if constexpr (B % 16 == 0) {
+        for (; i + 16 <= size; i += 16) {
+            for (int e = 0; e < B; e += 16) turned_16(x + e * size + i, size, out + i * B + e, B);
+        }
+    }
+    for (; i < size; ++i) {
+        EACH_EVENT out[i * B + e] = x[e * size + i];
+    }
+}
+#endif
+
+// Real numbers, events first, to rows of B events; false where one is NaN or infinite.
 template <int B, class FORMAT, class F, class T>
 inline bool mantissas(const F* x, int size, int events, T* out) {
-    constexpr bool scalable = FORMAT::fraction >= 0 && FORMAT::fraction < 64;
-    const F scale = scalable ? F(std::ldexp(1.0, FORMAT::fraction)) : F(1);
-    for (int i = 0; i < size; ++i, out += B) {
-        F v[B];
-        EACH_EVENT v[e] = e < events ? x[std::size_t(e) * std::size_t(size) + std::size_t(i)] : F(0);
-        if constexpr (scalable && !FORMAT::like_ap_int) {
-            F r[B];
-            EACH_EVENT r[e] = whole_number<FORMAT::round>(v[e] * scale);
-            bool small = true;
-            EACH_EVENT small &= std::fabs(r[e]) < F(1 << 23);
-            if (small) {
-                using Small = std::conditional_t<(FORMAT::width <= 30), std::int32_t, int128>;
-                EACH_EVENT out[e] = T(into_range<FORMAT>(Small(std::int32_t(r[e]))));
-                continue;
+    constexpr int PIECE = 64;  // numbers of an event at once
+    for (int first = 0; first < size; first += PIECE) {
+        const int count = size - first < PIECE ? size - first : PIECE;
+        alignas(64) std::int32_t whole[B * PIECE];
+        int large = FORMAT::fraction < 0 || FORMAT::fraction >= 64 || FORMAT::like_ap_int;
+        if (!large) {
+            const F scale = F(std::ldexp(1.0, FORMAT::fraction & 63));
+            const bool together = count == size;
+            const int rows = together ? 1 : events;
+            const int length = together ? events * size : count;
+            for (int row = 0; row < rows; ++row) {
+                const F* from = x + std::size_t(row) * std::size_t(size) + std::size_t(first);
+                std::int32_t* to = whole + row * count;
+                for (int i = 0; i < length; ++i) {
+                    const F v = whole_number<FORMAT::round>(from[i] * scale);
+                    const bool small = std::fabs(v) < F(1 << 23);
+                    large |= !small;
+                    using Small = std::conditional_t<(FORMAT::width <= 30), std::int32_t, int128>;
+                    to[i] = std::int32_t(into_range<FORMAT>(Small(std::int32_t(small ? v : F(0)))));
+                }
             }
         }
-        for (int e = 0; e < B; ++e) {
-            if (!std::isfinite(v[e])) return false;
-            out[e] = T(one_mantissa<FORMAT>(double(v[e])));
+        if (!large) {
+            std::fill(whole + events * count, whole + B * count, 0);
+            turned<B>(whole, count, out + first * B);
+            continue;
+        }
+        for (int i = first; i < first + count; ++i) {
+            for (int e = 0; e < B; ++e) {
+                const F v = e < events ? x[std::size_t(e) * std::size_t(size) + std::size_t(i)] : F(0);
+                if (!std::isfinite(v)) return false;
+                out[i * B + e] = T(one_mantissa<FORMAT>(double(v)));
+            }
         }
     }
     return true;
