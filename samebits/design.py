@@ -77,10 +77,14 @@ class Design:
             ModelError: the file or the model cannot be used; UnsupportedError lists the operators
                 or layers that samebits does not have.
         """
-        from samebits.compile.frontends.onnx import read_onnx, to_hls4ml
+        from samebits.compile.frontends.onnx import check_content, read_onnx, to_hls4ml
         from samebits.compile.passes.names import rename_inputs
 
-        model = read_onnx(source) if isinstance(source, str | Path) else source
+        if isinstance(source, str | Path):
+            model = read_onnx(source)
+        else:
+            check_content(source)
+            model = source
         target = target or Target()
         name = Path(source).name if isinstance(source, str | Path) else model.graph.name
         converted = to_hls4ml(model, target)

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from .convert import Converted, to_hls4ml
 from .file import read_onnx, runnable
+from .guard import check_content
 
-__all__ = ["Converted", "read_onnx", "runnable", "to_hls4ml"]
+__all__ = ["Converted", "check_content", "read_onnx", "runnable", "to_hls4ml"]

@@ -26,7 +26,7 @@ from ..conversion import (
 )
 from ..quant import grid_of
 from .check import SUPPORTED_OPERATORS, check_operators
-from .guard import check_numbers, check_sizes
+from .guard import check_numbers, check_sizes, shape_fault
 from .layout import write_layout
 from .nodes import layer_precisions, registered
 from .prepare import (
@@ -81,7 +81,8 @@ def to_hls4ml(model: onnx.ModelProto, target: Target) -> Converted:
             raise
         except Exception as error:  # hls4ml and qonnx raise bare Exceptions and KeyErrors
             raise errors.ModelError(
-                f"hls4ml cannot convert the model: {type(error).__name__}: {error}"
+                shape_fault(model)
+                or f"hls4ml cannot convert the model: {type(error).__name__}: {error}"
             ) from error
 
 

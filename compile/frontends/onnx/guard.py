@@ -17,7 +17,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from samebits import errors
 
-__all__ = ["check_model", "check_numbers", "check_sizes", "refuse_outside_data"]
+__all__ = [
+    "check_content",
+    "check_model",
+    "check_numbers",
+    "check_sizes",
+    "refuse_outside_data",
+    "shape_fault",
+]
 
 MOST_NUMBERS = 1 << 24  # of one tensor that depends on the event: no FPGA holds more
 MOST_NODES = 1 << 17  # function calls written out
@@ -39,14 +46,14 @@ _BITS = {
 Message = Any  # of protobuf, which has no types
 
 
-def check_model(model: onnx.ModelProto) -> None:
-    """Raises ModelError, with the reason, for a model that is not safe or not valid.
+def check_content(model: onnx.ModelProto) -> None:
+    """Raises ModelError, with the reason, for a model whose content is not what it claims.
 
     1. names that are no text;
     2. tensors whose sizes are not those of their data; sparse tensors;
     3. functions that call themselves, or grow beyond `MOST_NODES` when written out;
     4. declared shapes beyond `MOST_NUMBERS`;
-    5. what ONNX's own checker finds.
+    5. one name for two things.
     """
     if not model.HasField("graph") or not model.graph.node or not model.opset_import:
         raise errors.ModelError("it has no graph")
@@ -60,6 +67,11 @@ def check_model(model: onnx.ModelProto) -> None:
                 _check_value(message)
     _check_calls(model)
     _check_names(model)
+
+
+def check_model(model: onnx.ModelProto) -> None:
+    """Raises ModelError as `check_content` does, and for what ONNX's own checker finds."""
+    check_content(model)
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
@@ -69,10 +81,19 @@ def check_model(model: onnx.ModelProto) -> None:
 
 
 def check_sizes(model: onnx.ModelProto) -> None:
-    """Raises ModelError for tensors that ONNX's shape inference finds too large or impossible.
+    """Raises ModelError for a tensor that ONNX's shape inference finds too large."""
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        raise errors.ModelError(_shape_error(error)) from None
+    for value in (*inferred.value_info, *inferred.output):
+        _check_value(value)
 
-    Shapes that the file itself gives of inner tensors do not count: they are often outdated. Those
-    of outputs must be right, but for the batch axis.
+
+def shape_fault(model: onnx.ModelProto) -> str:
+    """Why the shapes of a model cannot be right, empty if nothing is found.
+
+    Shapes that the file itself gives of inner tensors do not count: they are often outdated.
     """
     fresh = onnx.ModelProto()
     fresh.CopyFrom(model)
@@ -85,25 +106,22 @@ def check_sizes(model: onnx.ModelProto) -> None:
         for node in fresh.graph.node
     )
     try:
-        inferred = onnx.shape_inference.infer_shapes(
-            fresh, strict_mode=strict, data_prop=True
-        ).graph
+        inferred = onnx.shape_inference.infer_shapes(fresh, strict_mode=strict, data_prop=True)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
-        first = str(error).partition("Inference error(s): ")[2] or str(error)
-        raise errors.ModelError(
-            f"the shapes of the model do not fit: {first.strip().splitlines()[0][:300]}"
-        ) from None
-    for value in (*inferred.value_info, *inferred.output):
-        _check_value(value)
-    for given, found in zip(model.graph.output, inferred.output, strict=True):
+        return _shape_error(error)
+    for given, found in zip(model.graph.output, inferred.graph.output, strict=True):
         declared, computed = _sizes(given), _sizes(found)
         pairs = list(zip(declared, computed, strict=False))[1:]
         if not declared or not computed:
             continue
         if len(declared) != len(computed) or any(a != b and a and b for a, b in pairs):
-            raise errors.ModelError(
-                f"output {given.name} is declared as {declared}, but the model computes {computed}"
-            )
+            return f"output {given.name} is declared as {declared}, but the model gives {computed}"
+    return ""
+
+
+def _shape_error(error: Exception) -> str:
+    first = str(error).partition("Inference error(s): ")[2] or str(error)
+    return f"the shapes of the model do not fit: {first.strip().splitlines()[0][:300]}"
 
 
 def _sizes(value: onnx.ValueInfoProto) -> list[int]:
