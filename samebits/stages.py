@@ -138,7 +138,7 @@ def export_model(source: Path, output: Path, *, check: bool = True, command: str
         UnsupportedError: layers without an exact QONNX form, all listed.
         MismatchError: a tensor whose equality is provable differs.
     """
-    from samebits.compile.frontends.keras import check_export, export_keras
+    from samebits.compile.frontends.keras import check_export, export_keras, random_events
     from samebits.train.store import load_model
 
     model = load_model(source)
@@ -161,10 +161,9 @@ def export_model(source: Path, output: Path, *, check: bool = True, command: str
     if not check:
         return None
     if split:
-        events = split.test.features
+        events: Any = split.test.features
     else:
-        shape = (1000, *model.input_shape[1:])
-        events = np.random.default_rng(0).normal(0, 2, shape).astype(np.float32)
+        events = random_events(exported)
     result = check_export(model, exported, events)
     if recipe and output.resolve() == (source.parent / storage.MODEL).resolve():
         from samebits import record

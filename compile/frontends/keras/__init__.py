@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .check import check_export
+from .check import check_export, random_events
 from .export import export_keras
 
-__all__ = ["check_export", "export_keras"]
+__all__ = ["check_export", "export_keras", "random_events"]

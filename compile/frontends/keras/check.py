@@ -16,7 +16,7 @@ from samebits import errors
 from .export import layer_tensors
 from .proof import Proof, prove
 
-__all__ = ["ExportCheck", "TensorCheck", "check_export"]
+__all__ = ["ExportCheck", "TensorCheck", "check_export", "random_events"]
 
 BATCH = 4096
 
@@ -97,6 +97,24 @@ def check_export(
     by_name = {check.name: check for check in checks}
     outputs = tuple(by_name[output.name] for output in onnx_model.graph.output)
     return ExportCheck(len(next(iter(features.values()))), checks, outputs)
+
+
+def random_events(exported: onnx.ModelProto) -> dict[str, Floats]:
+    """Numbers for every input of an exported model; row numbers where a table is looked up."""
+    rng, tables = np.random.default_rng(0), {t.name: t.dims for t in exported.graph.initializer}
+    casts = {n.output[0]: n.input[0] for n in exported.graph.node if n.op_type == "Cast"}
+    looked_up = {
+        casts[node.input[1]]: tables[node.input[0]][0]
+        for node in exported.graph.node
+        if node.op_type == "Gather" and node.input[1] in casts and node.input[0] in tables
+    }
+    events = {}
+    for value in exported.graph.input:
+        shape = (1000, *(d.dim_value for d in value.type.tensor_type.shape.dim[1:]))
+        rows = looked_up.get(value.name)
+        values = rng.normal(0, 2, shape) if rows is None else rng.integers(0, rows, shape)
+        events[value.name] = values.astype(np.float32)
+    return events
 
 
 def _features(model: Any, onnx_model: onnx.ModelProto, x: Any) -> dict[str, Floats]:

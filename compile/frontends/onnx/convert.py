@@ -33,6 +33,7 @@ from .prepare import (
     add_zero_biases,
     check_softmax_axes,
     name_inputs,
+    one_event,
     output_order,
     refuse_copies,
     remove_identities,
@@ -68,8 +69,10 @@ def to_hls4ml(model: onnx.ModelProto, target: Target) -> Converted:
         need_da4ml()
     model, refused = to_qonnx(model)
     said = [*calibration_notes(model), *drop_labels(model)]
-    check_operators(model, refused)
     _check_shapes(model)
+    with quiet():
+        model = one_event(model)
+    check_operators(model, refused)
     check_numbers(model)
     check_sizes(model)
     with quiet():
@@ -93,19 +96,13 @@ def _prepared(model: onnx.ModelProto) -> tuple[Any, dict[str, str], list[str]]:
     from qonnx.transformation.infer_shapes import InferShapes  # type: ignore[import-untyped]
     from qonnx.util.cleanup import cleanup_model  # type: ignore[import-untyped]
 
-    static = onnx.ModelProto()
-    static.CopyFrom(model)
-    for value in (*static.graph.input, *static.graph.output):
-        dimensions = value.type.tensor_type.shape.dim
-        if dimensions and not dimensions[0].HasField("dim_value"):
-            dimensions[0].dim_value = 1
-    remove_identities(static)
-    refuse_copies(static)
-    add_zero_biases(static)
-    separate_readers(static)
-    if any(node.op_type == "Softmax" for node in static.graph.node):
-        check_softmax_axes(ModelWrapper(static).transform(InferShapes()))
-    wrapper = cleanup_model(ModelWrapper(static))
+    remove_identities(model)
+    refuse_copies(model)
+    add_zero_biases(model)
+    separate_readers(model)
+    if any(node.op_type == "Softmax" for node in model.graph.node):
+        check_softmax_axes(ModelWrapper(model).transform(InferShapes()))
+    wrapper = cleanup_model(ModelWrapper(model))
     wrapper = cleanup_model(wrapper.transform(GemmToMatMul()))
     weights = {tensor.name for tensor in model.graph.initializer}
     own = name_inputs(wrapper, [v.name for v in model.graph.input if v.name not in weights])
@@ -236,7 +233,7 @@ def _choose_softmax_formats(model: onnx.ModelProto, layers: dict[str, Any]) -> N
         for value in (*model.graph.value_info, *model.graph.input, *model.graph.output)
     }
     for node in model.graph.node:
-        if node.op_type != "Softmax" or node.name not in layers:
+        if node.op_type not in ("Softmax", "hls4ml.Softmax") or node.name not in layers:
             continue
         classes = (shapes.get(node.output[0]) or shapes.get(node.input[0]) or [1])[-1]
         set_softmax_formats(layers[node.name], classes)

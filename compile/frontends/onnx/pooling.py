@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import onnx
 
 from samebits import errors
@@ -13,7 +14,7 @@ from samebits import errors
 from .elements import Rule
 from .images import channels_last, explicit_pads, zero_padding
 from .nodes import Check, any_use, layer_node, node_attributes
-from .storage import Layout, Stored
+from .storage import Layout, Stored, exact_format
 
 __all__ = ["CHECKS", "RULES"]
 
@@ -21,7 +22,20 @@ __all__ = ["CHECKS", "RULES"]
 _NEVER_NEGATIVE = ("Relu", "Sigmoid", "Softmax", "HardSigmoid")
 _PASSING = (
     *("Add", "AveragePool", "Concat", "Flatten", "GlobalAveragePool", "GlobalMaxPool", "Max"),
-    *("MaxPool", "Mean", "Mul", "Pad", "Quant", "Reshape", "Resize", "Slice", "Squeeze", "Sum"),
+    *(
+        "MaxPool",
+        "Mean",
+        "Mul",
+        "Pad",
+        "ReduceMax",
+        "ReduceMean",
+        "Quant",
+        "Reshape",
+        "Resize",
+        "Slice",
+        "Squeeze",
+        "Sum",
+    ),
     *("Transpose", "Unsqueeze"),
 )
 
@@ -124,9 +138,51 @@ def _average_precision(layout: Layout, node: onnx.NodeProto, area: int) -> dict[
 
 
 def _global_pool(layout: Layout, node: onnx.NodeProto) -> None:
-    y = node.output[0]
     x = channels_last(layout, node.input[0])
-    largest = node.op_type == "GlobalMaxPool"
+    _pool_all(layout, node, x, 0)
+
+
+def _reduce(layout: Layout, node: onnx.NodeProto) -> None:
+    """ReduceMean and ReduceMax over all axes but one; ReduceSum and ReduceMean of a vector."""
+    x, y = node.input[0], node.output[0]
+    given, shape = node_attributes(node), layout.shapes[x]
+    rank = len(shape)
+    listed = [int(n) for n in layout.value(node.input[1])] if len(node.input) > 1 else []
+    axes = {n % (rank + 1) - 1 for n in listed or given.get("axes", range(rank + 1))}
+    if -1 in axes:
+        raise errors.UnsupportedError("reduces the batch axis")
+    free = [axis for axis in range(rank) if axis not in axes]
+    if rank == 1 and node.op_type != "ReduceMax":
+        factor = np.float32(1 if node.op_type == "ReduceSum" else 1 / shape[0])
+        weights = np.full((shape[0], 1), factor, np.float32)
+        layer = layer_node(
+            "Dense",
+            node.name,
+            [layout.identity(x).name],
+            y,
+            precision={"weight": exact_format(weights) or "ufixed<24,0>", "bias": "ufixed<1,1>"},
+            n_in=shape[0],
+            n_out=1,
+            weight_data=weights,
+            bias_data=np.zeros(1, np.float32),
+            use_bias=False,
+        )
+        layout.emit(layer, y, Stored(y, (None,), (1,)))
+        return
+    if rank not in (2, 3) or len(free) != 1 or node.op_type == "ReduceSum":
+        raise errors.UnsupportedError(
+            f"reduces axes {[axis + 1 for axis in sorted(axes)]} of events of shape {shape}; "
+            "supported are ReduceMean and ReduceMax over all axes but one, and ReduceSum of a "
+            "vector"
+        )
+    have = layout.take(x, [*sorted(axes), free[0]])
+    _pool_all(layout, node, have, free[0] if given.get("keepdims", 1) else 0)
+
+
+def _pool_all(layout: Layout, node: onnx.NodeProto, x: Stored, axis: int) -> None:
+    """Global pooling; the channels are the model's `axis` of the result."""
+    y = node.output[0]
+    largest = node.op_type in ("GlobalMaxPool", "ReduceMax")
     sizes, channels = x.shape[:-1], x.shape[-1]
     rank = len(sizes)
     names: dict[str, Any]
@@ -141,7 +197,7 @@ def _global_pool(layout: Layout, node: onnx.NodeProto) -> None:
         data_format="channels_last",
         **names,
     )
-    layout.emit(layer, y, Stored(y, (0,), (channels,)))
+    layout.emit(layer, y, Stored(y, (axis,), (channels,)))
 
 
 def _window(node: onnx.NodeProto, constants: set[str]) -> str:
@@ -153,11 +209,18 @@ def _window(node: onnx.NodeProto, constants: set[str]) -> str:
     return ""
 
 
+def _constant_axes(node: onnx.NodeProto, constants: set[str]) -> str:
+    known = all(name in constants for name in node.input[1:] if name)
+    return "" if known else "its axes must be constant"
+
+
 CHECKS: dict[str, Check] = {
     **dict.fromkeys(("AveragePool", "MaxPool"), _window),
     **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), any_use),
+    **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceSum"), _constant_axes),
 }
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("AveragePool", "MaxPool"), _pool),
     **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), _global_pool),
+    **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceSum"), _reduce),
 }

@@ -19,13 +19,15 @@ from ..quant import (
     power_of_two,
     quant_node,
 )
-from .nodes import node_attributes
+from .constants import fold_constants
+from .nodes import layer_node, node_attributes
 from .storage import quantized_values
 
 __all__ = [
     "add_zero_biases",
     "check_softmax_axes",
     "name_inputs",
+    "one_event",
     "output_order",
     "refuse_copies",
     "remove_identities",
@@ -37,6 +39,37 @@ __all__ = [
 # ONNX's default of `alpha`; hls4ml takes 0.01 (converters/onnx/core.py, parse_activation_layer)
 _ALPHAS = {"Elu": 1.0, "LeakyRelu": 0.01, "ThresholdedRelu": 1.0}
 SOFTMAX_BITS, SOFTMAX_INTEGER = 10, 5  # -16 to 16 in steps of 1/32
+
+
+def one_event(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of the model for one event, with the sizes that it asks for as constants.
+
+    PyTorch writes `x.view(x.size(0), -1)` as Shape, Gather, Concat and Reshape.
+    """
+    static = onnx.ModelProto()
+    static.CopyFrom(model)
+    for value in (*static.graph.input, *static.graph.output):
+        dimensions = value.type.tensor_type.shape.dim
+        if dimensions and not dimensions[0].HasField("dim_value"):
+            dimensions[0].dim_value = 1
+    asking = [node for node in static.graph.node if node.op_type in ("Shape", "Size")]
+    if not asking:
+        return static
+    from qonnx.core.modelwrapper import ModelWrapper  # type: ignore[import-untyped]
+    from qonnx.transformation.infer_shapes import InferShapes  # type: ignore[import-untyped]
+
+    wrapper = ModelWrapper(static).transform(InferShapes())
+    for node in asking:
+        shape = wrapper.get_tensor_shape(node.input[0])
+        if shape is None or not all(shape):
+            continue  # refused by name
+        given = node_attributes(node)
+        sizes = np.array(shape[given.get("start", 0) : given.get("end", len(shape))], np.int64)
+        values = sizes if node.op_type == "Shape" else np.prod(sizes)
+        static.graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
+        static.graph.node.remove(node)
+    fold_constants(static)
+    return static
 
 
 def remove_identities(model: onnx.ModelProto) -> None:
@@ -168,7 +201,8 @@ def write_out(wrapper: Any) -> list[str]:
 
     1. `alpha` of activations that leave it to ONNX's default;
     2. a product with one and the same number (`_scale_as_batchnorm`);
-    3. the format of what enters a softmax (`_quantize_softmax_inputs`).
+    3. the format of what enters a softmax (`_quantize_softmax_inputs`);
+    4. a softmax of rows, where hls4ml's frontend normalizes over all of them (`_softmax_of_rows`).
 
     Returns:
         Notes for the user on values that this rounds.
@@ -178,7 +212,23 @@ def write_out(wrapper: Any) -> list[str]:
             node.attribute.append(helper.make_attribute("alpha", _ALPHAS[node.op_type]))
         if node.op_type in ("Div", "Mul"):
             _scale_as_batchnorm(wrapper, node)
-    return _quantize_softmax_inputs(wrapper)
+    notes = _quantize_softmax_inputs(wrapper)
+    _softmax_of_rows(wrapper)
+    return notes
+
+
+def _softmax_of_rows(wrapper: Any) -> None:
+    for node in [n for n in wrapper.graph.node if n.op_type == "Softmax"]:
+        shape = wrapper.get_tensor_shape(node.output[0])
+        if len(shape) > 2:
+            rows = int(np.prod(shape[:-1]))
+            sizes = {"n_in": rows * int(shape[-1]), "n_outer": rows, "axis": -1}
+            layer = layer_node(
+                *("Softmax", node.name, list(node.input), node.output[0]),
+                activation="softmax",
+                **sizes,
+            )
+            node.CopyFrom(layer)
 
 
 def _one_grid(wrapper: Any, node: onnx.NodeProto) -> None:

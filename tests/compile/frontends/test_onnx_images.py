@@ -204,6 +204,12 @@ EXACT: dict[str, tuple[tuple[int, ...], Make, bool]] = {
     "GlobalAveragePool, 1D": (SIGNAL, node("GlobalAveragePool"), True),
     "GlobalMaxPool": (IMAGE, node("GlobalMaxPool"), True),
     "GlobalMaxPool, 1D": (SIGNAL, node("GlobalMaxPool"), True),
+    "ReduceMean": ((3, 4, 8), moved("ReduceMean", (2, 3), keepdims=0), True),
+    "ReduceMean of rows": ((8, 3), moved("ReduceMean", (1,)), True),
+    "ReduceMean of a vector": ((8,), moved("ReduceMean", (1,)), True),
+    "ReduceMax": (IMAGE, moved("ReduceMax", (-2, -1)), True),
+    "ReduceMax of channels": (SIGNAL, moved("ReduceMax", (1,)), True),
+    "ReduceSum": (VECTOR, moved("ReduceSum", (1,)), True),
     "Pad": (IMAGE, moved("Pad", (0, 0, 1, 0, 0, 0, 2, 3)), True),
     "Pad, axes": (IMAGE, moved("Pad", (1, 2), None, (-1,)), True),
     "Pad, 1D": (SIGNAL, moved("Pad", (0, 0, 1, 0, 0, 2)), True),
@@ -257,14 +263,21 @@ EXACT: dict[str, tuple[tuple[int, ...], Make, bool]] = {
 }
 
 
-def network(shape: tuple[int, ...], make: Make, seed: int = 5) -> Any:
-    write = ModelWriter(seed, bodies=False)
+def network(shape: tuple[int, ...], make: Make, rank: int = 0) -> Any:
+    """A model of a quantized input; its result's shape is ONNX Runtime's, or of open sizes."""
+    write = ModelWriter(5, bodies=False)
     x = write.quant(write.input(size=shape), 8, 4)
-    write.output(make(write, x), ())
+    write.output(make(write, x), tuple("abc")[:rank])
     model = write.model()
     model.opset_import[0].version = 18  # the first with axes of Pad
-    del model.graph.output[0].type.tensor_type.shape.dim[:]
-    model.graph.output[0].type.tensor_type.ClearField("shape")
+    if not rank:
+        output = model.graph.output[0].type.tensor_type
+        output.ClearField("shape")
+        zeros = np.zeros((1, *shape), np.float32)
+        (found,) = OnnxEngine(runnable(model.SerializeToString())).run([zeros]).values()
+        for size in found.shape:
+            output.shape.dim.add().dim_value = size
+        output.shape.dim[0].dim_param = "N"
     return model
 
 
@@ -284,7 +297,10 @@ UNSUPPORTED: dict[str, tuple[tuple[int, ...], Make, str]] = {
         "shape)",
     ),
     "batch": (
-        IMAGE, node("Transpose", perm=[1, 0, 2, 3]),
+        IMAGE,
+        lambda w, x: w.node(
+            "Transpose", w.node("Transpose", x, perm=[1, 0, 2, 3]), perm=[1, 0, 2, 3]
+        ),
         "Transpose (Transpose_0: perm=[1, 0, 2, 3] moves the batch axis)",
     ),
     "pad value": (
@@ -314,7 +330,8 @@ UNSUPPORTED: dict[str, tuple[tuple[int, ...], Make, str]] = {
         "MaxPool (maxpool1: dilations=[2, 1], only 1 is supported)",
     ),
     "3D": (
-        (2, 3, 3, 3), lambda w, x: conv(w, x, 1, 2, 2, 2, 2),
+        (2, 3, 3, 3),
+        lambda w, x: w.node("Squeeze", conv(w, x, 1, 2, 2, 2, 2), integers(w, 1)),
         "Conv (Conv_0: events of shape (2, 3, 3, 3); supported are one and two axes besides the "
         "channels)",
     ),
@@ -359,7 +376,9 @@ def test_streams_give_onnx_runtimes_numbers(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(UNSUPPORTED))
 def test_what_hls4ml_cannot_build_is_refused(name: str) -> None:
     shape, make, reason = UNSUPPORTED[name]
-    assert refusal(network(shape, make)).startswith(f"unsupported operators: {reason}")
+    assert refusal(network(shape, make, min(3, len(shape)))).startswith(
+        f"unsupported operators: {reason}"
+    )
 
 
 def test_all_refused_nodes_are_listed() -> None:
@@ -367,16 +386,16 @@ def test_all_refused_nodes_are_listed() -> None:
         y = write.node("Mul", x, write.node("GlobalMaxPool", x))
         return moved("Pad", (0, 0, 1, 0, 0, 0, 0, 0), mode="edge")(write, y)
 
-    assert refusal(network(IMAGE, make)) == (
+    assert refusal(network(IMAGE, make, 3)) == (
         "unsupported operators: Mul (Mul_0: joins tensors of shapes (3, 6, 5), (3, 1, 1); hls4ml's "
         "kernels need one shape); Pad (Pad_0: mode=edge, only constant is supported)"
     )
 
 
 def test_constants_that_do_not_fit_an_image_are_refused() -> None:
-    model = network(IMAGE, lambda w, x: w.node("Mul", x, w.weight(np.ones((2, 1, 6, 5)))))
+    model = network((3, 1, 5), lambda w, x: w.node("Mul", x, w.weight(w.grid(6, 1))), 3)
     assert refusal(model) == (
-        "Mul Mul_0: a constant of shape [2, 1, 6, 5] does not fit events of shape [3, 6, 5]"
+        "Mul Mul_0: a constant of shape [6, 1] does not fit events of shape [3, 1, 5]"
     )
 
 
