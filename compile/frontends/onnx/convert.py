@@ -44,6 +44,7 @@ from .prepare import (
 from .qdq import to_qonnx
 from .quantize import calibration_notes
 from .recurrent import set_state_types
+from .scales import write_scales
 from .sequences import write_sequences
 from .sklearn import drop_labels
 
@@ -75,6 +76,7 @@ def to_hls4ml(model: onnx.ModelProto, target: Target) -> Converted:
     check_operators(model, refused)
     check_numbers(model)
     check_sizes(model)
+    said += write_scales(model)
     with quiet():
         try:
             wrapper, own, notes = _prepared(model)

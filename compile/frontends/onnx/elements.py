@@ -13,7 +13,7 @@ from onnx import helper
 
 from samebits import errors
 
-from .nodes import Check, any_use, layer_node, node_attributes
+from .nodes import EXACT, Check, any_use, layer_node, node_attributes
 from .storage import Layout, Stored, exact_format, exact_type
 
 __all__ = ["CHECKS", "RULES", "Rule", "scaled", "unknown"]
@@ -136,6 +136,7 @@ def _joining(layout: Layout, node: onnx.NodeProto) -> None:
         for reader in layout.readers.get(y, [])
     )
     factors = node.op_type in ("Mul", "Div") and len(np.unique(layout.value(constant))) > 1
+    summed |= node.doc_string == EXACT  # its type must hold it, whatever the default precision is
     if len(have.shape) == 1 and not factors and not summed:
         copy = _copy(node)
         copy.input[1 - position] = have.name

@@ -13,6 +13,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 __all__ = [
+    "EXACT",
     "Check",
     "any_use",
     "layer_node",
@@ -25,6 +26,7 @@ __all__ = [
 # Why a node cannot become firmware, or "": from the node and the names of all constants.
 Check = Callable[[onnx.NodeProto, set[str]], str]
 _LAYER = "hls4ml."
+EXACT = "exact"  # the doc_string of a node whose constant is to have a type of its own
 
 
 def node_attributes(node: onnx.NodeProto) -> dict[str, Any]:
@@ -115,6 +117,10 @@ def _as_layer(
     if "quantizer" in settings:
         text = precision[settings["quantizer"]]
         settings["quantizer"] = QuantNodeQuantizer(FPGABackend.convert_precision_string(text))
+    for key in settings.keys() & {"inp0_shape", "inp1_shape", "out_shape"}:  # of an Einsum
+        settings[key] = tuple(settings[key])
+    for key in settings.keys() & {"inp0_shape", "inp1_shape", "out_shape"}:  # of an Einsum
+        settings[key] = tuple(settings[key])
     for key in [key for key in settings if key.endswith(("_prec", "_precision"))]:
         width, integer, signed = settings[key]
         settings[key] = FixedPrecisionType(width, integer, bool(signed))

@@ -42,7 +42,10 @@ def drop_labels(model: onnx.ModelProto) -> list[str]:
             else:
                 notes.append(f"output {value.name} holds labels: not in the firmware")
         elif maker is not None and maker.op_type == "ZipMap":
-            scores = helper.make_tensor_value_info(maker.input[0], TensorProto.FLOAT, None)
+            named = node_attributes(maker)
+            classes = named.get("classlabels_int64s") or named.get("classlabels_strings") or [None]
+            shape = [None, len(classes)]
+            scores = helper.make_tensor_value_info(maker.input[0], TensorProto.FLOAT, shape)
             notes.append(f"output {value.name} names its scores: they are output {scores.name}")
             kept.append(scores)
         else:

@@ -58,11 +58,13 @@ class QdqWriter:
         return self.node("DequantizeLinear", self.constant(values, kind), *operands, **attrs)
 
     def model(self, y: str) -> onnx.ModelProto:
-        output = helper.make_tensor_value_info(y, TensorProto.FLOAT, None)
+        rank = len(self.input.type.tensor_type.shape.dim)
+        output = helper.make_tensor_value_info(y, TensorProto.FLOAT, [None] * rank)
         graph = helper.make_graph(self.nodes, "net", [self.input], [output], self.tensors)
+        domains = sorted({node.domain for node in self.nodes} - {""})
         opsets = [
-            helper.make_opsetid(domain, version)
-            for domain, version in (("", self.opset), ("onnx.brevitas", 1))
+            helper.make_opsetid("", self.opset),
+            *(helper.make_opsetid(d, 1) for d in domains),
         ]
         return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
