@@ -145,6 +145,8 @@ def _convert(wrapper: Any, own: dict[str, str], notes: list[str], target: Target
         layers[name]["Precision"]["result"] = text
     for name, types in layer_precisions(wrapper.model).items():
         layers[name]["Precision"].update(types)
+        if "table" in types:  # hls4ml reads it only beside "Precision", not in it
+            layers[name]["table_t"] = types["table"]
     settings_of = {own.get(name, name): settings for name, settings in layers.items()}
     for name, text in given.items():
         if name == "default":

@@ -222,7 +222,7 @@ def _softmax_of_rows(wrapper: Any) -> None:
         shape = wrapper.get_tensor_shape(node.output[0])
         if len(shape) > 2:
             rows = int(np.prod(shape[:-1]))
-            sizes = {"n_in": rows * int(shape[-1]), "n_outer": rows, "axis": -1}
+            sizes: dict[str, Any] = {"n_in": rows * int(shape[-1]), "n_outer": rows, "axis": -1}
             layer = layer_node(
                 *("Softmax", node.name, list(node.input), node.output[0]),
                 activation="softmax",

@@ -24,7 +24,7 @@ from ..quant import DOMAIN, QuantAttributes, quant_node
 from .nodes import Check, any_use, layer_node, node_attributes
 from .recurrent import CELLS, check_recurrent, write_recurrent
 from .storage import exact_format
-from .writer import Writer, moved
+from .writer import Writer, moved, picked
 
 __all__ = ["CHECKS", "write_sequences"]
 
@@ -53,13 +53,19 @@ def write_sequences(wrapper: Any) -> list[str]:
     if refused:
         raise errors.UnsupportedError(f"unsupported operators: {'; '.join(refused)}")
     writer.finish()
+    notes = []
     for node in wrapper.graph.node:
         if node.op_type == "Transpose" and (perm := node_attributes(node).get("perm", [1]))[0]:
             raise errors.UnsupportedError(
                 f"unsupported operators: Transpose ({node.name}: perm={list(perm)} "
                 f"{_MOVING_THE_BATCH})"
             )
-    return []
+        if node.op_type == "hls4ml.LayerNormalization":
+            notes.append(
+                f"layer normalization {node.name}: hls4ml's table of 1 / sqrt ends at a variance "
+                "of 1; larger ones count as 1"
+            )
+    return notes
 
 
 def _as_it_is(writer: Writer, node: onnx.NodeProto) -> None:
@@ -72,18 +78,47 @@ def _parts(writer: Writer, node: onnx.NodeProto) -> None:
     if node.op_type == "Gather" and writer.is_constant(x):
         _embedding(writer, node)
         return
-    if node.op_type == "Slice" and all(
-        part.step in (1, None) for part in writer.parts(node, len(writer.shapes[x]))
-    ):
-        writer.write(node)
-        return
+    rank = len(writer.shapes[x])
+    if node.op_type == "Slice" and rank > 2:
+        parts = writer.parts(node, rank)
+        if all(part.step in (1, None) for part in parts):
+            writer.write(node)
+            return
     shape = writer.shapes[x]
     results = writer.results(node, np.arange(np.prod(shape)).reshape(shape))
     if results is None:
         raise errors.UnsupportedError("takes places that are computed")
     for name, places in results.items():
-        if name in writer.readers or name in writer.outputs:
-            moved(writer, x, places, f"{node.name}_{name}", name)
+        if name not in writer.readers and name not in writer.outputs:
+            continue
+        base = f"{node.name}_{name}"
+        try:
+            moved(writer, x, places, base, name)
+        except errors.UnsupportedError:
+            source, axis, chosen = _chosen(writer, node, rank)
+            y = picked(writer, source, axis, chosen, base)
+            writer.reshape(y, writer.shapes[name], f"{base}_shape", name)
+
+
+def _chosen(writer: Writer, node: onnx.NodeProto, rank: int) -> tuple[str, int, Any]:
+    """The axis along which a Gather or Slice takes elements, and which ones.
+
+    Raises:
+        UnsupportedError: it is the batch axis, or there are several.
+    """
+    x = node.input[0]
+    if node.op_type == "Gather":
+        axis = node_attributes(node).get("axis", 0) % rank
+        size = writer.shapes[x][axis]
+        chosen = writer.value(node.input[1]).reshape(-1) % size
+        axes = [axis]
+    else:
+        parts = writer.parts(node, rank)
+        axes = [axis for axis, part in enumerate(parts) if part != slice(None)]
+        chosen = np.arange(writer.shapes[x][axes[0]])[parts[axes[0]]]
+    if len(axes) != 1 or axes[0] == 0:
+        raise errors.UnsupportedError("takes other numbers than a part of the axes")
+    return x, axes[0], chosen
 
 
 def _embedding(writer: Writer, node: onnx.NodeProto) -> None:
@@ -266,6 +301,9 @@ def _layer_normalization(writer: Writer, node: onnx.NodeProto) -> None:
         for key, values in (("scale", scale), ("bias", bias))
         if (text := exact_format(values)) is not None
     }
+    # hls4ml's own type of the table has 3 fraction bits
+    largest = math.ceil(math.log2(10 ** (round(power) / 2))) + 1
+    precision["table"] = f"ufixed<18,{largest},RND,SAT>"
     layer = layer_node(
         *("LayerNormalization", node.name, [x], y),
         precision=precision,

@@ -18,7 +18,7 @@ from ..quant import DOMAIN, QuantAttributes, quant_node
 from .nodes import node_attributes
 from .storage import exact_format, quantized_values
 
-__all__ = ["MOVES", "Writer", "moved"]
+__all__ = ["MOVES", "Writer", "moved", "picked"]
 
 Array = NDArray[Any]
 MOVES = (*("Flatten", "Gather", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"),)
@@ -234,6 +234,10 @@ def moved(writer: Writer, x: str, places: Array, base: str, target: str | None =
     cut = [axis for axis, run in enumerate(runs) if run != (0, shape[axis])]
     sizes = [high - low for low, high in runs]
     steps = [bool(cut), *(True for _ in flips), perm != tuple(range(len(shape)))]
+    line = len(shape) == 2  # hls4ml cuts matrices and images
+    if cut and line:
+        x = writer.reshape(x, (*shape, 1), f"{base}_column")
+        sizes.append(1)
     if cut:
         operands = [
             writer.constant(f"{base}_{role}", np.asarray(numbers, np.int64))
@@ -244,8 +248,11 @@ def moved(writer: Writer, x: str, places: Array, base: str, target: str | None =
             )
         ]
         x = writer.add("Slice", [x, *operands], sizes, f"{base}_part")
+        if line:
+            x = writer.reshape(x, sizes[:2], f"{base}_row")
     for axis in flips:
-        x = _reversed(writer, x, axis, f"{base}_reversed")
+        backwards = np.arange(sizes[axis])[::-1]
+        x = picked(writer, x, axis, backwards, f"{base}_reversed")
     if steps[-1]:
         x = writer.add("Transpose", [x], [sizes[a] for a in perm], f"{base}_axes", perm=list(perm))
     return writer.reshape(x, places.shape, base, target)
@@ -269,17 +276,20 @@ def _arrangement(
     return None
 
 
-def _reversed(writer: Writer, x: str, axis: int, base: str) -> str:
-    """An axis from its end: a product with the exchange matrix, along the last axis."""
-    shape = writer.shapes[x]
-    size, last = shape[axis], len(shape) - 1
+def picked(writer: Writer, x: str, axis: int, places: Array, base: str) -> str:
+    """Elements of one axis in any order: a product with a matrix of 0 and 1."""
+    shape = list(writer.shapes[x])
+    last = len(shape) - 1
     perm = list(range(len(shape)))
     perm[axis], perm[last] = last, axis
-    swapped = [shape[a] for a in perm]
     if axis != last:
-        x = writer.add("Transpose", [x], swapped, f"{base}_last", perm=perm)
-    matrix = writer.weight(f"{base}_matrix", np.eye(size)[::-1])
-    x = writer.add("MatMul", [x, matrix], swapped, base)
+        shape = [shape[a] for a in perm]
+        x = writer.add("Transpose", [x], shape, f"{base}_last", perm=perm)
+    matrix = np.zeros((shape[-1], len(places)))
+    matrix[places, np.arange(len(places))] = 1
+    shape[-1] = len(places)
+    x = writer.add("MatMul", [x, writer.weight(f"{base}_matrix", matrix)], shape, base)
     if axis != last:
+        shape = [shape[a] for a in perm]
         x = writer.add("Transpose", [x], shape, f"{base}_back", perm=perm)
     return x
