@@ -109,8 +109,8 @@ def _prepared(model: onnx.ModelProto) -> tuple[Any, dict[str, str], list[str]]:
     weights = {tensor.name for tensor in model.graph.initializer}
     own = name_inputs(wrapper, [v.name for v in model.graph.input if v.name not in weights])
     # the model's own axes until here; from `write_layout` on those of the firmware
-    steps = (write_quantizers, write_sequences, write_layout, write_out)
-    notes = [note for step in steps for note in step(wrapper)]
+    notes = [*write_quantizers(wrapper), *write_sequences(wrapper)]
+    notes += [*write_layout(wrapper, own), *write_out(wrapper)]
     return wrapper, own, notes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from samebits import errors
@@ -16,7 +17,7 @@ CHECKS: dict[str, Check] = {**elements.CHECKS, **images.CHECKS, **pooling.CHECKS
 _RULES = {**elements.RULES, **images.RULES, **pooling.RULES}
 
 
-def write_layout(wrapper: Any) -> list[str]:
+def write_layout(wrapper: Any, own: Mapping[str, str]) -> list[str]:
     """Rewrites a cleaned-up qonnx model so that images have their channels last.
 
     Every node is written again by its operator's rule: from the stored tensors that it needs, with
@@ -24,13 +25,16 @@ def write_layout(wrapper: Any) -> list[str]:
     which, and numbers move where the next node needs them in another order. Inputs and outputs
     keep the model's axes, so that events are the same for every engine.
 
+    Args:
+        own: the model's names of its inputs, by those in the wrapper.
+
     Returns:
         Notes for the user.
 
     Raises:
         UnsupportedError: every node that hls4ml's layers cannot express, by name and reason.
     """
-    layout = Layout(wrapper)
+    layout = Layout(wrapper, own)
     refused = []
     for node in layout.computed:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,10 +58,14 @@ class Layout:
         shapes: of the model's tensors.
         stored: how the firmware keeps those that are computed.
         notes: for the user.
+
+    Args:
+        own: the model's names of its inputs, by those in the wrapper.
     """
 
-    def __init__(self, wrapper: Any) -> None:
+    def __init__(self, wrapper: Any, own: Mapping[str, str]) -> None:
         self.wrapper = wrapper
+        self._own = own
         graph = wrapper.graph
         self.notes: list[str] = []
         self._old = list(graph.node)
@@ -240,11 +244,12 @@ class Layout:
         source = have.name
         while source in makers and makers[source].op_type == "Quant":
             source = makers[source].input[0]
-        if source in self._inputs:
-            self.notes.append(
-                f"input {source.removeprefix('in_')} of shape {have.shape} does not have its "
-                "channels last: the firmware transposes it first"
-            )
+        note = (
+            f"input {self._own.get(source, source)} of shape {have.shape} does not have its "
+            "channels last: the firmware transposes it first"
+        )
+        if source in self._inputs and note not in self.notes:
+            self.notes.append(note)
 
     def identity(self, tensor: str) -> Stored:
         """A tensor as the model has it."""
@@ -287,8 +292,9 @@ class Layout:
             if source == output:
                 continue
             if source in self._inputs or source in self.outputs or source in renamed:
+                name = self._own.get(source, source)
                 raise errors.UnsupportedError(
-                    f"output {output} only gives {source} other axes; there is nothing to compute"
+                    f"output {output} only gives {name} other axes; there is nothing to compute"
                 )
             if output in self._written:
                 renamed[output] = self.fresh(f"{output}_stored")
