@@ -65,7 +65,7 @@ def one_event(model: onnx.ModelProto) -> onnx.ModelProto:
             continue  # refused by name
         given = node_attributes(node)
         sizes = np.array(shape[given.get("start", 0) : given.get("end", len(shape))], np.int64)
-        values = sizes if node.op_type == "Shape" else np.prod(sizes)
+        values = sizes if node.op_type == "Shape" else np.asarray(np.prod(sizes))
         static.graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
         static.graph.node.remove(node)
     fold_constants(static)
