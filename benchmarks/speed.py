@@ -102,6 +102,7 @@ def measure(build: Path, events: int) -> dict[str, float]:
     numbers["NumPy engine"] = median_s(lambda: design.simulate(x), 15)
     float32 = OnnxEngine(float_network(model), "all")
     session, name = float32.session, float32.session.get_inputs()[0].name
+    numbers["native emulator"] = median_s(lambda: design.simulate(x, engine="native"), 15)
     numbers["ONNX Runtime, float32 network"] = median_s(lambda: session.run(None, {name: x}), 15)
     firmware = OnnxEngine(str(build / "firmware.onnx")).session
     name = firmware.get_inputs()[0].name

@@ -23,8 +23,7 @@ __all__ = ["EMITTERS", "HEADER", "SOURCE", "CppSource", "to_cpp"]
 
 HEADER, SOURCE = "emulator.h", "emulator.cpp"
 
-_BLOCKS = (64, 32, 16)  # events at once; the fewest must be a multiple of the widest vector
-_CACHE_BYTES = 1 << 18
+_BLOCKS = {64: 1 << 18, 32: 1 << 18, 16: 1 << 26, 1: 1 << 29}  # events at once -> most memory
 _OVER = {
     Overflow.WRAP: "wrap",
     Overflow.SAT: "sat",
@@ -54,7 +53,8 @@ def to_cpp(graph: Graph, metadata: Mapping[str, str] | None = None) -> CppSource
         metadata: facts that the emulator tells of itself, beside its inputs and outputs.
 
     Raises:
-        UnsupportedError: an operation without an emitter, or integers beyond 127 bits.
+        UnsupportedError: an operation without an emitter, integers beyond 127 bits, or more than
+            512 MB for an event.
     """
     missing = sorted({node.op for node in graph.nodes} - EMITTERS.keys())
     if missing:
@@ -70,7 +70,11 @@ def to_cpp(graph: Graph, metadata: Mapping[str, str] | None = None) -> CppSource
             steps.append("\n".join(lines))
         done += len(group)
         program.release(done)
-    block = next((b for b in _BLOCKS if b * program.event_bytes <= _CACHE_BYTES), _BLOCKS[-1])
+    block = next((b for b, most in _BLOCKS.items() if b * program.event_bytes <= most), 0)
+    if not block:
+        raise errors.UnsupportedError(
+            f"C++: one event needs {program.event_bytes >> 20} MB, more than {_BLOCKS[1] >> 20} MB"
+        )
     return CppSource(_header(graph), _source(program, steps, block, metadata or {}))
 
 
@@ -188,7 +192,8 @@ def _source(program: Program, steps: list[str], block: int, metadata: Mapping[st
 namespace {{
 
 constexpr int BLOCK = {block};
-alignas(64) thread_local unsigned char workspace[{max(program.event_bytes, 16)} * BLOCK];
+constexpr std::size_t EVENT_BYTES = {max(program.event_bytes, 16)};
+alignas(64) thread_local unsigned char workspace[EVENT_BYTES * BLOCK];
 
 {program.constants_text()}
 
@@ -215,7 +220,7 @@ const char* samebits_describe(void) {{
 
 int samebits_predict(const void* const* inputs, std::size_t events, double* const* outputs) {{
     std::size_t first = 0;
-    for (; events - first >= {block // 4}; ) {{
+    for (; events - first >= {max(1, block // 4)};) {{
         const int count = events - first < BLOCK ? int(events - first) : BLOCK;
         if (!run<BLOCK>(inputs, first, count, outputs)) return 1;
         first += std::size_t(count);
