@@ -233,7 +233,6 @@ def _layer_values(
         raise errors.ModelError(f"{file.path}: its layers cannot be run: {error}") from None
     values = []
     for layer in layers:
-        mantissas = found[layer.tensor].astype(np.float64)
-        mantissas = mantissas.reshape(len(mantissas), *layer.shape)
+        mantissas = layer.arranged(found[layer.tensor]).astype(np.float64)
         values.append(np.ldexp(mantissas, -layer.format.fraction))
     return values

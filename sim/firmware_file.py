@@ -36,12 +36,23 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class LayerTensor:
-    """A layer's mantissas inside the file: their tensor there, format, and shape."""
+    """A layer's mantissas inside the file: their tensor there, format, and shape.
+
+    The tensor has shape (N, *stored), its axes behind N in another order: see `arranged`.
+    """
 
     name: str
     tensor: str
     format: Format
     shape: tuple[int, ...]
+    stored: tuple[int, ...]
+    perm: tuple[int, ...]
+
+    def arranged(self, values: Array) -> Array:
+        """What stands in the file as (N, *shape)."""
+        events = len(values)
+        axes = [0, *(axis + 1 for axis in self.perm)]
+        return values.reshape(events, *self.stored).transpose(axes).reshape(events, *self.shape)
 
 
 class FirmwareFile:
@@ -98,10 +109,15 @@ class FirmwareFile:
         """The layers whose mantissas stand in the file, in its order."""
         try:
             return tuple(
-                LayerTensor(name, tensor, Format.parse(fmt), tuple(shape))
-                for name, tensor, fmt, shape in self._json("samebits.layers")
+                LayerTensor(
+                    entry["name"],
+                    entry["tensor"],
+                    Format.parse(entry["format"]),
+                    *(tuple(entry[key]) for key in ("shape", "stored", "perm")),
+                )
+                for entry in self._json("samebits.layers")
             )
-        except (errors.FormatError, TypeError, ValueError) as error:
+        except (errors.FormatError, KeyError, TypeError, ValueError) as error:
             raise errors.ModelError(f"{self.path}: metadata samebits.layers: {error}") from None
 
     @property

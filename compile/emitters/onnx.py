@@ -16,13 +16,13 @@ from onnx import TensorProto, helper
 
 from samebits import errors
 
-from ..ir import Carrier, Format, Graph, Interval, Tensor
+from ..ir import Carrier, Format, Graph, Interval, Node, Tensor
 from ..ops import site_of
-from ..ops.arith import as_carrier
-from ..passes import choose_carriers
+from ..passes import choose_peaks
 from .onnx_arith import emit_input, emit_values, real_carrier
 from .onnx_operations import EMITTERS, Emit
-from .onnx_writer import ELEMENT_TYPES, IR_VERSION, OPSET, OnnxWriter
+from .onnx_values import Values
+from .onnx_writer import IR_VERSION, OPSET, OnnxWriter
 
 __all__ = ["EMITTERS", "input_dtype", "output_names", "to_onnx"]
 
@@ -32,51 +32,10 @@ def input_dtype(fmt: Format) -> type[np.floating]:
     return np.float32 if real_carrier(fmt) is Carrier.FLOAT32 else np.float64
 
 
+_WIDER = {Carrier.FLOAT32: Carrier.FLOAT64, Carrier.FLOAT64: Carrier.INT64}
 _CHUNK_EVENTS = 4096
 _CHUNK_ELEMENTS = 1 << 18  # of the typical tensor in one chunk
 _LARGEST_ELEMENTS = 1 << 23  # of the largest tensor in one chunk
-
-
-class _Values:
-    """Where every tensor of the graph stands in the ONNX graph, in which carrier."""
-
-    def __init__(self, graph: Graph, write: OnnxWriter, carriers: Mapping[str, Carrier]) -> None:
-        self._graph, self._write, self._carriers = graph, write, carriers
-        self._names: dict[tuple[str, Carrier], str] = {}
-        self._events: list[str] = []
-        self.per_event = set(graph.inputs)
-        for node in graph.nodes:
-            if not self.per_event.isdisjoint(node.inputs):
-                self.per_event.add(node.output)
-
-    def put(self, tensor: str, name: str) -> None:
-        """Says where a tensor stands in its carrier."""
-        self._names[tensor, self._carriers[tensor]] = name
-
-    def get(self, tensor: str, carrier: Carrier) -> str:
-        """The name of a tensor in a carrier that holds it."""
-        key = tensor, carrier
-        if key not in self._names:
-            if tensor in self._graph.constants:
-                integers = as_carrier(self._graph.constants[tensor], carrier)[None]
-                self._names[key] = self._write.constant(integers)
-            else:
-                stored = self._names[tensor, self._carriers[tensor]]
-                self._names[key] = self._write.cast(stored, ELEMENT_TYPES[carrier])
-        return self._names[key]
-
-    def stored(self, tensor: str) -> str:
-        """The name of a tensor in its own carrier; empty for a constant."""
-        return (
-            "" if tensor in self._graph.constants else self._names[tensor, self._carriers[tensor]]
-        )
-
-    def events(self) -> str:
-        """The name of the list (N,)."""
-        if not self._events:
-            first = self._graph.inputs[0]
-            self._events.append(self._write.node("Shape", first, start=0, end=1))
-        return self._events[0]
 
 
 def to_onnx(
@@ -102,7 +61,7 @@ def to_onnx(
         raise errors.UnsupportedError(
             f"ONNX: no emitter for {', '.join(missing)}; supported: {', '.join(EMITTERS)}"
         )
-    carriers = _choose_carriers(graph)
+    carriers, peaks = _choose_carriers(graph)
     for tensor, carrier in carriers.items():
         if carrier is Carrier.PYTHON:
             raise errors.UnsupportedError(
@@ -110,7 +69,9 @@ def to_onnx(
                 "and ONNX has none; use narrower formats"
             )
     write = OnnxWriter()
-    values = _Values(graph, write, carriers)
+    wanted = list(zip(output_names(graph), graph.outputs, strict=True))
+    wanted += [(f"layer:{layer}", graph.layer_tensors[layer]) for layer in layers]
+    values = Values(graph, write, carriers, peaks, {tensor for _, tensor in wanted})
     inputs = []
     for x in graph.tensors_of(graph.inputs):
         element_type = helper.np_dtype_to_tensor_dtype(np.dtype(input_dtype(x.format)))
@@ -123,13 +84,10 @@ def to_onnx(
             carriers[node.output],
             [graph.constants.get(tensor) for tensor in node.inputs],
             [tensor in values.per_event for tensor in node.inputs],
-            values.get,
-            values.events,
+            values,
         )
         values.put(node.output, EMITTERS[node.op](emit))
     outputs = []
-    wanted = list(zip(output_names(graph), graph.outputs, strict=True))
-    wanted += [(f"layer:{layer}", graph.layer_tensors[layer]) for layer in layers]
     for output, tensor in wanted:
         outputs.append(_output(graph.tensors[tensor], output, values, carriers, write, raw))
     write.drop_unused([output.name for output in outputs])
@@ -146,7 +104,7 @@ def to_onnx(
     return model
 
 
-def _metadata(graph: Graph, values: _Values, write: OnnxWriter, raw: bool) -> dict[str, str]:
+def _metadata(graph: Graph, values: Values, write: OnnxWriter, raw: bool) -> dict[str, str]:
     """What a reader needs besides the file: see `sim/firmware_file.py`.
 
     Formats of inputs and outputs; "values" or "mantissas"; for every layer whose mantissas stand in
@@ -156,9 +114,18 @@ def _metadata(graph: Graph, values: _Values, write: OnnxWriter, raw: bool) -> di
     made = {*graph.inputs, *(name for node in write.nodes for name in node.output)}
     layers = []
     for layer in graph.layers:
-        tensor, stored = graph.tensors[layer.tensor], values.stored(layer.tensor)
-        if stored in made:
-            layers.append([layer.name, stored, str(tensor.format), list(tensor.shape)])
+        tensor, view = graph.tensors[layer.tensor], values.stored(layer.tensor)
+        if view is not None and view.name in made:
+            layers.append(
+                {
+                    "name": layer.name,
+                    "tensor": view.name,
+                    "format": str(tensor.format),
+                    "shape": tensor.shape,
+                    "stored": view.stored,
+                    "perm": view.perm,
+                }
+            )
     return {
         **{f"samebits.input.{name}": str(graph.tensors[name].format) for name in graph.inputs},
         **{f"samebits.output.{name}": str(graph.tensors[y].format) for name, y in outputs},
@@ -182,24 +149,60 @@ def _chunk_events(model: onnx.ModelProto) -> int:
     )
 
 
-def _choose_carriers(graph: Graph) -> dict[str, Carrier]:
-    """Those of the NumPy engine, but for constants that are outputs and some truncated sums.
+def _choose_carriers(graph: Graph) -> tuple[dict[str, Carrier], dict[str, int]]:
+    """Those of the NumPy engine with four exceptions, and what they hold.
 
-    The products of `truncated_dot` are truncated one by one here and need no integer beyond them.
+    1. Constants that are outputs have one too.
+    2. `truncated_dot` truncates products one by one here and needs no integer beyond them.
+    3. A runtime may make the sum of a product and a constant one operation, which starts with the
+       constant: both are done in double where a partial sum may then exceed float32.
+    4. The same in integers beyond double.
     """
-    carriers = choose_carriers(graph)
-    for name in {*graph.outputs, *graph.layer_tensors.values()} & graph.constants.keys():
+    peaks = choose_peaks(graph)
+    carriers = {name: Carrier.for_magnitude(peak) for name, peak in peaks.items()}
+    for name in {*graph.outputs, *graph.layer_tensors.values()} & graph.constants.keys():  # 1
         values = Interval.of_constant(graph.constants[name])
         carriers[name] = Carrier.for_magnitude(values.magnitude)
+    producers = {node.output: node for node in graph.nodes}
     for node in graph.nodes:
-        if node.op == "truncated_dot" and carriers[node.output] is Carrier.PYTHON:
-            site = site_of(graph, node)
+        site = site_of(graph, node)
+        if node.op == "truncated_dot" and carriers[node.output] is Carrier.PYTHON:  # 2
             bits, count = site.integer("bits"), site.inputs[0].shape[0]
             a, b = (max(-x.format.min_mantissa, x.format.max_mantissa) for x in site.inputs)
             largest = a * b + (1 << bits)
             if Carrier.INT64.holds(max(largest, count * (largest >> bits))):
                 carriers[node.output] = Carrier.INT64
-    return carriers
+        carrier = carriers[node.output]
+        if node.op in ("add", "sub") and carrier in _WIDER:  # 3, 4
+            largest = _largest_partial_sum(graph, node, peaks, producers)
+            if not carrier.holds(largest):
+                carriers[node.output] = _WIDER[carrier]
+    return carriers, peaks
+
+
+def _largest_partial_sum(
+    graph: Graph, node: Node, peaks: Mapping[str, int], producers: Mapping[str, Node]
+) -> int:
+    """A bound of all partial sums of products plus something else; 0 for other sums."""
+    total, products = 0, False
+    for name in node.inputs:
+        shift = graph.tensors[node.output].format.fraction - graph.tensors[name].format.fraction
+        if name in graph.constants:
+            total += Interval.of_constant(graph.constants[name]).magnitude << shift
+            continue
+        source, scale = name, 0
+        while source in producers and producers[source].op in ("cast", "reshape", "shift"):
+            (before,) = producers[source].inputs
+            if producers[source].op == "cast":
+                up = graph.tensors[source].format.fraction - graph.tensors[before].format.fraction
+                if up < 0:  # rounded: no longer a product
+                    break
+                scale += up
+            source = before
+        product = source in producers and producers[source].op == "dot"
+        products |= product
+        total += (peaks[source] << scale if product else peaks[name]) << shift
+    return total if products else 0
 
 
 def output_names(graph: Graph) -> list[str]:
@@ -220,7 +223,7 @@ def output_names(graph: Graph) -> list[str]:
 def _output(
     tensor: Tensor,
     output: str,
-    values: _Values,
+    values: Values,
     carriers: Mapping[str, Carrier],
     write: OnnxWriter,
     raw: bool,

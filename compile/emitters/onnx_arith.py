@@ -18,6 +18,7 @@ __all__ = [
     "emit_larger",
     "emit_overflow",
     "emit_rescale",
+    "emit_round",
     "emit_scale_up",
     "emit_smaller",
     "emit_towards_zero",
@@ -70,10 +71,14 @@ def emit_rescale(
         return emit_scale_up(write, x, -bits, carrier)
     if carrier is Carrier.INT64:
         return _round_integer(write, x, bits, target.rounding)
-    bits = min(bits, 60)
-    scaled = write.node("Mul", x, write.scalar(2.0**-bits, carrier))
+    scaled = write.node("Mul", x, write.scalar(2.0 ** -min(bits, 60), carrier))
+    return emit_round(write, scaled, target.rounding, carrier)
+
+
+def emit_round(write: OnnxWriter, scaled: str, rounding: Rounding, carrier: Carrier) -> str:
+    """Multiples of a power of two in float or double, rounded to integers."""
     half = write.scalar(0.5, carrier)
-    match target.rounding:
+    match rounding:
         case Rounding.TRN:
             return write.node("Floor", scaled)
         case Rounding.RND_CONV:

@@ -6,9 +6,10 @@ A tensor of shape (...) is an ONNX tensor (N, ...); what does not depend on the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 from onnx import TensorProto
@@ -22,15 +23,22 @@ from .onnx_arith import (
     emit_larger,
     emit_overflow,
     emit_rescale,
+    emit_round,
     emit_scale_up,
     emit_smaller,
     emit_towards_zero,
 )
+from .onnx_layout import Linear, View
+from .onnx_linear import linear_dot, max_pool
 from .onnx_writer import ELEMENT_TYPES, OnnxWriter
+
+if TYPE_CHECKING:
+    from .onnx_values import Values
 
 __all__ = ["EMITTERS", "Emit"]
 
 _PRODUCTS_AT_ONCE = 1 << 16
+_LARGEST_WINDOWS = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +46,7 @@ class Emit:
     """One node to write: its site and carrier, and what is known of its inputs.
 
     `constants` holds the mantissas of those that are constants of the graph, `per_event` tells
-    which depend on the event, `name_of` gives an input's name in the carrier, and `events` that of
-    the list (N,).
+    which depend on the event, `values` where all tensors stand.
     """
 
     write: OnnxWriter
@@ -47,8 +54,7 @@ class Emit:
     carrier: Carrier
     constants: Sequence[Array | None]
     per_event: Sequence[bool]
-    name_of: Callable[[str, Carrier], str]
-    events: Callable[[], str]
+    values: Values
 
     @property
     def element_type(self) -> int:
@@ -57,7 +63,29 @@ class Emit:
 
     def input(self, position: int = 0) -> str:
         """An input's name."""
-        return self.name_of(self.site.inputs[position].name, self.carrier)
+        return self.values.get(self.site.inputs[position].name, self.carrier)
+
+    def events(self) -> str:
+        """The name of the list (N,)."""
+        return self.values.events()
+
+    def view(self, position: int = 0) -> View:
+        """Where an input stands in the carrier."""
+        return self.values.view(self.site.inputs[position].name, self.carrier)
+
+    def linear(self, position: int = 0) -> Linear | None:
+        """The linear operation that makes an input, if it may still change."""
+        found = self.values.linear_of(self.site.inputs[position].name)
+        return found if self.carrier is Carrier.FLOAT32 else None
+
+    def made(self, linear: Linear) -> View | None:
+        """The nodes of a linear operation; None if it cannot have its bias."""
+        view = linear.make(2.0**linear.power, linear.bias)
+        if view is not None and linear.relu:
+            view = view.renamed(self.write.node("Relu", view.name))
+        if view is not None:
+            self.values.linear[self.site.output.name] = linear
+        return view
 
     @property
     def inputs(self) -> list[str]:
@@ -76,18 +104,43 @@ class Emit:
         return self.write.split(self.input(), self.site.inputs[0].shape[0])
 
 
-def _reshape(e: Emit) -> str:
-    return e.write.reshape(e.input(), e.site.inputs[0].shape, e.site.output.shape)
+def _reshape(e: Emit) -> View:
+    found = e.values.windows.get(e.site.inputs[0].name)
+    if found is not None:
+        elements = found[1].reshape(e.site.output.shape)
+        e.values.windows[e.site.output.name] = found[0], elements
+    linear = e.linear()
+    if linear is not None:
+        shape = e.site.inputs[0].shape
+
+        def make(scale: float, bias: Array | None) -> View | None:
+            return linear.make(scale, None if bias is None else bias.reshape(shape))
+
+        bias = None if linear.bias is None else linear.bias.reshape(e.site.output.shape)
+        e.values.linear[e.site.output.name] = replace(linear, make=make, bias=bias)
+    return e.view()
 
 
-def _transpose(e: Emit) -> str:
-    perm = [0, *(axis + 1 for axis in e.site.integers("perm"))]
-    return e.write.node("Transpose", e.input(), perm=perm)
+def _transpose(e: Emit) -> str | View:
+    order = e.site.integers("perm")
+    found = e.values.windows.get(e.site.inputs[0].name)
+    if found is not None:
+        e.values.windows[e.site.output.name] = found[0], found[1].transpose(order)
+    view = e.view()
+    groups = view.split(e.site.inputs[0].shape)
+    if groups is None:
+        return e.write.node("Transpose", e.input(), perm=[0, *(axis + 1 for axis in order)])
+    return replace(view, perm=tuple(axis for place in order for axis in groups[place]))
 
 
 def _gather(e: Emit) -> str:
-    index = e.constants[1]
+    index, source = e.constants[1], e.site.inputs[0]
     assert index is not None  # the operation's rule
+    row = prod(source.shape[1:])
+    if e.carrier is Carrier.FLOAT32 and e.per_event[0] and index.size * row <= _LARGEST_WINDOWS:
+        places = np.arange(row).reshape(source.shape[1:])
+        elements = np.expand_dims(index.astype(np.int64), tuple(range(-places.ndim, 0))) * row
+        e.values.windows[e.site.output.name] = source.name, elements + places
     return e.write.node("Gather", e.input(), e.write.constant(index.astype(np.int64)), axis=1)
 
 
@@ -109,12 +162,64 @@ def _binary(op: str) -> Callable[[Emit], str]:
     return emit
 
 
-def _max(e: Emit) -> str:
+def _add(e: Emit) -> str | View:
+    return _with_constant(e, "Add") or e.write.node("Add", *e.aligned(e.site.output.format))
+
+
+def _with_constant(e: Emit, op: str) -> View | None:
+    """A tensor and a constant: into a linear operation, or in the order in which it stands."""
+    constant = next((i for i, values in enumerate(e.constants) if values is not None), None)
+    if constant is None or e.site.inputs[1 - constant].shape != e.site.output.shape:
+        return None
+    position = 1 - constant
+    if not e.per_event[position]:
+        return None
+    up = [e.site.output.format.fraction - x.format.fraction for x in e.site.inputs]
+    integers = np.asarray(e.constants[constant]) << up[constant]
+    linear = e.linear(position)
+    if linear is not None and op == "Add" and (scaled := linear.scaled(up[position])):
+        sum_ = scaled.plus(np.broadcast_to(integers, e.site.output.shape).astype(np.float64))
+        if sum_ is not None and (made := e.made(sum_)):
+            return made
+    rectifies = op == "Max" and not integers.any()
+    if linear is not None and rectifies and (scaled := linear.scaled(up[position])):
+        made = e.made(scaled.rectified())
+        if made is not None:
+            return made
+    view = e.view(position)
+    if not view.moved and integers.size > 1:
+        return None
+    x = emit_scale_up(e.write, view.name, up[position], e.carrier)
+    if rectifies and e.carrier is not Carrier.INT64:
+        return view.renamed(e.write.node("Relu", x))
+    values = as_carrier(integers, e.carrier)
+    if values.size > 1:
+        values = view.place(np.broadcast_to(values, e.site.output.shape))
+        for axis in range(values.ndim):  # as small as it broadcasts
+            first = values.take([0], axis=axis)
+            values = first if (values == first).all() else values
+        values = values[None]
+    else:
+        values = values.reshape(())
+    names = x, e.write.constant(values)
+    match op:
+        case "Max":
+            return view.renamed(emit_larger(e.write, *names, e.carrier))
+        case "Min":
+            return view.renamed(emit_smaller(e.write, *names, e.carrier))
+    return view.renamed(e.write.node(op, *names))
+
+
+def _max(e: Emit) -> str | View:
+    if (found := _with_constant(e, "Max")) is not None:
+        return found
     a, b = e.aligned(e.site.output.format)
     return emit_larger(e.write, a, b, e.carrier)
 
 
-def _min(e: Emit) -> str:
+def _min(e: Emit) -> str | View:
+    if (found := _with_constant(e, "Min")) is not None:
+        return found
     a, b = e.aligned(e.site.output.format)
     return emit_smaller(e.write, a, b, e.carrier)
 
@@ -128,14 +233,18 @@ def _divide(e: Emit) -> str:
     return quotient if e.carrier is Carrier.INT64 else emit_towards_zero(e.write, quotient)
 
 
-def _dot(e: Emit) -> str:
+def _dot(e: Emit) -> str | View:
     """One or two nodes where it can be; every event's sum over k for all output elements.
 
+    0. A dense layer or a convolution in float32: see `onnx_linear.py`.
     1. An operand that has every axis of the products, and the event's: Mul, ReduceSum.
     2. A constant: the other one as a matrix with k as its last axis, times the constant (K, right);
        with axes that both have, one such matrix for each of their positions, over all events.
     3. Otherwise one matrix product for each event and each position on the axes that both have.
     """
+    linear = linear_dot(e)
+    if linear is not None and (made := e.made(linear)):
+        return made
     shapes = [x.shape for x in e.site.inputs]
     whole = np.broadcast_shapes(*shapes)
     complete = any(
@@ -239,7 +348,10 @@ def _sum_of(e: Emit, terms: str, shape: Sequence[int]) -> str:
     return e.write.reshape(total, (1, prod(shape[1:])), shape[1:])
 
 
-def _reduce_max(e: Emit) -> str:
+def _reduce_max(e: Emit) -> str | View:
+    pooled = max_pool(e)
+    if pooled is not None:
+        return pooled
     if e.carrier is Carrier.INT64:
         return reduce(lambda best, x: emit_larger(e.write, best, x, e.carrier), e.terms())
     return e.write.node("ReduceMax", e.input(), axes=[1], keepdims=0)
@@ -280,15 +392,24 @@ def _select(e: Emit) -> str:
     return e.write.node("Where", condition, *e.aligned(e.site.output.format, first=1))
 
 
-def _shift(e: Emit) -> str:
-    return e.input()
+def _shift(e: Emit) -> View:
+    linear = e.linear()
+    if linear is not None:
+        e.values.linear[e.site.output.name] = linear
+    return e.view()
 
 
-def _lookup(e: Emit) -> str:
-    index = e.write.cast(e.input(), TensorProto.INT64)
+def _lookup(e: Emit) -> str | View:
     if not e.per_event[1]:
-        table = e.write.node("Squeeze", e.input(1), e.write.axes((0,)))
-        return e.write.node("Gather", table, index, axis=0)
+        view = e.view()
+        entries = e.constants[1]
+        if entries is None:
+            table = e.write.node("Squeeze", e.input(1), e.write.axes((0,)))
+        else:
+            table = e.write.constant(as_carrier(entries, e.carrier))
+        places = e.write.cast(view.name, TensorProto.INT64)
+        return view.renamed(e.write.node("Gather", table, places, axis=0))
+    index = e.write.cast(e.input(), TensorProto.INT64)
     rank = len(e.site.inputs[0].shape)
     if not e.per_event[0]:
         index = e.write.expand(index, e.events(), rank)
@@ -296,12 +417,27 @@ def _lookup(e: Emit) -> str:
     return e.write.node("GatherND", e.input(1), index, batch_dims=1)
 
 
-def _cast(e: Emit) -> str:
+def _cast(e: Emit) -> View:
     source, target = e.site.inputs[0].format, e.site.output.format
-    rounded = emit_rescale(e.write, e.input(), source, target, e.carrier)
-    if e.site.integer("bounded"):
-        return rounded
-    return emit_overflow(e.write, rounded, target, e.carrier)
+    bits, bounded = source.fraction - target.fraction, bool(e.site.integer("bounded"))
+    linear = e.linear()
+    scaled = linear.scaled(-bits) if linear is not None else None
+    view = None
+    if scaled is not None and (bounded or bits > 0):
+        if bits <= 0:
+            view = e.made(scaled)
+        elif (view := scaled.make(2.0**scaled.power, scaled.bias)) is not None:
+            x = e.write.node("Relu", view.name) if scaled.relu else view.name
+            view = view.renamed(emit_round(e.write, x, target.rounding, e.carrier))
+    if view is None:
+        view = e.view()
+        view = view.renamed(emit_rescale(e.write, view.name, source, target, e.carrier))
+    if bounded:
+        found = e.values.windows.get(e.site.inputs[0].name)
+        if found is not None and bits == 0:
+            e.values.windows[e.site.output.name] = found
+        return view
+    return view.renamed(emit_overflow(e.write, view.name, target, e.carrier))
 
 
 def _accumulate(e: Emit) -> str:
@@ -328,9 +464,9 @@ def _accumulate(e: Emit) -> str:
     return total
 
 
-EMITTERS: dict[str, Callable[[Emit], str]] = {
+EMITTERS: dict[str, Callable[[Emit], str | View]] = {
     "accumulate": _accumulate,
-    "add": _binary("Add"),
+    "add": _add,
     "argmax": _argmax,
     "cast": _cast,
     "compare": _compare,

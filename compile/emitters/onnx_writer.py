@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ..ir import Carrier
+from .onnx_layout import View
 
 __all__ = ["ELEMENT_TYPES", "IR_VERSION", "OPSET", "OnnxWriter"]
 
@@ -63,6 +64,16 @@ class OnnxWriter:
         made = self.node("Reshape", source, self.axes((0, *after)))
         self._reshaped[made] = source, shape
         return made
+
+    def plain(self, view: View, shape: Sequence[int]) -> str:
+        """What stands in another order, as (N, *shape) in its own."""
+        name, order = view.name, view.order
+        moving = [axis for axis in view.perm if view.stored[axis] != 1]
+        if moving != sorted(moving):
+            name = self.node("Transpose", name, perm=[0, *(axis + 1 for axis in view.perm)])
+        else:
+            name = self.reshape(name, view.stored, order)
+        return self.reshape(name, order, shape)
 
     def expand(self, x: str, events: str, rank: int) -> str:
         """x of shape (1, ...), `rank` axes behind the first, once for each of the (N,) events."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..ir import Graph
 from .accumulators import open_accumulators
 from .bounds import bound_casts
-from .carriers import choose_carriers
+from .carriers import choose_carriers, choose_peaks
 from .clamps import drop_clamps
 from .constants import fold_constants
 from .ranges import propagate_ranges
@@ -15,6 +15,7 @@ __all__ = [
     "Rewriter",
     "bound_casts",
     "choose_carriers",
+    "choose_peaks",
     "drop_clamps",
     "fold_constants",
     "open_accumulators",

@@ -6,7 +6,7 @@ from ..ir import Carrier, Graph
 from ..ops import operation, site_of
 from .ranges import propagate_ranges
 
-__all__ = ["choose_carriers"]
+__all__ = ["choose_carriers", "choose_peaks"]
 
 
 def choose_carriers(graph: Graph) -> dict[str, Carrier]:
@@ -14,10 +14,14 @@ def choose_carriers(graph: Graph) -> dict[str, Carrier]:
 
     An operation's carrier holds its inputs, its result, and everything in between.
     """
+    return {name: Carrier.for_magnitude(peak) for name, peak in choose_peaks(graph).items()}
+
+
+def choose_peaks(graph: Graph) -> dict[str, int]:
+    """The largest integer of every input and of all that every operation computes."""
     ranges = propagate_ranges(graph)
-    carriers = {name: Carrier.for_magnitude(ranges[name].magnitude) for name in graph.inputs}
+    peaks = {name: ranges[name].magnitude for name in graph.inputs}
     for node in graph.nodes:
         intervals = [ranges[name] for name in node.inputs]
-        peak = operation(node.op).peak(site_of(graph, node), intervals)
-        carriers[node.output] = Carrier.for_magnitude(peak)
-    return carriers
+        peaks[node.output] = operation(node.op).peak(site_of(graph, node), intervals)
+    return peaks

@@ -226,7 +226,7 @@ def test_files_that_are_no_firmware(samebits: Command, events: Path, tmp_path: P
     )
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(model.read_bytes()[:100])
-    assert f"{damaged}: is no ONNX model that runs: " in samebits("emulate", damaged, events).error
+    assert f"{damaged}: is no ONNX model that runs" in samebits("emulate", damaged, events).error
     assert samebits("emulate", tmp_path, events).error == (
         f"{tmp_path}: is a folder; give the firmware.onnx in it"
     )
@@ -261,13 +261,15 @@ def test_damaged_lines_of_text(samebits: Command, firmware: Path, tmp_path: Path
     )
 
 
-def test_nothing_heavy_is_loaded(firmware: Path, events: Path) -> None:
+def test_onnx_runtime_and_numpy_are_enough(firmware: Path, events: Path) -> None:
+    missing = ("hls4ml", "qonnx", "tensorflow", "keras", "onnx")
     code = (
         "import sys; sys.argv = ['samebits', 'emulate', *sys.argv[1:]]\n"
+        f"sys.modules.update(dict.fromkeys({missing}))\n"
         "from samebits.cli import main\n"
         "try: main()\n"
         "except SystemExit as stop: assert not stop.code, stop.code\n"
-        "print(*sys.modules, sep='\\n')"
+        "print(*(name for name in sys.modules if sys.modules[name]), sep='\\n')"
     )
     run = subprocess.run(
         [sys.executable, "-c", code, firmware, events],
@@ -278,5 +280,4 @@ def test_nothing_heavy_is_loaded(firmware: Path, events: Path) -> None:
     )
     loaded = set(run.stdout.split())
     assert "onnxruntime" in loaded
-    heavy = {"hls4ml", "qonnx", "tensorflow", "keras", "onnx", "uproot", "pyarrow", "h5py", "scipy"}
-    assert not loaded & heavy
+    assert not loaded & {*missing, "uproot", "pyarrow", "h5py", "scipy"}
