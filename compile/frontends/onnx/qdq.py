@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from ..quant import DOMAIN, OPERATOR, QuantAttributes, power_of_two, quant_node
-from .constants import constants_of, drop_unused, fold_constants, set_constant
+from .constants import Names, add_constant, constants_of, drop_unused, fold_constants
 from .nodes import node_attributes
 from .opset import upgraded
 from .sklearn import write_sklearn
@@ -34,8 +34,6 @@ __all__ = ["to_qonnx"]
 
 _DIALECTS = ("", "finn.custom_op.general", "onnx.brevitas", DOMAIN)
 _RANGES: dict[int, tuple[int, int]] = {
-    TensorProto.INT2: (-2, 1),
-    TensorProto.UINT2: (0, 3),
     TensorProto.INT4: (-8, 7),
     TensorProto.UINT4: (0, 15),
     TensorProto.INT8: (-128, 127),
@@ -92,6 +90,7 @@ class _Conversion:
         self.constants = constants_of(model)
         self.bodies = {(body.domain, body.name, body.overload) for body in model.functions}
         self.makers = {name: node for node in model.graph.node for name in node.output}
+        self.names = Names(model)
         self.nodes: list[onnx.NodeProto] = []
         self.renamed: dict[str, str] = {}
         self.done: dict[tuple[Any, ...], str] = {}
@@ -248,11 +247,10 @@ class _Conversion:
         values = (whole.astype(np.float32) * scale).astype(np.float32)
         low, high = int(whole.min(initial=0)), int(whole.max(initial=0))
         if max(-low, high) > _EXACT:
-            set_constant(self.model, node.output[0], values)
+            add_constant(self.model, node.output[0], values)
             return
         bits = max((-low - 1).bit_length() if low < 0 else 0, high.bit_length()) + 1
-        name = f"{node.output[0]}_values"
-        set_constant(self.model, name, values)
+        name = self._tensor(f"{node.output[0]}_values", values)
         signed = QuantAttributes(signed=True, narrow=False, rounding="ROUND")
         self._write(node.name or node.output[0], name, node.output[0], scale, max(bits, 2), signed)
 
@@ -275,37 +273,48 @@ class _Conversion:
         shift = -(grid.low + grid.high) // 2 if narrow else -grid.low
         # powers of two stay real numbers, which fixed point holds; others are counted in steps
         step = grid.scale if power_of_two(grid.scale) is not None else np.ones((), np.float32)
-        counted = step is not grid.scale
+        counted, fresh = step is not grid.scale, self.names.fresh
         if counted:
-            self._operate("Div", x, grid.scale, f"{name}_steps")
-        self._write(f"{name}_rounded", f"{name}_steps" if counted else x, f"{name}_wide", step,
-                    wide, signed)  # fmt: skip
-        self._shift("Add", f"{name}_wide", f"{name}_up", shift, step)
-        self._write(name, f"{name}_up", f"{name}_limited", step, bits, limited)
-        self._shift("Sub", f"{name}_limited", f"{name}_down" if counted else y, shift, step)
+            steps = fresh(f"{name}_steps")
+            self._operate("Div", x, grid.scale, steps)
+            x = steps
+        rounded, up, kept = (fresh(f"{name}_{what}") for what in ("wide", "up", "limited"))
+        self._write(f"{name}_rounded", x, rounded, step, wide, signed)
+        self._shift("Add", rounded, up, shift, step)
+        self._write(name, up, kept, step, bits, limited)
+        down = fresh(f"{name}_down") if counted else y
+        self._shift("Sub", kept, down, shift, step)
         if counted:
-            self._operate("Mul", f"{name}_down", grid.scale, y)
+            self._operate("Mul", down, grid.scale, y)
 
     def _shift(self, op: str, x: str, y: str, steps: int, step: Array) -> None:
         """y = x + or - whole steps, whose type is that of a Quant."""
         name = f"{y}_{op.lower()}"
-        set_constant(self.model, f"{name}_values", np.float32(steps) * step)
+        values = self._tensor(f"{name}_values", np.float32(steps) * step)
         signed = QuantAttributes(signed=True, narrow=False, rounding="ROUND")
-        bits = abs(steps).bit_length() + 1
-        self._write(f"{name}_grid", f"{name}_values", f"{name}_by", step, bits, signed)
-        self.nodes.append(helper.make_node(op, [x, f"{name}_by"], [y], name=name))
+        by = self.names.fresh(f"{name}_by")
+        self._write(f"{name}_grid", values, by, step, abs(steps).bit_length() + 1, signed)
+        self.nodes.append(helper.make_node(op, [x, by], [y], name=name))
 
     def _operate(self, op: str, x: str, values: Array, y: str) -> None:
         name = f"{y}_{op.lower()}"
-        set_constant(self.model, f"{name}_by", np.asarray(values, np.float32))
-        self.nodes.append(helper.make_node(op, [x, f"{name}_by"], [y], name=name))
+        by = self._tensor(f"{name}_by", values)
+        self.nodes.append(helper.make_node(op, [x, by], [y], name=name))
+
+    def _tensor(self, base: str, values: Any) -> str:
+        """A new constant; its name."""
+        name = self.names.fresh(base)
+        add_constant(self.model, name, values)
+        return name
 
     def _write(
         self, name: str, x: str, y: str, scale: Array, bits: int, attributes: QuantAttributes
     ) -> None:
-        operands = f"{y}_scale", f"{y}_zeropt", f"{y}_bits"
-        for part, value in zip(operands, (scale, 0.0, bits), strict=True):
-            set_constant(self.model, part, np.asarray(value, np.float32))
+        operands = (
+            self._tensor(f"{y}_scale", scale),
+            self._tensor(f"{y}_zeropt", 0.0),
+            self._tensor(f"{y}_bits", bits),
+        )
         self.nodes.append(_bare(quant_node(name, (x, *operands), y, attributes)))
 
     def _quant(self, node: onnx.NodeProto) -> None:
@@ -375,13 +384,16 @@ class _Conversion:
             return
         name = node.name or node.output[0]
         floor = QuantAttributes(signed=True, narrow=False, rounding="FLOOR")
-        self._write(f"{name}_sign", node.input[0], f"{name}_sign", _ONE, 1, floor)
-        self._operate("Mul", f"{name}_sign", 2 * _ONE, f"{name}_doubled")
-        plain = bool((scale == 1).all())
-        self._operate("Add", f"{name}_doubled", _ONE, f"{name}_whole")
+        sign, doubled, whole = (
+            self.names.fresh(f"{name}_{what}") for what in ("sign", "doubled", "whole")
+        )
+        self._write(f"{name}_floor", node.input[0], sign, _ONE, 1, floor)
+        self._operate("Mul", sign, 2 * _ONE, doubled)
+        self._operate("Add", doubled, _ONE, whole)
         rounded = QuantAttributes(signed=True, narrow=True, rounding="ROUND")
-        unit = node.output[0] if plain else f"{name}_unit"
-        self._write(name, f"{name}_whole", unit, _ONE, 2, rounded)
+        plain = bool((scale == 1).all())
+        unit = node.output[0] if plain else self.names.fresh(f"{name}_unit")
+        self._write(name, whole, unit, _ONE, 2, rounded)
         if not plain:
             self._operate("Mul", unit, scale, node.output[0])
 

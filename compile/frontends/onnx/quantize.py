@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from samebits import errors
 
 from ..quant import DOMAIN, QuantAttributes, QuantGrid, quant_node
 from .check import check_operators
-from .constants import constants_of, drop_unused, set_constant
+from .constants import Names, add_constant, constants_of, drop_unused
 from .nodes import node_attributes
 from .prepare import remove_identities
 from .qdq import to_qonnx
@@ -203,13 +203,28 @@ def quantized(model: onnx.ModelProto, formats: Mapping[str, QuantGrid]) -> onnx.
     """A copy of a prepared model with a Quant node on every tensor that has a format."""
     fresh = onnx.ModelProto()
     fresh.CopyFrom(model)
+    names = Names(fresh)
+    renamed = {name: names.fresh(f"{name}_quantized") for name in formats}
     made = {name for node in fresh.graph.node for name in node.output}
-    nodes = [_quant(fresh, name, grid) for name, grid in formats.items() if name not in made]
-    renamed = {name: f"{name}_quantized" for name in formats}
+
+    def quant(name: str) -> onnx.NodeProto:
+        grid = formats[name]
+        values = {"scale": 2.0 ** (grid.integer - grid.width), "zeropt": 0.0, "bits": grid.width}
+        operands = []
+        for part, value in values.items():
+            operands.append(names.fresh(f"{name}_{part}"))
+            add_constant(fresh, operands[-1], value)
+        scale, zero, bits = operands
+        inputs = (name, scale, zero, bits)
+        node = quant_node(f"{name}_quant", inputs, renamed[name], grid.attributes)
+        node.ClearField("overload")
+        return node
+
+    nodes = [quant(name) for name in formats if name not in made]
     for node in fresh.graph.node:
         node.input[:] = [renamed.get(name, name) for name in node.input]
         nodes.append(node)
-        nodes += [_quant(fresh, name, formats[name]) for name in node.output if name in formats]
+        nodes += [quant(name) for name in node.output if name in formats]
     del fresh.graph.node[:]
     fresh.graph.node.extend(nodes)
     if all(item.domain != DOMAIN for item in fresh.opset_import):
@@ -217,19 +232,10 @@ def quantized(model: onnx.ModelProto, formats: Mapping[str, QuantGrid]) -> onnx.
     return fresh
 
 
-def _quant(model: onnx.ModelProto, name: str, grid: QuantGrid) -> onnx.NodeProto:
-    operands = f"{name}_scale", f"{name}_zeropt", f"{name}_bits"
-    values = 2.0 ** (grid.integer - grid.width), 0.0, grid.width
-    for operand, value in zip(operands, values, strict=True):
-        set_constant(model, operand, np.array(value, np.float32))
-    node = quant_node(f"{name}_quant", (name, *operands), f"{name}_quantized", grid.attributes)
-    node.ClearField("overload")
-    return node
-
-
 def _round_constants(model: onnx.ModelProto) -> None:
     """Constants of element-wise layers on the grid of the default precision, where it is fine."""
     constants, step = constants_of(model), 2.0**-WIDE_FRACTION
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     users = _readers(model)
     for node in model.graph.node:
         for name in node.input if node.op_type in _JOINING else ():
@@ -239,7 +245,7 @@ def _round_constants(model: onnx.ModelProto) -> None:
             close = np.rint(values / step) * step
             if node.op_type == "Div" or np.abs(close - values).max() > 2**-9 * np.abs(values).min():
                 continue
-            set_constant(model, name, close.astype(np.float32))
+            tensors[name].CopyFrom(numpy_helper.from_array(close.astype(np.float32), name))
 
 
 def _fold_scales(model: onnx.ModelProto, product: onnx.NodeProto) -> None:
@@ -266,16 +272,18 @@ def _fold_scales(model: onnx.ModelProto, product: onnx.NodeProto) -> None:
     for node in chain:
         graph.node.remove(node)
     shape = (-1,) + (1,) * (weights.ndim - 1) if rows else (1,) * (weights.ndim - 1) + (-1,)
-    name = f"{product.output[0]}_folded"
-    set_constant(model, f"{name}_weights", (weights * scale.reshape(shape)).astype(np.float32))
-    set_constant(model, f"{name}_bias", shift.astype(np.float32))
-    product.input[1] = f"{name}_weights"
+    names = Names(model)
+    name = names.fresh(f"{product.output[0]}_folded")
+    folded, offset = names.fresh(f"{name}_weights"), names.fresh(f"{name}_bias")
+    add_constant(model, folded, weights * scale.reshape(shape))
+    add_constant(model, offset, shift)
+    product.input[1] = folded
     if product.op_type == "MatMul":
         product.output[0], position = name, list(graph.node).index(product)
-        bias_node = helper.make_node("Add", [name, f"{name}_bias"], [last], name=f"{name}_add")
+        bias_node = helper.make_node("Add", [name, offset], [last], name=f"{name}_add")
         graph.node.insert(position + 1, bias_node)
         return
-    product.input[:] = [*product.input[:2], f"{name}_bias"]
+    product.input[:] = [*product.input[:2], offset]
     product.output[0] = last
 
 

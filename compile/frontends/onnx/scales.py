@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from ..quant import QuantAttributes, attributes_of, power_of_two, quant_node
-from .constants import constants_of, drop_unused, set_constant
+from .constants import Names, add_constant, constants_of, drop_unused
 from .nodes import EXACT, node_attributes
 from .storage import quantized_values
 
@@ -82,6 +82,7 @@ class _Rewriting:
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
         self.constants = constants_of(model)
+        self.names = Names(model)
         self.old = list(model.graph.node)
         self.nodes: list[onnx.NodeProto] = []
         self.steps: dict[str, _Steps] = {}
@@ -132,18 +133,19 @@ class _Rewriting:
 
     def _scaled(self, op: str, x: str, values: Array, y: str) -> None:
         if x not in self.rounded:  # hls4ml would merge a bias before it, in the factor's own type
-            x = self._wide(x, f"{y}_wide")
-        constant = f"{y}_{op.lower()}_by"
-        set_constant(self.model, constant, np.asarray(values, np.float32))
+            x = self._wide(x, self.names.fresh(f"{y}_wide"))
+        constant = self._tensor(f"{y}_{op.lower()}_by", values)
         node = helper.make_node(op, [x, constant], [y], name=f"{y}_{op.lower()}", doc_string=EXACT)
         self.nodes.append(node)
 
     def _rounded(
         self, x: str, y: str, step: float, bits: int, attributes: QuantAttributes = _SIGNED
     ) -> str:
-        operands = f"{y}_scale", f"{y}_zeropt", f"{y}_bits"
-        for name, value in zip(operands, (step, 0.0, bits), strict=True):
-            set_constant(self.model, name, np.array(value, np.float32))
+        operands = (
+            self._tensor(f"{y}_scale", step),
+            self._tensor(f"{y}_zeropt", 0.0),
+            self._tensor(f"{y}_bits", bits),
+        )
         node = quant_node(f"{y}_quant", (x, *operands), y, attributes)
         node.ClearField("overload")
         self.nodes.append(node)
@@ -170,8 +172,14 @@ class _Rewriting:
         step = 2.0**-fraction
         whole = np.rint(np.asarray(values, np.float64) / step)
         bits = int(np.abs(whole).max(initial=1)).bit_length() + 1
-        set_constant(self.model, f"{name}_values", (whole * step).astype(np.float32))
-        return self._rounded(f"{name}_values", name, step, max(2, bits))
+        source = self._tensor(f"{name}_values", whole * step)
+        return self._rounded(source, self.names.fresh(name), step, max(2, bits))
+
+    def _tensor(self, base: str, values: Any) -> str:
+        """A new constant; its name."""
+        name = self.names.fresh(base)
+        add_constant(self.model, name, values)
+        return name
 
     def _value(self, name: str) -> Array | None:
         """The numbers of a constant, rounded if it is quantized."""
@@ -190,10 +198,11 @@ class _Rewriting:
                 return False
             real = (scale / steps.scale).astype(np.float64)
             source = self._input(node, steps.name, real, int(bits.item()))
-            self._scaled("Mul", source, _dyadic(steps.scale), f"{y}_scaled")
+            scaled = self.names.fresh(f"{y}_scaled")
+            self._scaled("Mul", source, _dyadic(steps.scale), scaled)
             fresh = onnx.NodeProto()
             fresh.CopyFrom(node)
-            fresh.input[0] = f"{y}_scaled"
+            fresh.input[0] = scaled
             self.nodes.append(fresh)
             return True
         attributes, width = attributes_of(node), int(bits.item())
@@ -202,8 +211,9 @@ class _Rewriting:
             source, factor = steps.name, steps.scale / scale
         elif x in self.inputs:
             source = self._input(node, x, scale.astype(np.float64), width)
-        self._scaled("Mul", source, _dyadic(factor), f"{y}_scaled")
-        whole = self._rounded(f"{y}_scaled", f"{y}_steps", 1.0, width, attributes)
+        scaled = self.names.fresh(f"{y}_scaled")
+        self._scaled("Mul", source, _dyadic(factor), scaled)
+        whole = self._rounded(scaled, self.names.fresh(f"{y}_steps"), 1.0, width, attributes)
         self.steps[y] = _Steps(whole, _unbatched(scale.astype(np.float64)))
         return True
 
@@ -214,7 +224,7 @@ class _Rewriting:
         integer = int(np.frexp(levels * float(scale.max()))[1]) + signed
         fraction = INPUT_BITS - int(np.floor(np.log2(float(scale.min()))))
         grid = QuantAttributes(signed, False, "ROUND")
-        step, name = 2.0**-fraction, f"{node.output[0]}_input"
+        step, name = 2.0**-fraction, self.names.fresh(f"{node.output[0]}_input")
         self._rounded(x, name, step, integer + fraction, grid)
         kind = "ap_fixed" if signed else "ap_ufixed"
         self.notes.append(
@@ -254,19 +264,18 @@ class _Rewriting:
             return False
         fresh = onnx.NodeProto()
         fresh.CopyFrom(node)
-        fresh.input[0], fresh.output[0] = x, f"{y}_sum"
+        total = self.names.fresh(f"{y}_sum")
+        fresh.input[0], fresh.output[0] = x, total
         if odd:
             fresh.input[1] = self._constant(f"{y}_weights", whole)
         for item in fresh.attribute:
             if item.name == "alpha":
                 item.f = 1.0
-        self._know(f"{y}_sum", known)
+        self._know(total, known)
         if bias is not None:
-            fresh.input[2] = self._bias(
-                f"{y}_sum", f"{y}_bias", bias.reshape(-1) / scale.reshape(-1)
-            )
+            fresh.input[2] = self._bias(total, f"{y}_bias", bias.reshape(-1) / scale.reshape(-1))
         self.nodes.append(fresh)
-        self.steps[y] = _Steps(f"{y}_sum", scale)
+        self.steps[y] = _Steps(total, scale)
         return True
 
     def _fraction(self, quant: onnx.NodeProto | None) -> int | None:
@@ -312,12 +321,13 @@ class _Rewriting:
         if first is not None and second is not None and op in ("Add", "Sub"):
             if first.scale.shape != second.scale.shape or (first.scale != second.scale).any():
                 return False
-            fresh = helper.make_node(op, [first.name, second.name], [f"{y}_sum"], name=node.name)
+            total = self.names.fresh(f"{y}_sum")
+            fresh = helper.make_node(op, [first.name, second.name], [total], name=node.name)
             self.nodes.append(fresh)
             if first.name in self.known and second.name in self.known:
                 one, other = self.known[first.name], self.known[second.name]
-                self.known[f"{y}_sum"] = one[0] + other[0], max(one[1], other[1])
-            self.steps[y] = _Steps(f"{y}_sum", first.scale)
+                self.known[total] = one[0] + other[0], max(one[1], other[1])
+            self.steps[y] = _Steps(total, first.scale)
             return True
         values = [self._value(name) for name in node.input]
         position = 0 if values[0] is None else 1
@@ -341,11 +351,12 @@ class _Rewriting:
                     bound += float(np.abs(value).max())
                     self.known[y] = bound, max(fraction, grid)
             return False
-        self._know(f"{y}_sum", self.known.get(have.name))
-        operand = self._bias(f"{y}_sum", f"{y}_by", value / have.scale)
+        total = self.names.fresh(f"{y}_sum")
+        self._know(total, self.known.get(have.name))
+        operand = self._bias(total, f"{y}_by", value / have.scale)
         operands = [have.name, operand] if position == 0 else [operand, have.name]
-        self.nodes.append(helper.make_node(op, operands, [f"{y}_sum"], name=node.name))
-        self.steps[y] = _Steps(f"{y}_sum", have.scale)
+        self.nodes.append(helper.make_node(op, operands, [total], name=node.name))
+        self.steps[y] = _Steps(total, have.scale)
         return True
 
     def _pass(self, node: onnx.NodeProto) -> bool:
@@ -356,14 +367,15 @@ class _Rewriting:
         y, same = node.output[0], node.op_type in _RESHAPED
         fresh = onnx.NodeProto()
         fresh.CopyFrom(node)
-        fresh.input[0], fresh.output[0] = have.name, f"{y}_steps"
+        result = self.names.fresh(f"{y}_steps")
+        fresh.input[0], fresh.output[0] = have.name, result
         self.nodes.append(fresh)
         if have.name in self.known:
             bound, fraction = self.known[have.name]
             more = BIAS_FRACTION if node.op_type in _FRACTIONAL else 0
-            self.known[f"{y}_steps"] = bound, fraction + more
+            self.known[result] = bound, fraction + more
         # the default precision may not hold whole numbers of this size
-        name = f"{y}_steps" if same else self._wide(f"{y}_steps", f"{y}_wide")
+        name = result if same else self._wide(result, self.names.fresh(f"{y}_wide"))
         self.steps[y] = _Steps(name, have.scale)
         return True
 

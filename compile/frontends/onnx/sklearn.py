@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from .constants import drop_unused, set_constant
+from .constants import Names, add_constant, drop_unused
 from .nodes import node_attributes
 
 __all__ = ["drop_labels", "write_sklearn"]
@@ -105,13 +105,13 @@ def _steps(
 ) -> list[onnx.NodeProto]:
     """A chain of operators, each with a constant or none, from the node's input to y."""
     name, x = node.name or node.output[0], node.input[0]
-    nodes = []
+    names, nodes = Names(model), []
     for position, (op, values) in enumerate(steps):
-        target = y if position == len(steps) - 1 else f"{name}_{op.lower()}"
+        target = y if position == len(steps) - 1 else names.fresh(f"{name}_{op.lower()}")
         operands = [x]
         if values is not None:
-            operands.append(f"{name}_{op.lower()}_by")
-            set_constant(model, operands[1], np.asarray(values, np.float32))
+            operands.append(names.fresh(f"{name}_{op.lower()}_by"))
+            add_constant(model, operands[1], values)
         fresh = helper.make_node(op, operands, [target], name=f"{name}_{op.lower()}")
         if op == "Softmax":
             fresh.attribute.append(helper.make_attribute("axis", -1))

@@ -1,6 +1,7 @@
 """QDQ, QCDQ and the dialects of QONNX: the converted model has the bits of the file."""
 
 import copy
+import time
 from typing import Any
 
 import numpy as np
@@ -296,6 +297,33 @@ def test_scales_may_be_computed_from_constants() -> None:
     fresh = converted(model)
     assert operators(fresh) == ["Quant", "MatMul"]
     assert np.array_equal(run(fresh, np.eye(4)) % 2, np.zeros((4, 3)))
+
+
+def test_names_that_are_taken_stay_as_they_are() -> None:
+    """Scales and helpers get names of their own, whatever the file has called its tensors."""
+    write = QdqWriter()
+    taken = ["y_scale", "y_zeropt", "y_bits", "y_values", "pair_wide", "pair_up", "pair_limited"]
+    x = "x"
+    for position, name in enumerate(taken):
+        write.tensors.append(numpy_helper.from_array(np.float32(position + 1), name))
+        x = write.node("Add", x, name)
+    operands = write.constant(0.25), write.constant(3, INT8)
+    write.nodes.append(helper.make_node("QuantizeLinear", [x, *operands], ["q"], name="pair"))
+    write.nodes.append(helper.make_node("DequantizeLinear", ["q", *operands], ["y"]))
+    model = write.model("y")
+    values = write.rng.normal(0, 20, (500, 4))
+    assert np.array_equal(run(model, values), run(converted(model), values))
+
+
+def test_thousands_of_quantizers_are_read_at_once() -> None:
+    write = QdqWriter()
+    x = "x"
+    for _ in range(2000):
+        x = write.pair(x, 0.25)
+    model = write.model(x)
+    start = time.process_time()
+    assert operators(converted(model)) == ["Quant"] * 2000
+    assert time.process_time() - start < 5
 
 
 def refusal(write: QdqWriter, y: str) -> str:
