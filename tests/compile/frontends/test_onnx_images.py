@@ -1,9 +1,11 @@
 """Images and several tensors in ONNX: the firmware's numbers are ONNX Runtime's, channels first."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import numpy_helper
 
@@ -355,7 +357,7 @@ def refusal(model: Any, **target: Any) -> str:
 
 def check(model: Any, x: Any, **target: Any) -> Design:
     design = Design.from_onnx(model, Target(**target))
-    (wanted,) = OnnxEngine(runnable(model.SerializeToString())).run([x]).values()
+    (wanted,) = OnnxEngine(runnable(model.SerializeToString()), "disabled").run([x]).values()
     assert len(np.unique(wanted)) > 1
     assert np.array_equal(design.simulate(x).reshape(wanted.shape), wanted)
     return design
@@ -439,3 +441,20 @@ def test_every_operator_of_the_layout_is_tested() -> None:
         for node in network(shape, make).graph.node
     }
     assert {*layout.CHECKS} - used == {"Upsample"}
+
+
+EXPORTS = Path(__file__).parent / "exports" / "images"
+WIDE = "fixed<60,20>"  # unquantized networks: no number of these files needs more
+
+
+@pytest.mark.parametrize("io_type", ["io_parallel", "io_stream"])
+@pytest.mark.parametrize("path", sorted(EXPORTS.glob("*.onnx")), ids=lambda path: path.stem)
+def test_files_of_pytorch_and_brevitas(path: Path, io_type: str) -> None:
+    model = onnx.load(path)
+    target = {"io_type": io_type, "precision": WIDE}
+    if path.stem == "torch_pads" and io_type == "io_stream":
+        assert "strides are not its pool in io_stream" in refusal(model, **target)
+        return
+    shape = [size.dim_value for size in model.graph.input[0].type.tensor_type.shape.dim[1:]]
+    x = np.random.default_rng(1).integers(-64, 64, (50, *shape)) / 16
+    check(model, x.astype(np.float32), **target)
