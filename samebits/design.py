@@ -80,11 +80,7 @@ class Design:
         from samebits.compile.frontends.onnx import check_content, read_onnx, to_hls4ml
         from samebits.compile.passes.names import rename_inputs
 
-        if isinstance(source, str | Path):
-            model = read_onnx(source)
-        else:
-            check_content(source)
-            model = source
+        model = read_onnx(source) if isinstance(source, str | Path) else check_content(source)
         target = target or Target()
         name = Path(source).name if isinstance(source, str | Path) else model.graph.name
         converted = to_hls4ml(model, target)

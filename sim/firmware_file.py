@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from samebits import errors
 from samebits.compile.ir import Format
 
+from .firmware_guard import checked_firmware
 from .onnx_engine import OnnxEngine
 
 __all__ = ["FirmwareFile", "LayerTensor", "Port"]
@@ -69,7 +70,7 @@ class FirmwareFile:
             what = "is a folder; give the firmware.onnx in it" if path.is_dir() else "no such file"
             raise errors.DataError(f"{path}: {what}")
         try:
-            self.engine = OnnxEngine(str(path))
+            self.engine = OnnxEngine(checked_firmware(path))
         except errors.MissingToolError:
             raise
         except errors.ToolError as error:

@@ -102,7 +102,11 @@ class OnnxEngine:
                 name: np.ascontiguousarray(x[start : start + chunk], dtype=dtype)
                 for (name, dtype), x in zip(self._inputs, inputs, strict=True)
             }
-            parts.append(self.session.run(None, feed))
+            try:
+                parts.append(self.session.run(None, feed))
+            except Exception as error:  # ONNX Runtime's exceptions share no other base
+                reason = str(error).strip().splitlines()[0][:300]
+                raise errors.ToolError(f"ONNX Runtime fails on the model: {reason}") from error
             if progress:
                 progress(min(start + chunk, events))
         return {

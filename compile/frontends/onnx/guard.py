@@ -46,8 +46,11 @@ _BITS = {
 Message = Any  # of protobuf, which has no types
 
 
-def check_content(model: onnx.ModelProto) -> None:
-    """Raises ModelError, with the reason, for a model whose content is not what it claims.
+def check_content(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model itself, if its content is what it claims.
+
+    Raises:
+        ModelError: one of the following, with the reason.
 
     1. names that are no text;
     2. tensors whose sizes are not those of their data; sparse tensors;
@@ -67,6 +70,7 @@ def check_content(model: onnx.ModelProto) -> None:
                 _check_value(message)
     _check_calls(model)
     _check_names(model)
+    return model
 
 
 def check_model(model: onnx.ModelProto) -> None:
