@@ -1,7 +1,7 @@
 """One call of a Keras layer, as the exporting functions get it."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from samebits import errors
@@ -13,7 +13,10 @@ __all__ = ["Call", "Export"]
 
 @dataclass(frozen=True)
 class Call:
-    """A layer, its inputs' tensors and shapes (without batch), its output's shape and name."""
+    """A layer, its inputs' tensors and shapes (without batch), its output's shape and name.
+
+    `options` are the arguments that it is called with by name.
+    """
 
     graph: GraphBuilder
     layer: Any
@@ -21,6 +24,7 @@ class Call:
     shapes: tuple[tuple[int, ...], ...]
     shape: tuple[int, ...]
     name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def x(self) -> str:

@@ -17,7 +17,7 @@ import onnx
 
 from samebits import errors
 
-from . import conv, layers, merge, pooling, quantizers, recurrent, shapes
+from . import attention, conv, layers, merge, pooling, quantizers, recurrent, shapes
 from .call import Call, Export
 from .graph import GraphBuilder
 
@@ -27,6 +27,7 @@ LAYERS: dict[str, Export] = {
     **merge.LAYERS,
     **pooling.LAYERS,
     **recurrent.LAYERS,
+    **attention.LAYERS,
     **shapes.LAYERS,
 }
 
@@ -140,7 +141,9 @@ def _export_nodes(
             continue
         try:
             shapes = tuple(fixed_shape(tensor, name) for tensor in node.keras_inputs)
-            call = Call(graph, layer, tuple(sources), shapes, fixed_shape(outputs[0], name), name)
+            shape = fixed_shape(outputs[0], name)
+            options = dict(node.call_kwargs or {})
+            call = Call(graph, layer, tuple(sources), shapes, shape, name, options)
             tensors[id(outputs[0])] = LAYERS[kind](call)
         except errors.UnsupportedError as error:
             problems.append(f"{name} ({kind}): {error}")

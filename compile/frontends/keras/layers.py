@@ -148,9 +148,13 @@ def _thresholded_relu_layer(call: Call) -> str:
 
 
 def _softmax_layer(call: Call) -> str:
-    if call.layer.axis not in (-1, len(call.shape)):
-        raise errors.UnsupportedError(f"axis={call.layer.axis}: supported is the last axis, -1")
-    return call.graph.node("Softmax", call.name, [call.x], axis=-1)
+    axes = np.ravel(np.asarray(call.layer.axis)) % (len(call.shape) + 1)
+    if axes.size != 1 or axes[0] == 0:
+        raise errors.UnsupportedError(
+            f"axis={call.layer.axis}: supported is one axis besides the batch"
+        )
+    axis = -1 if axes[0] == len(call.shape) else int(axes[0])
+    return call.graph.node("Softmax", call.name, [call.x], axis=axis)
 
 
 def _batch_normalization(call: Call) -> str:
@@ -225,6 +229,7 @@ LAYERS: dict[str, Export] = {
     "Embedding": _embedding,
     "GaussianDropout": _nothing,
     "GaussianNoise": _nothing,
+    "Identity": _nothing,
     "LeakyReLU": _leaky_relu_layer,
     "PReLU": _prelu_layer,
     "QActivation": _qactivation,

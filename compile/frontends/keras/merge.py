@@ -57,30 +57,10 @@ def _concatenate(call: Call) -> str:
     return functools.reduce(join, enumerate(call.inputs[1:], 1), call.inputs[0])
 
 
-def _dot(call: Call) -> str:
-    """The scalar product of two vectors per event: shape (1,)."""
-    layer = call.layer
-    axes = layer.axes if isinstance(layer.axes, list | tuple) else [layer.axes] * 2
-    if (
-        layer.normalize
-        or any(len(s) != 1 for s in call.shapes)
-        or any(a not in (1, -1) for a in axes)
-    ):
-        raise errors.UnsupportedError(
-            f"axes={layer.axes}, normalize={layer.normalize} of shapes "
-            f"{', '.join(map(str, call.shapes))}: supported are two vectors, axes=1 or -1, not "
-            "normalized"
-        )
-    graph, name = call.graph, call.name
-    product = graph.node("Mul", f"{name}_products", list(call.inputs))
-    return graph.node("ReduceSum", name, [product, graph.integers(f"{name}_axes", [1])], keepdims=1)
-
-
 LAYERS: dict[str, Export] = {
     "Add": _merge("Add"),
     "Average": _average,
     "Concatenate": _concatenate,
-    "Dot": _dot,
     "Maximum": _merge("Max"),
     "Minimum": _merge("Min"),
     "Multiply": _merge("Mul"),

@@ -10,10 +10,12 @@ import numpy.typing as npt
 __all__ = [
     "FINEST",
     "FLOAT32_BITS",
+    "FUNCTION_ERROR",
     "RULES",
     "Node",
     "Proof",
     "Rule",
+    "products",
     "relative_error",
     "rounded",
     "unknown",
@@ -243,7 +245,9 @@ def _div(node: Node, operands: list[Proof]) -> Proof:
 def _matmul(node: Node, operands: list[Proof]) -> Proof:
     """Sum over C_in: the finest step of all products, and the sum of their magnitudes."""
     x, weight = operands
-    count = weight.bound.shape[0]
+    count = node.shapes[0][-1]
+    if weight.bound.shape != (count, node.shape[-1]):
+        return products(node, operands, count)
     exponent, bound, error = (_channels(a, count) for a in (x.exponent, x.bound, x.error))
     slack = np.broadcast_to(weight.error, weight.bound.shape)
     return rounded(
@@ -254,6 +258,19 @@ def _matmul(node: Node, operands: list[Proof]) -> Proof:
         error @ weight.bound + bound @ slack,
         count + 1,
     )
+
+
+def products(node: Node, operands: list[Proof], count: int) -> Proof:
+    """Sums of so many products of two tensors, whichever elements they are."""
+    one, other = operands
+    bound = count * float(one.bound.max() * other.bound.max())
+    spread = count * (
+        float(one.error.max() * other.bound.max()) + float(other.error.max() * one.bound.max())
+    )
+    exponent = int(one.exponent.min() + other.exponent.min())
+    ones = (1,) * len(node.shape)
+    exponents, bounds, spreads = (np.full(ones, value) for value in (exponent, bound, spread))
+    return rounded(node.operator, operands, exponents, bounds, spreads, count + 1)
 
 
 def _channels(array: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
@@ -405,7 +422,8 @@ def _function(slope: float, top: Callable[[Node, Array], Array]) -> Rule:
 
 def _softmax(node: Node, operands: list[Proof]) -> Proof:
     """exp(x_i - max) / sum: differences of e multiply every quotient by exp(2 e) at most."""
-    x, count = operands[0], node.shape[-1]
+    axis = int(node.attributes.get("axis", -1))
+    x, count = operands[0], node.shape[axis - 1 if axis > 0 else axis]
     reason = x.reason if not x.exact else "Softmax rounds in float32"
     # the difference to the maximum is rounded too
     inside = x.error.max() + relative_error(1) * 2 * x.bound.max()

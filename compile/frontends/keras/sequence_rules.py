@@ -1,12 +1,13 @@
-"""What ONNX's recurrent operators do to the knowledge of a tensor; see `proof`.
+"""What ONNX's operators on sequences do to the knowledge of a tensor; see `proof`.
 
-Every step is bounded like the operators it is made of, with as many roundings as any order of the
-sum can have, and one number per gate and unit for all time steps.
+Every step of a recurrent operator is bounded like the operators it is made of, with as many
+roundings as any order of the sum can have, and one number per gate and unit for all time steps.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +15,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .rules import RULES, Node, Proof, Rule, rounded
+from .rules import (
+    FINEST,
+    FLOAT32_BITS,
+    FUNCTION_ERROR,
+    RULES,
+    Node,
+    Proof,
+    Rule,
+    products,
+    relative_error,
+    rounded,
+    unknown,
+)
 
 __all__ = ["SEQUENCE_RULES"]
 
@@ -210,4 +223,45 @@ def _cut(proof: Proof, side: int, shape: tuple[int, ...]) -> Proof:
     )
 
 
-SEQUENCE_RULES: dict[str, Rule] = dict.fromkeys(_GATES, _recurrent)
+def _einsum(node: Node, operands: list[Proof]) -> Proof:
+    """With a constant: sums over the letters that the result does not have."""
+    terms, result = node.attributes["equation"].decode().split("->")
+    kernel = node.constants[1]
+    if kernel is None:
+        return unknown(node, operands)
+    sizes = zip(terms.split(",")[1], kernel.shape, strict=True)
+    return products(node, operands, math.prod(size for one, size in sizes if one not in result))
+
+
+def _layer_normalization(node: Node, operands: list[Proof]) -> Proof:
+    """scale d / sqrt(v + epsilon) + shift, d = x - mean, v the mean of d^2 or of x^2 - mean^2.
+
+    The normalized row has a norm of sqrt(n) at most, and as a function of x the slope
+    1 / sqrt(epsilon). A mean is a sum of n terms. Roundings of v count against epsilon: where
+    they reach half of it, nothing is proved.
+    """
+    x, scale, shift = operands
+    count, epsilon = node.shape[-1], float(node.attributes["epsilon"])
+    top, unit = float(x.bound.max()), 2.0**-FLOAT32_BITS
+    mean = relative_error(count + 1) * top
+    difference = mean + 2 * unit * top
+    squares = 4 * top * difference + relative_error(count + 2) * 4 * top**2
+    squares += relative_error(count + 4) * top**2 + 2 * top * mean
+    if squares >= epsilon / 2:
+        return unknown(node, operands)
+    root, row = math.sqrt(epsilon - squares), math.sqrt(count)
+    one_side = difference / root + row * (squares / root**2 + 4 * FUNCTION_ERROR)
+    error = min(2 * one_side + row * float(x.error.max()) / math.sqrt(epsilon), 2 * row)
+    bound = scale.bound * row + shift.bound
+    reason = x.reason if not x.exact else "LayerNormalization rounds in float32"
+    return Proof(
+        *(False, reason, np.full(1, FINEST), bound),
+        scale.bound * error + 2 * relative_error(3) * bound,
+    )
+
+
+SEQUENCE_RULES: dict[str, Rule] = {
+    **dict.fromkeys(_GATES, _recurrent),
+    "Einsum": _einsum,
+    "LayerNormalization": _layer_normalization,
+}

@@ -191,6 +191,16 @@ EXACT: dict[str, tuple[tuple[int, ...], Make]] = {
         STEPS,
         lambda k, q, x: q.QBidirectional(q.QLSTM(2, return_sequences=True, **GATED_CELL))(x),
     ),
+    "dot_matrices": (SIGNAL, lambda k, q, x: k.Dot(axes=(1, 1))([x, k.ReLU()(x)])),
+    "dot_rows": (SIGNAL, lambda k, q, x: k.Dot(axes=2)([x, k.ReLU()(x)])),
+    "time_dense": (SIGNAL, lambda k, q, x: k.TimeDistributed(q.QDense(4, **KERNEL))(x)),
+    "time_image": (
+        (3, 4, 4, 2),
+        lambda k, q, x: k.TimeDistributed(k.Flatten())(
+            k.TimeDistributed(q.QConv2D(3, 2, **KERNEL))(x)
+        ),
+    ),
+    "rescaling": (VECTOR, lambda k, q, x: k.Rescaling(0.5, 0.25)(k.Identity()(x))),
     "residual": (
         IMAGE,
         lambda k, q, x: k.ReLU()(k.Add()([x, q.QConv2D(2, 3, padding="same", **KERNEL)(x)])),
@@ -241,6 +251,20 @@ BOUNDED: dict[str, tuple[tuple[int, ...], Make]] = {
     "hard_sigmoid": (VECTOR, lambda k, q, x: k.Activation("hard_sigmoid")(x)),
     "sigmoid": (VECTOR, lambda k, q, x: k.Activation("sigmoid")(x)),
     "softmax": (VECTOR, lambda k, q, x: k.Softmax()(x)),
+    "softmax_rows": (SIGNAL, lambda k, q, x: k.Softmax(axis=1)(x)),
+    "einsum_dense": (
+        SIGNAL,
+        lambda k, q, x: k.EinsumDense("abc,cde->abde", (9, 2, 2), bias_axes="de")(x),
+    ),
+    "attention": (SIGNAL, lambda k, q, x: k.Attention(use_scale=True)([x, k.ReLU()(x)])),
+    "multi_head": (
+        (5, 3),
+        lambda k, q, x: k.MultiHeadAttention(2, 3)(k.Softmax()(x), k.Activation("tanh")(x)),
+    ),
+    "layer_normalization": (
+        SIGNAL,
+        lambda k, q, x: k.LayerNormalization(epsilon=0.01)(k.Activation("tanh")(x)),
+    ),
     "then_quantized": (
         VECTOR,
         lambda k, q, x: q.QDense(3, **KERNEL)(
