@@ -115,16 +115,16 @@ def match_windows(elements: Array, image: tuple[int, int, int]) -> Windows | Non
     if out[0] * out[1] != count:
         return None
     lines = [tops.reshape(out)[:, 0], lefts.reshape(out)[0]]
-    strides = tuple(int(line[1] - line[0]) if len(line) > 1 else 1 for line in lines)
     before = [-int(line[0]) for line in lines]
-    after = []
-    for size, kernel_size, stride, pad, made in zip(
-        (height, width), kernel, strides, before, out, strict=True
-    ):
-        after.append(max(0, (made - 1) * stride + kernel_size - pad - size))
-        if stride < 1 or pad < 0:
+    strides, after = [], []
+    for size, kernel_size, pad, line in zip((height, width), kernel, before, lines, strict=True):
+        # of a single window no second one follows
+        stride = int(line[1] - line[0]) if len(line) > 1 else max(1, size + pad - kernel_size + 1)
+        strides.append(stride)
+        after.append(max(0, (len(line) - 1) * stride + kernel_size - pad - size))
+        if stride < 1 or not 0 <= pad < kernel_size or after[-1] >= kernel_size:
             return None
-        if (size + pad + after[-1] - kernel_size) // stride + 1 != made:
+        if (size + pad + after[-1] - kernel_size) // stride + 1 != len(line):
             return None
     tops = (np.arange(out[0]) * strides[0] - before[0]).repeat(out[1])
     lefts = np.tile(np.arange(out[1]) * strides[1] - before[1], out[0])
@@ -132,7 +132,8 @@ def match_windows(elements: Array, image: tuple[int, int, int]) -> Windows | Non
     expected = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     if (expected != inside).any() or (inside & (pixel != rows * width + columns)).any():
         return None
-    return Windows(kernel, (strides[0], strides[1]), (*before, *after), out)
+    pads = (before[0], before[1], after[0], after[1])
+    return Windows(kernel, (strides[0], strides[1]), pads, out)
 
 
 @dataclass(frozen=True, slots=True)
