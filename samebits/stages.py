@@ -138,10 +138,12 @@ def export_model(source: Path, output: Path, *, check: bool = True, command: str
         UnsupportedError: layers without an exact QONNX form, all listed.
         MismatchError: a tensor whose equality is provable differs.
     """
+    from samebits.compile.frontends.hgq import check_keras_3_export, export_keras_3, is_keras_3
     from samebits.compile.frontends.keras import check_export, export_keras, random_events
     from samebits.train.store import load_model
 
     model = load_model(source)
+    newer = is_keras_3(model)
     digest = network_sha256(source) or ""
     recipe = Recipe.read(source.parent)
     if recipe and recipe.models.get(source.name) != digest:
@@ -154,7 +156,7 @@ def export_model(source: Path, output: Path, *, check: bool = True, command: str
     split = recipe.split() if recipe else None
     features = split.test.feature_names if split else ()
     classes = split.test.class_names if split else ()
-    exported = export_keras(model, features, classes)
+    exported = (export_keras_3 if newer else export_keras)(model, features, classes)
     exported.metadata_props.add(key=KERAS_SHA256, value=digest)
     with storage.replace_file(output) as temporary:
         temporary.write_bytes(exported.SerializeToString())
@@ -164,7 +166,7 @@ def export_model(source: Path, output: Path, *, check: bool = True, command: str
         events: Any = split.test.features
     else:
         events = random_events(exported)
-    result = check_export(model, exported, events)
+    result = (check_keras_3_export if newer else check_export)(model, exported, events)
     if recipe and output.resolve() == (source.parent / storage.MODEL).resolve():
         from samebits import record
 

@@ -16,7 +16,7 @@ NAME = "export"
 
 
 def command(
-    model: Annotated[Path, typer.Argument(help="Keras 2 or QKeras model, .keras or .h5.")],
+    model: Annotated[Path, typer.Argument(help="QKeras or HGQ2 model: .keras, .h5.")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Default: model.onnx beside the model.")
     ] = None,
@@ -40,9 +40,16 @@ def command(
         for tensor in result.tensors:
             table.add_row(
                 tensor.name,
-                "equal (proven)" if tensor.provable else "float rounding",
+                _promise(tensor.provable, tensor.reason),
                 f"{tensor.different} of {tensor.values}",
                 f"{tensor.largest_difference:.2g}",
             )
         out.print(table)
-    line(f"written to {path}: next, samebits compile {path} -o build")
+    source = model if result and result.outputs[0].reason == "compared" else path
+    line(f"written to {path}: next, samebits compile {source} -o build")
+
+
+def _promise(provable: bool, reason: str) -> str:
+    if provable:
+        return "equal (proven)"
+    return "none: compared" if reason == "compared" else "float rounding"
