@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-__all__ = ["is_good", "mutated", "mutated_but_valid", "opened"]
+__all__ = ["damaged", "is_good", "mutated", "mutated_but_valid", "opened"]
 
 _WHOLE = (0, 1, -1, 2, 7, 16, 127, 10**6, 10**9, 2**31 - 1, 2**31, -(2**31), 2**62, 2**63 - 1)
 _REAL = (0.0, -1.0, 0.5, 1000.0, 1e30, 1e-40, float("nan"), float("inf"), float("-inf"), 65.0)
@@ -42,6 +42,13 @@ _OPERATORS = (
     ),
     *("Reshape", "Transpose", "MatMul", "Gemm", "Add", "Quant", "Conv", "Softmax", "Identity"),
 )
+
+
+def damaged(data: bytes, rng: np.random.Generator) -> bytes:
+    """The content of any file with one to three mutations of its bytes."""
+    for _ in range(rng.choice([1, 1, 2, 3])):
+        data = _bytes(data, rng)
+    return data
 
 
 def mutated(data: bytes, rng: np.random.Generator) -> bytes:

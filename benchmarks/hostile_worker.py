@@ -64,6 +64,15 @@ def _events(path: Path, build: Path) -> None:
     load_features(path)
 
 
+def _stream(path: Path, build: Path) -> None:
+    from samebits.event_files import open_events
+    from samebits.sim.firmware_file import FirmwareFile
+
+    with open_events(path, FirmwareFile(build / "firmware.onnx")) as source:
+        for _ in source.pieces():
+            pass
+
+
 ACTIONS: dict[str, Callable[[Path, Path], None]] = {
     "read": _read,
     "compile": _compile,
@@ -71,14 +80,17 @@ ACTIONS: dict[str, Callable[[Path, Path], None]] = {
     "load": _load,
     "project": _project,
     "events": _events,
+    "stream": _stream,
 }
 
 
+_FILES = ["samebits.train.data", "h5py", "pyarrow.parquet", "uproot"]
 _NEEDED = {
     "read": ["samebits.compile.frontends.onnx"],
     "compile": ["samebits.compile.frontends.onnx", "hls4ml", "onnxruntime", "qonnx.util.cleanup"],
     "emulate": ["samebits.sim.firmware_file", "onnxruntime"],
-    "events": ["samebits.train.data", "h5py", "pyarrow.parquet", "uproot"],
+    "events": _FILES,
+    "stream": [*_FILES, "samebits.event_files", "onnxruntime", "onnx"],
 }
 
 

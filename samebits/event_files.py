@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +15,14 @@ from numpy.typing import NDArray
 
 from samebits import errors
 from samebits.sim.firmware_file import FirmwareFile, Port
-from samebits.train.readers import choose_tree, is_flat_number, refuse_unreadable, texts, tool
+from samebits.train.readers import (
+    choose_tree,
+    hdf5_names,
+    is_flat_number,
+    refuse_unreadable,
+    texts,
+    tool,
+)
 
 __all__ = ["SUFFIXES", "EventFile", "open_events"]
 
@@ -205,7 +210,9 @@ def _npz(wanted: _Wanted) -> Iterator[tuple[int, _Read]]:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 refuse_unreadable(path, ".npz")
             opened = _from_arrays(wanted, list(archive.files), archive.__getitem__)
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, KeyError) as error:
+    except errors.SamebitsError:
+        raise
+    except Exception as error:  # of zipfile, zlib, NumPy's reader of headers, or no memory
         refuse_unreadable(path, ".npz", error)
     yield opened
 
@@ -219,16 +226,18 @@ def _hdf5(wanted: _Wanted) -> Iterator[tuple[int, _Read]]:
     except OSError as error:
         refuse_unreadable(path, ".h5", error)
     with file:
-        names: list[str] = []
-        file.visititems(
-            lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
-        )
 
         def get(name: str) -> Any:
             strings = h5py.check_string_dtype(file[name].dtype) is not None
             return file[name].asstr()[()] if strings else file[name]
 
-        yield _guarded(path, _from_arrays(wanted, names, get))
+        try:
+            opened = _from_arrays(wanted, hdf5_names(file), get)
+        except errors.SamebitsError:
+            raise
+        except Exception as error:  # h5py fails in many ways on damaged bytes
+            refuse_unreadable(path, ".h5", error)
+        yield _guarded(path, opened)
 
 
 @contextlib.contextmanager
@@ -236,12 +245,9 @@ def _parquet(wanted: _Wanted) -> Iterator[tuple[int, _Read]]:
     path = wanted.path
     arrow, parquet = tool("pyarrow", path), tool("pyarrow.parquet", path)
     wanted.one_input()
+    kinds = arrow.types
     try:
         file = parquet.ParquetFile(path)
-    except (arrow.ArrowException, OSError) as error:
-        refuse_unreadable(path, ".parquet", error)
-    with file:
-        kinds = arrow.types
         numeric = [
             field.name
             for field in file.schema_arrow
@@ -249,6 +255,9 @@ def _parquet(wanted: _Wanted) -> Iterator[tuple[int, _Read]]:
             or kinds.is_floating(field.type)
             or kinds.is_boolean(field.type)
         ]
+    except Exception as error:  # pyarrow's share no base; damaged names are no text
+        refuse_unreadable(path, ".parquet", error)
+    with file:
         names = [numeric[position] for position in wanted.positions(numeric)]
         row_groups = np.cumsum(
             [0, *(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))]

@@ -6,7 +6,6 @@ unreadable; what the numbers may be is checked by `samebits.train.data`.
 
 import importlib
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,8 @@ __all__ = [
 ]
 
 Array = npt.NDArray[Any]
+_DEFLATE = 1100  # no file is packed tighter
+_MOST_UNWRITTEN = 1 << 28  # bytes of numbers that a file may only claim
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ def read_npz(path: Path, request: Request) -> Table:
             if not isinstance(archive, np.lib.npyio.NpzFile):  # a single array, from np.save
                 refuse_unreadable(path, ".npz")
             return _from_arrays(path, request, list(archive.files), archive.__getitem__)
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, KeyError) as error:
+    except errors.SamebitsError:
+        raise
+    except Exception as error:  # of zipfile, zlib, NumPy's reader of headers, or no memory
         if "allow_pickle" in str(error) and zipfile.is_zipfile(path):
             raise errors.DataError(
                 f"{path}: holds an array of Python objects, which only unsafe pickle can read; "
@@ -74,20 +77,34 @@ def read_hdf5(path: Path, request: Request) -> Table:
     h5py = tool("h5py", path)
     try:
         with h5py.File(path, "r") as file:
-            names: list[str] = []
-            file.visititems(
-                lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
-            )
+            names = hdf5_names(file)
 
             def read(name: str) -> Array:
                 dataset = file[name]
+                if dataset.nbytes > _MOST_UNWRITTEN + _DEFLATE * path.stat().st_size:
+                    refuse_unreadable(path, ".h5")  # numbers that were never written
                 if h5py.check_string_dtype(dataset.dtype) is not None:
                     dataset = dataset.asstr()
                 return np.asarray(dataset[()])
 
             return _from_arrays(path, request, names, read)
-    except (OSError, RuntimeError, KeyError) as error:
+    except errors.SamebitsError:
+        raise
+    except Exception as error:  # h5py fails in many ways on damaged bytes
         refuse_unreadable(path, ".h5", error)
+
+
+def hdf5_names(file: Any) -> list[str]:
+    """The names of the datasets of an open HDF5 file, those that are no text left out."""
+    h5py = importlib.import_module("h5py")
+    names: list[str] = []
+
+    def visit(name: str | bytes, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and isinstance(name, str):
+            names.append(name)
+
+    file.visititems(visit)
+    return names
 
 
 def read_parquet(path: Path, request: Request) -> Table:
@@ -114,7 +131,9 @@ def read_parquet(path: Path, request: Request) -> Table:
             }
 
         return _from_columns(path, request, numeric, read)
-    except (arrow.ArrowException, OSError) as error:
+    except errors.SamebitsError:
+        raise
+    except Exception as error:  # pyarrow's share no base; damaged names are no text
         refuse_unreadable(path, ".parquet", error)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -109,7 +108,9 @@ def events_of(design: Design, path: Path) -> Any:
                     f"{path}: has no array {', '.join(missing)}, only {', '.join(arrays)}; {wanted}"
                 )
             return {name: arrays[name] for name in names}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except errors.SamebitsError:
+        raise
+    except Exception as error:  # of zipfile, zlib, NumPy's reader of headers, or no memory
         raise errors.DataError(f"{path}: cannot be read as .npz: {error}") from None
 
 
