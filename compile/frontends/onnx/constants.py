@@ -128,9 +128,10 @@ def drop_unused(model: onnx.ModelProto) -> None:
         del graph.initializer[:]
         graph.initializer.extend(tensors)
     made = {name for node in graph.node for name in node.output}
-    shapes = [value for value in graph.value_info if value.name in made]
+    made -= {value.name for value in graph.output}  # which qonnx must not find twice
+    shapes = {value.name: value for value in graph.value_info if value.name in made}
     del graph.value_info[:]
-    graph.value_info.extend(shapes)
+    graph.value_info.extend(shapes.values())
 
 
 def _has_graph(node: onnx.NodeProto) -> bool:

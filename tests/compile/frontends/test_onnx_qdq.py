@@ -213,6 +213,14 @@ def test_a_network_has_one_answer_everywhere() -> None:
     assert np.array_equal(wanted, Design.from_onnx(model).simulate(x))
 
 
+def test_outputs_may_be_listed_among_the_inner_tensors() -> None:
+    write = network()
+    model = write.model(write.last)  # type: ignore[attr-defined]
+    model.graph.value_info.append(model.graph.output[0])
+    x = np.rint(write.rng.normal(0, 40, (100, 4))) / 8
+    assert np.array_equal(run(model, x), Design.from_onnx(model).simulate(x))
+
+
 @pytest.mark.parametrize("zero", [-128, 0, 3, -90])
 def test_zero_points_have_one_answer_everywhere(zero: int) -> None:
     write = QdqWriter()
