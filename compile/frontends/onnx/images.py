@@ -311,11 +311,17 @@ def _resize(layout: Layout, node: onnx.NodeProto) -> None:
     if not touched:
         layout.alias(y, x)
         return
+    repeated(layout, node.name, x, y, touched)
+
+
+def repeated(layout: Layout, name: str, x: str, y: str, touched: Sequence[int]) -> None:
+    """y = x with every element several times along one or two axes."""
+    new = layout.shapes[y]
     have = _with_channels(layout, x, touched)
     made = [new[axis] if axis is not None else 1 for axis in have.axes[:-1]]
     layer = layer_node(
         "Resize",
-        node.name,
+        name,
         [have.name],
         y,
         data_format="channels_last",
@@ -323,6 +329,21 @@ def _resize(layout: Layout, node: onnx.NodeProto) -> None:
         **{"in_height": 1, "out_height": 1, **_image(have, made)},
     )
     layout.emit(layer, y, Stored(y, have.axes, (*made, have.shape[-1])))
+
+
+def _tile(layout: Layout, node: onnx.NodeProto) -> None:
+    """Tile of axes with one element."""
+    x, y = node.input[0], node.output[0]
+    old, new = layout.shapes[x], layout.shapes[y]
+    touched = [i for i, (n, m) in enumerate(zip(old, new, strict=True)) if n != m]
+    if any(old[axis] != 1 for axis in touched):
+        raise errors.UnsupportedError(
+            f"repeats {old} to {new}; supported are axes of one element, else use Concat"
+        )
+    if touched:
+        repeated(layout, node.name, x, y, touched)
+    else:
+        layout.alias(y, x)
 
 
 def _nearest(given: dict[str, Any], old: int, new: int) -> Array:
@@ -356,7 +377,7 @@ def _constant_numbers(node: onnx.NodeProto, constants: set[str]) -> str:
 
 
 CHECKS: dict[str, Check] = {
-    **dict.fromkeys(("Pad", "Resize", "Slice", "Upsample"), _constant_numbers),
+    **dict.fromkeys(("Pad", "Resize", "Slice", "Tile", "Upsample"), _constant_numbers),
     "Conv": _constant_weights,
 }
 RULES: dict[str, Rule] = {
@@ -366,4 +387,5 @@ RULES: dict[str, Rule] = {
     "Pad": _pad,
     **dict.fromkeys(("Resize", "Upsample"), _resize),
     "Slice": _slice,
+    "Tile": _tile,
 }

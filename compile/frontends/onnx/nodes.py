@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 
 __all__ = [
     "EXACT",
+    "FLAT",
     "Check",
     "any_use",
     "layer_node",
@@ -27,6 +28,7 @@ __all__ = [
 Check = Callable[[onnx.NodeProto, set[str]], str]
 _LAYER = "hls4ml."
 EXACT = "exact"  # the doc_string of a node whose constant is to have a type of its own
+FLAT = "flat"  # the doc_string of a softmax over its axis and all behind it, as until opset 12
 
 
 def node_attributes(node: onnx.NodeProto) -> dict[str, Any]:

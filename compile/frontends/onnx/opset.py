@@ -7,6 +7,8 @@ from onnx import helper
 
 from samebits import errors
 
+from .nodes import FLAT
+
 __all__ = ["upgraded"]
 
 OLDEST, WANTED = 7, 13
@@ -55,7 +57,7 @@ def upgraded(model: onnx.ModelProto) -> onnx.ModelProto:
         ) from None
     for node in converted.graph.node:
         if node.domain == _ASIDE:
-            node.domain = ""
+            node.domain, node.doc_string = "", FLAT
     domains = [item for item in converted.opset_import if item.domain != _ASIDE]
     del converted.opset_import[:]
     converted.opset_import.extend(domains)

@@ -20,7 +20,7 @@ from ..quant import (
     quant_node,
 )
 from .constants import fold_constants
-from .nodes import layer_node, node_attributes
+from .nodes import FLAT, layer_node, node_attributes
 from .storage import quantized_values
 
 __all__ = [
@@ -139,19 +139,15 @@ def refuse_copies(model: onnx.ModelProto) -> None:
 
 
 def check_softmax_axes(wrapper: Any) -> None:
-    """Raises UnsupportedError naming every softmax in a qonnx model not along the last axis.
+    """Raises UnsupportedError naming every softmax of an old opset not along the last axis.
 
-    hls4ml always takes the last one. Before opset 13 a softmax runs over `axis` and all behind it,
-    and the default is 1.
+    Until opset 12 a softmax runs over `axis` and all behind it, and the default is 1.
     """
-    opset = next(
-        item.version for item in wrapper.model.opset_import if item.domain in ("", "ai.onnx")
-    )
     wrong = []
     for node in wrapper.graph.node:
-        if node.op_type != "Softmax":
+        if node.op_type != "Softmax" or node.doc_string != FLAT:
             continue
-        axis = node_attributes(node).get("axis", -1 if opset >= 13 else 1)
+        axis = node_attributes(node).get("axis", 1)
         shape = wrapper.get_tensor_shape(node.input[0]) or wrapper.get_tensor_shape(node.output[0])
         if axis == -1 or (shape is not None and axis == len(shape) - 1):
             continue
@@ -159,7 +155,8 @@ def check_softmax_axes(wrapper: Any) -> None:
         wrong.append(f"Softmax ({node.name or node.output[0]}: axis={axis} of {of})")
     if wrong:
         raise errors.UnsupportedError(
-            f"unsupported operators: {', '.join(wrong)}; supported: Softmax along the last axis"
+            f"unsupported operators: {', '.join(wrong)}; until opset 12 they run over all axes "
+            "behind, too; supported is the last axis"
         )
 
 
@@ -343,7 +340,7 @@ def _quantize_softmax_inputs(wrapper: Any) -> list[str]:
     """
     notes = []
     for node in [n for n in wrapper.graph.node if n.op_type == "Softmax"]:
-        grid = _quant_grid(wrapper, wrapper.find_producer(node.input[0]))
+        grid = _quant_grid(wrapper, _producer(wrapper, node.input[0]))
         if grid is None:
             signed = QuantAttributes(signed=True, narrow=False, rounding="ROUND")
             grid = QuantGrid(signed, SOFTMAX_BITS, SOFTMAX_INTEGER)
@@ -353,12 +350,20 @@ def _quantize_softmax_inputs(wrapper: Any) -> list[str]:
                 f"ap_fixed<{SOFTMAX_BITS},{SOFTMAX_INTEGER},RND_CONV,SAT>"
             )
         wide = grid.width + 1, grid.integer + 1
-        producer = wrapper.find_producer(node.input[0])
-        before = _quant_grid(wrapper, wrapper.find_producer(producer.input[0]))
+        producer = _producer(wrapper, node.input[0])
+        before = producer and _quant_grid(wrapper, _producer(wrapper, producer.input[0]))
         widened = before and (before.width + 1, before.integer + 1) == (grid.width, grid.integer)
         if grid.attributes.signed and not widened:
             _insert_quant(wrapper, node, f"{node.name}_widened", *wide)
     return notes
+
+
+def _producer(wrapper: Any, tensor: str) -> onnx.NodeProto | None:
+    """The node that makes the numbers of a tensor, which others may only have moved."""
+    node = wrapper.find_producer(tensor)
+    while node is not None and node.op_type in ("Transpose", "hls4ml.Reshape"):
+        node = wrapper.find_producer(node.input[0])
+    return node  # type: ignore[no-any-return]
 
 
 def _quant_grid(wrapper: Any, node: onnx.NodeProto | None) -> QuantGrid | None:

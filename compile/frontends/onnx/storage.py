@@ -298,6 +298,7 @@ class Layout:
                 )
             if output in self._written:
                 renamed[output] = self.fresh(f"{output}_stored")
+                del self._written[renamed[output]]  # what is renamed brings its shape
             renamed[source] = output
         for node in self._nodes:
             node.input[:] = [renamed.get(name, name) for name in node.input]

@@ -223,9 +223,7 @@ def test_a_fixed_batch_axis_is_fine() -> None:
 def test_constants_that_do_not_fit_are_refused() -> None:
     write = ModelWriter()
     write.output(write.node("Mul", write.input(size=1), write.weight([1.0, 2.0])), 2)
-    assert refused(write) == (
-        "Mul Mul_0: a constant of shape [2] does not fit events of shape [1]"
-    )
+    assert refused(write) == ("Mul Mul_0: a constant of shape [2] does not fit events of shape [1]")
 
 
 def test_inputs_keep_their_names_and_order() -> None:
@@ -477,24 +475,28 @@ def softmax(rank: int, opset: int = 17, **attrs: Any) -> onnx.ModelProto:
     return model
 
 
-@pytest.mark.parametrize(
-    ("model", "axis", "rank"),
-    [
-        (softmax(2, axis=0), 0, 2),
-        (softmax(2, axis=-2), -2, 2),
-        (softmax(3, axis=1), 1, 3),
-        (softmax(3, opset=11), 1, 3),  # the default then
-    ],
-)
-def test_a_softmax_along_another_axis_is_refused(
-    model: onnx.ModelProto, axis: int, rank: int
-) -> None:
+def test_a_softmax_of_an_old_opset_runs_over_all_axes_behind() -> None:
     with pytest.raises(errors.UnsupportedError) as caught:
-        Design.from_onnx(model)
+        Design.from_onnx(softmax(3, opset=11))
     assert str(caught.value) == (
-        f"unsupported operators: Softmax (softmax1: axis={axis} of {rank} axes, the batch axis "
-        "included); supported: Softmax along the last axis"
+        "unsupported operators: Softmax (softmax1: axis=1 of 3 axes, the batch axis included); "
+        "until opset 12 they run over all axes behind, too; supported is the last axis"
     )
+
+
+@pytest.mark.parametrize("axis", [0, -2])
+def test_a_softmax_over_events_is_refused(axis: int) -> None:
+    with pytest.raises(errors.UnsupportedError) as caught:
+        Design.from_onnx(softmax(2, axis=axis))
+    assert str(caught.value) == (
+        "unsupported operators: Softmax (Softmax_0: runs along the batch axis)"
+    )
+
+
+@pytest.mark.parametrize("axis", [1, 2, -1, -2])
+def test_a_softmax_along_any_axis_is_right(axis: int) -> None:
+    (output,) = measure_fidelity(Design.from_onnx(softmax(3, axis=axis))).outputs
+    assert output.largest_difference < 0.02
 
 
 @pytest.mark.parametrize("model", [softmax(2), softmax(2, axis=1), softmax(2, opset=11)])

@@ -221,6 +221,7 @@ EXACT: dict[str, tuple[tuple[int, ...], Make, bool]] = {
     "Resize": (IMAGE, resized((1, 1, 2, 3), **ASYMMETRIC), True),
     "Resize, half pixel": (IMAGE, resized((1, 1, 3, 2)), True),
     "Resize, 1D": (SIGNAL, resized((1, 1, 2), **ASYMMETRIC), True),
+    "Tile": ((3, 1, 5), moved("Tile", (1, 1, 4, 1)), True),
     "BatchNormalization": (IMAGE, batchnorm, True),
     "BatchNormalization behind Conv": (
         IMAGE,
