@@ -281,7 +281,7 @@ template <int B, class S, class T> inline void turned(const S* x, int size, T* o
 
 #if defined(__AVX512BW__)
 // 16 events of 16 numbers at once, in four rounds of pairs.
-inline void turned_16(const std::int32_t* x, int size, std::int32_t* out, int step) {
+[[maybe_unused]] inline void turned_16(const std::int32_t* x, int size, std::int32_t* out, int step) {
     __m512i a[16], b[16];
     for (int i = 0; i < 16; ++i) a[i] = _mm512_loadu_si512(x + i * size);
     for (int i = 0; i < 16; i += 2) {
