@@ -25,6 +25,8 @@ from onnx import helper
 from ..quant import QuantAttributes, attributes_of, power_of_two, quant_node
 from .constants import Names, add_constant, constants_of, drop_unused
 from .nodes import EXACT, node_attributes
+from .prepare import SOFTMAX_BITS
+from .quantize import fixed_format
 from .storage import quantized_values
 
 __all__ = ["write_scales"]
@@ -105,6 +107,7 @@ class _Rewriting:
             **dict.fromkeys((*_PASSED, "Relu"), self._pass),
             **dict.fromkeys(_RESHAPED, self._reshape),
             "Quant": self._quant,
+            "Softmax": self._softmax,
         }
         for node in self.old:
             rule = rules.get(node.op_type)
@@ -357,6 +360,23 @@ class _Rewriting:
         operands = [have.name, operand] if position == 0 else [operand, have.name]
         self.nodes.append(helper.make_node(op, operands, [total], name=node.name))
         self.steps[y] = _Steps(total, have.scale)
+        return True
+
+    def _softmax(self, node: onnx.NodeProto) -> bool:
+        """Steps as real numbers of as many bits as hls4ml's softmax tables look at."""
+        have = self.steps.get(node.input[0])
+        if have is None or have.name not in self.known:
+            return False
+        bound = self.known[have.name][0] * float(have.scale.max())
+        grid = fixed_format(-bound, bound, SOFTMAX_BITS)
+        real, logits = (self.names.fresh(f"{node.input[0]}_{what}") for what in ("real", "logits"))
+        self._scaled("Mul", have.name, _dyadic(have.scale), real)
+        step = 2.0 ** (grid.integer - grid.width)
+        fresh = onnx.NodeProto()
+        fresh.CopyFrom(node)
+        fresh.input[0] = self._rounded(real, logits, step, grid.width, grid.attributes)
+        self.nodes.append(fresh)
+        self.notes.append(f"the input of softmax {node.name}: rounded to ap_{grid.precision}")
         return True
 
     def _pass(self, node: onnx.NodeProto) -> bool:

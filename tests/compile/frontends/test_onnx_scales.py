@@ -134,6 +134,18 @@ def test_the_input_is_rounded_finely_and_said_so() -> None:
     )
 
 
+def test_a_softmax_gets_the_range_of_its_steps() -> None:
+    write = QdqWriter()
+    x = write.pair(dense(write, write.pair("x", 0.031), 4, 3, 0.031), 0.0041)
+    model = write.model(write.node("Softmax", x, axis=-1))
+    design = Design.from_onnx(model)
+    assert design.facts["notes"][1].endswith(": rounded to ap_fixed<10,1,RND_CONV,SAT>")
+    events = np.random.default_rng(1).normal(0, 0.2, (1000, 4))
+    events = np.rint(events / design.graph.tensors["x"].format.lsb)
+    events *= design.graph.tensors["x"].format.lsb
+    assert np.abs(design.simulate(events) - run(model, events)).max() < 2e-3
+
+
 def test_models_of_powers_of_two_stay_as_they_are() -> None:
     write = ModelWriter()
     x = write.quant(write.input(), 8, 4)
