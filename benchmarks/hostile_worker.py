@@ -53,9 +53,9 @@ def _load(path: Path, build: Path) -> None:
 
 
 def _project(path: Path, build: Path) -> None:
-    from samebits.firmware import HlsProject
+    from samebits.firmware.hls_project import read_project
 
-    HlsProject(path)
+    read_project(path)
 
 
 def _events(path: Path, build: Path) -> None:

@@ -122,7 +122,7 @@ def read_project(folder: str | os.PathLike[str]) -> HlsProject:
             f"{folder} is not an HLS project of samebits: cannot read {FACTS_FILE}: "
             f"{error.strerror}; write it again with `samebits compile`"
         ) from error
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise errors.BuildError(
             f"{path} is damaged ({error}); write the project again with `samebits compile`"
         ) from error

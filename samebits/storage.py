@@ -195,7 +195,7 @@ def read_design(folder: Path) -> tuple[Graph, Target, dict[str, Any]]:
         raise errors.BuildError(
             f"{folder}: holds no design (no {DESIGN}); make one with `samebits compile`"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise errors.BuildError(f"{path}: cannot be read: {error}") from None
     if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
         found = facts.get("schema") if isinstance(facts, dict) else None
@@ -214,16 +214,12 @@ def read_design(folder: Path) -> tuple[Graph, Target, dict[str, Any]]:
         target = Target(**facts["target"])
         if fingerprint(graph, target) != facts["fingerprint"]:
             raise errors.BuildError(f"{path}: was changed by hand; compile the model again")
+        for name in ("features", "notes"):
+            if not all(isinstance(text, str) for text in facts.get(name, ())):
+                raise TypeError(f"{name} are no list of texts")
     except errors.BuildError:
         raise
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        errors.SamebitsError,
-    ) as error:
+    except Exception as error:  # of zipfile, zlib and NumPy too, or values of the wrong type
         raise errors.BuildError(
             f"{path}: is damaged ({type(error).__name__}: {error}); compile the model again"
         ) from None

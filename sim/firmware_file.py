@@ -103,7 +103,7 @@ class FirmwareFile:
     @property
     def features(self) -> tuple[str, ...]:
         """The features that the network was trained on, in its order; empty if unknown."""
-        return tuple(self._json("samebits.features"))
+        return tuple(str(name) for name in self._json("samebits.features"))
 
     @property
     def layers(self) -> tuple[LayerTensor, ...]:
@@ -129,7 +129,7 @@ class FirmwareFile:
     def _json(self, key: str) -> list[Any]:
         try:
             found = json.loads(self.metadata.get(key, "[]"))
-        except ValueError:
+        except (RecursionError, ValueError):
             found = None
         if not isinstance(found, list):
             raise errors.ModelError(f"{self.path}: metadata {key} is damaged; write the file again")

@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samebits import errors
+
 from .format import Format, Overflow, Rounding
 from .graph import Attr, Graph, Layer, Node, Tensor
 
 __all__ = ["graph_from_json", "graph_to_json"]
+
+MOST_BITS = 1 << 14  # a mantissa is a Python integer: a width of billions takes all memory
 
 
 def graph_to_json(graph: Graph) -> tuple[dict[str, Any], dict[str, NDArray[np.int64]]]:
@@ -89,6 +93,8 @@ def _format_to_json(fmt: Format) -> list[Any]:
 
 def _format_from_json(values: list[Any]) -> Format:
     signed, width, integer, rounding, overflow = values
+    if width > MOST_BITS or abs(integer) > MOST_BITS:
+        raise errors.FormatError(f"Format: {width} bits, {integer} of them integer: too many")
     return Format(bool(signed), width, integer, Rounding(rounding), Overflow(overflow))
 
 

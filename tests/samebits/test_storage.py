@@ -194,6 +194,19 @@ def rename_constant(values: dict[str, Any]) -> None:
     values["graph"]["constants"][name] = "constant99"
 
 
+def widen(values: dict[str, Any]) -> None:
+    next(iter(values["graph"]["tensors"].values()))[1][1] = 10**9
+
+
+def flip_arrays(folder: Path) -> None:
+    """Another byte in the arrays, and the hash that belongs to it."""
+    data = bytearray((folder / "design.npz").read_bytes())
+    data[data.index(b"constant0.npy") + 60] ^= 1
+    (folder / "design.npz").write_bytes(data)
+    digest = storage._sha256(folder / "design.npz")
+    edit(lambda v: v["files"].update({"design.npz": digest}))(folder)
+
+
 DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
     ("json cut", cut("design.json"), "{}/design.json: cannot be read: "),
     ("json empty", lambda f: (f / "design.json").write_text(""),
@@ -223,6 +236,13 @@ DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
     ("tensors is a list", edit(lambda v: v["graph"].update(tensors=[1])),
      "{}/design.json: is damaged ("),
     ("constant", edit(rename_constant), "{}/design.json: is damaged ("),
+    ("arrays damaged", flip_arrays, "{}/design.json: is damaged (BadZipFile: "),
+    ("nested without end", lambda f: (f / "design.json").write_text("[" * 10**5),
+     "{}/design.json: cannot be read: "),
+    ("a billion bits", edit(widen), "{}/design.json: is damaged (FormatError: Format: 1000000000 "),
+    ("features", edit(lambda v: v.update(features=[1])),
+     "{}/design.json: is damaged (TypeError: features are no list of texts)"),
+    ("notes", edit(lambda v: v.update(notes=7)), "{}/design.json: is damaged (TypeError: "),
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ terabyte, for 2**40 calls of a function, or for a file elsewhere on the disk.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,10 @@ _BITS = {
     for bits, names in {2: ("INT2", "UINT2"), 4: ("INT4", "UINT4", "FLOAT4E2M1")}.items()
     for name in names
 }
+_METADATA = {  # JSON that samebits reads back
+    **dict.fromkeys(("samebits.calibration", "samebits.caveats", "samebits.deviations"), dict),
+    "samebits.features": list,
+}
 
 Message = Any  # of protobuf, which has no types
 
@@ -56,7 +61,8 @@ def check_content(model: onnx.ModelProto) -> onnx.ModelProto:
     2. tensors whose sizes are not those of their data; sparse tensors;
     3. functions that call themselves, or grow beyond `MOST_NODES` when written out;
     4. declared shapes beyond `MOST_NUMBERS`;
-    5. one name for two things.
+    5. one name for two things;
+    6. metadata of samebits that are damaged.
     """
     if not model.HasField("graph") or not model.graph.node or not model.opset_import:
         raise errors.ModelError("it has no graph")
@@ -70,6 +76,7 @@ def check_content(model: onnx.ModelProto) -> onnx.ModelProto:
                 _check_value(message)
     _check_calls(model)
     _check_names(model)
+    _check_metadata(model)
     return model
 
 
@@ -244,6 +251,20 @@ def _check_names(model: onnx.ModelProto) -> None:
     keys = [(function.domain, function.name, function.overload) for function in model.functions]
     if len(set(keys)) < len(keys):
         raise errors.ModelError("two functions in it have the same name")
+
+
+def _check_metadata(model: onnx.ModelProto) -> None:
+    for item in model.metadata_props:
+        if item.key not in _METADATA:
+            continue
+        try:
+            value = json.loads(item.value)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, _METADATA[item.key]) or (
+            isinstance(value, list) and not all(isinstance(name, str) for name in value)
+        ):
+            raise errors.ModelError(f"its metadata {item.key} are damaged")
 
 
 def _check_calls(model: onnx.ModelProto) -> None:

@@ -73,17 +73,22 @@ def calibration_notes(model: onnx.ModelProto) -> list[str]:
     properties = {item.key: item.value for item in model.metadata_props}
     if CALIBRATION not in properties:
         return []
-    facts = json.loads(properties[CALIBRATION])
-    notes = []
-    for loss in facts["loss"]:
-        text = f"largest difference {loss['largest_difference']:.3g}"
-        text += f" (mean {loss['mean_difference']:.3g})"
-        if loss["equal_decisions"] is not None:
-            text += f", same decision in {100 * loss['equal_decisions']:.2f} %"
-        notes.append(
-            f"calibrated on {facts['events']} events: {loss['name']} against float: {text}"
-        )
-    notes += [f"calibrated: {name} {old:.4f} -> {new:.4f}" for name, old, new in facts["metrics"]]
+    try:
+        facts = json.loads(properties[CALIBRATION])
+        notes = []
+        for loss in facts["loss"]:
+            text = f"largest difference {loss['largest_difference']:.3g}"
+            text += f" (mean {loss['mean_difference']:.3g})"
+            if loss["equal_decisions"] is not None:
+                text += f", same decision in {100 * loss['equal_decisions']:.2f} %"
+            notes.append(
+                f"calibrated on {facts['events']} events: {loss['name']} against float: {text}"
+            )
+        notes += [
+            f"calibrated: {name} {old:.4f} -> {new:.4f}" for name, old, new in facts["metrics"]
+        ]
+    except (KeyError, TypeError, ValueError):
+        raise errors.ModelError(f"the model's metadata {CALIBRATION} are damaged") from None
     return notes
 
 

@@ -107,6 +107,12 @@ def nested(depth: int) -> bytes:
     return b"\x08\x0a" + field(8, b"\x10\x11") + field(7, graph)
 
 
+def metadata(key: str, value: str) -> onnx.ModelProto:
+    made = with_weights(lambda w: None)
+    made.metadata_props.add(key=key, value=value)
+    return made
+
+
 TOO_LARGE = "has more than 2^24 numbers; no firmware holds them"
 READ: dict[str, tuple[Callable[[], Any], str]] = {
     "a billion numbers": (
@@ -151,6 +157,14 @@ READ: dict[str, tuple[Callable[[], Any], str]] = {
         "has more than 131072 nodes, functions written out",
     ),
     "missing function": (lambda: one_call(calling("A1", "Relu")), ""),
+    "metadata": (
+        lambda: metadata("samebits.features", "[1, 2]"),
+        "its metadata samebits.features are damaged",
+    ),
+    "nested metadata": (
+        lambda: metadata("samebits.calibration", "[" * 10**5),
+        "its metadata samebits.calibration are damaged",
+    ),
     "no end of subgraphs": (lambda: nested(1000), "is not an ONNX file, or is truncated"),
     "many subgraphs": (lambda: nested(25), ""),
 }
@@ -295,6 +309,7 @@ COMPILED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "zero point 1e30": (lambda: quantizer(zero=1e30), ""),
     "scale 1e-38": (lambda: quantizer(scale=2.0**-126), ""),
     "scale 1e38": (lambda: quantizer(scale=2.0**127), ""),
+    "calibration": (lambda: metadata("samebits.calibration", "{}"), "are damaged"),
     "weights NaN": (
         lambda: with_weights(lambda w: setattr(w, "raw_data", b"\0\0\xc0\x7f" * 16)),
         "16 of the 16 numbers of w are NaN or infinite",
