@@ -31,6 +31,7 @@ class View:
     name: str
     stored: tuple[int, ...]
     perm: tuple[int, ...]
+    carrier: Carrier | None = None  # another one than was chosen for the tensor
 
     @classmethod
     def plain(cls, name: str, shape: Sequence[int]) -> View:
@@ -140,34 +141,42 @@ def match_windows(elements: Array, image: tuple[int, int, int]) -> Windows | Non
 class Linear:
     """A matrix product or convolution with constants: 2**power * (weights * x + bias).
 
-    `peak` bounds every partial sum, bias included, in units of the result. `make` writes the
-    nodes for a scale and a bias (of the result's shape, before scaling); None if that bias is not
-    possible.
+    It is exact in float32: every partial sum is a multiple of 2**-bits and at most `peak`, and
+    peak * 2**bits is at most 2**24; a power of two changes nothing. `make` writes the nodes for a
+    scale and a bias (of the result's shape, before scaling); None if that bias is not possible.
     """
 
     make: Callable[[float, Array | None], View | None]
     peak: int
+    bits: int = 0
     power: int = 0
     bias: Array | None = None
     relu: bool = False
 
     def scaled(self, power: int) -> Linear | None:
-        """2**power times this; None if that is not certainly exact."""
-        peak = self.peak << max(0, power)
+        """2**power times this; None far from one."""
         total = self.power + power
-        exact = Carrier.FLOAT32.holds(peak) and -60 <= total <= 24
-        return replace(self, power=total, peak=peak) if exact else None
+        return replace(self, power=total) if -60 <= total <= 60 else None
 
     def plus(self, bias: Array) -> Linear | None:
         """This and integers of the result's shape; None if a partial sum may be inexact."""
-        if self.relu or self.power < 0:
+        integers = [abs(int(value)) for value in np.unique(bias) if value]
+        largest, lowest = max(integers, default=0), min((v & -v for v in integers), default=0)
+        if self.relu or self.power < 0 or not Carrier.FLOAT64.holds(largest):
             return None
-        peak = self.peak + int(np.max(np.abs(bias), initial=0))
-        if not Carrier.FLOAT32.holds(peak):
+        bits = max(self.bits, self.power + 1 - lowest.bit_length() if lowest else 0)
+        peak = self.peak + -(-largest >> self.power)
+        if not Carrier.FLOAT32.holds(peak << bits):
             return None
-        old = 0 if self.bias is None else self.bias
-        return replace(self, bias=old + bias.astype(np.float64) * 2.0**-self.power, peak=peak)
+        old = 0.0 if self.bias is None else self.bias
+        added = old + bias.astype(np.float64) * 2.0**-self.power
+        return replace(self, bias=added, peak=peak, bits=bits)
 
     def rectified(self) -> Linear:
         """The larger of this and zero."""
         return replace(self, relu=True)
+
+    def rounds_to(self, power: int) -> bool:
+        """True if 2**power times this, rounded, is an integer of float32 for certain."""
+        total = self.power + power
+        return Carrier.FLOAT32.holds((self.peak << max(0, total) >> max(0, -total)) + 1)

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from onnx import TensorProto
 
-from ..ir import Carrier, Format, Rounding
+from ..ir import Carrier, Format, Overflow, Rounding
 from ..ops import Array, Site
 from ..ops.accumulate import TREE, tree_split
 from ..ops.arith import as_carrier, common_format
-from ..ops.dot import Axes
 from .onnx_arith import (
     emit_larger,
     emit_overflow,
@@ -30,6 +29,7 @@ from .onnx_arith import (
 )
 from .onnx_layout import Linear, View
 from .onnx_linear import linear_dot, max_pool
+from .onnx_products import constant_dot, matrix_products
 from .onnx_writer import ELEMENT_TYPES, OnnxWriter
 
 if TYPE_CHECKING:
@@ -73,19 +73,25 @@ class Emit:
         """Where an input stands in the carrier."""
         return self.values.view(self.site.inputs[position].name, self.carrier)
 
+    def single(self) -> View:
+        """Where the input, a linear operation's result, stands in float32."""
+        view = self.values.view(self.site.inputs[0].name, Carrier.FLOAT32)
+        return replace(view, carrier=Carrier.FLOAT32)
+
     def linear(self, position: int = 0) -> Linear | None:
         """The linear operation that makes an input, if it may still change."""
         found = self.values.linear_of(self.site.inputs[position].name)
-        return found if self.carrier is Carrier.FLOAT32 else None
+        return None if self.carrier is Carrier.INT64 else found
 
     def made(self, linear: Linear) -> View | None:
         """The nodes of a linear operation; None if it cannot have its bias."""
         view = linear.make(2.0**linear.power, linear.bias)
-        if view is not None and linear.relu:
+        if view is None:
+            return None
+        if linear.relu:
             view = view.renamed(self.write.node("Relu", view.name))
-        if view is not None:
-            self.values.linear[self.site.output.name] = linear
-        return view
+        self.values.linear[self.site.output.name] = linear
+        return replace(view, carrier=Carrier.FLOAT32)
 
     @property
     def inputs(self) -> list[str]:
@@ -118,6 +124,7 @@ def _reshape(e: Emit) -> View:
 
         bias = None if linear.bias is None else linear.bias.reshape(e.site.output.shape)
         e.values.linear[e.site.output.name] = replace(linear, make=make, bias=bias)
+        return e.single()
     return e.view()
 
 
@@ -178,7 +185,7 @@ def _with_constant(e: Emit, op: str) -> View | None:
     integers = np.asarray(e.constants[constant]) << up[constant]
     linear = e.linear(position)
     if linear is not None and op == "Add" and (scaled := linear.scaled(up[position])):
-        sum_ = scaled.plus(np.broadcast_to(integers, e.site.output.shape).astype(np.float64))
+        sum_ = scaled.plus(np.broadcast_to(integers, e.site.output.shape))
         if sum_ is not None and (made := e.made(sum_)):
             return made
     rectifies = op == "Max" and not integers.any()
@@ -254,68 +261,10 @@ def _dot(e: Emit) -> str | View:
         products = e.write.node("Mul", *e.inputs)
         return e.write.node("ReduceSum", products, e.write.axes((1,)), keepdims=0)
     if e.constants[1] is not None:
-        return _constant_dot(e, 0, e.constants[1])
+        return constant_dot(e, 0, e.constants[1])
     if e.constants[0] is not None:
-        return _constant_dot(e, 1, e.constants[0])
-    return _matrix_products(e)
-
-
-def _permute(e: Emit, x: str, shape: Sequence[int], perm: Sequence[int]) -> str:
-    """x of shape (N, *shape) with its axes in another order; of which those of size 1 may lag."""
-    full = (0, *shape)  # N is never 1
-    moving = [axis for axis in perm if full[axis] != 1]
-    return x if moving == sorted(moving) else e.write.node("Transpose", x, perm=list(perm))
-
-
-def _constant_dot(e: Emit, position: int, weight: Array) -> str:
-    x, name = e.site.inputs[position], e.input(position)
-    axes = Axes.of(x.shape, weight.shape)
-    both = [x.shape[axis] for axis in axes.both]
-    rows = [x.shape[axis] for axis in axes.left]
-    columns = [weight.shape[axis] for axis in axes.right]
-    count, places = len(weight), [*axes.both, *axes.left, *axes.right]
-    matrices = as_carrier(weight, e.carrier).transpose(*axes.both, 0, *axes.left, *axes.right)
-    if prod(both) == 1:
-        matrix = e.write.constant(matrices.reshape(count, prod(columns)))
-        behind = (prod(rows),) if prod(rows) > 1 else ()
-        name = _permute(e, name, x.shape, [0, *(axis + 1 for axis in places), 1])
-        name = e.write.reshape(name, x.shape, (*behind, count))
-        product = e.write.node("MatMul", name, matrix)
-        return _in_order(e, product, (*behind, prod(columns)), (*both, *rows, *columns), places)
-    # every matrix once, for all events
-    matrix = e.write.constant(matrices.reshape(prod(both), count, prod(columns)))
-    outer, inner = [axis + 1 for axis in axes.both], [axis + 1 for axis in places[len(both) :]]
-    name = e.write.node("Transpose", name, perm=[*outer, 0, *inner, 1])
-    name = e.write.node("Reshape", name, e.write.axes((prod(both), -1, count)))
-    product = e.write.node("MatMul", name, matrix)
-    product = e.write.node("Reshape", product, e.write.axes((*both, -1, *rows, *columns)))
-    order = [int(axis) for axis in np.argsort([*outer, 0, *inner])]
-    return e.write.node("Transpose", product, perm=order)
-
-
-def _matrix_products(e: Emit) -> str:
-    left, right = e.site.inputs
-    axes = Axes.of(left.shape, right.shape)
-    both = [left.shape[axis] for axis in axes.both]
-    rows = [left.shape[axis] for axis in axes.left]
-    columns = [right.shape[axis] for axis in axes.right]
-    count, places = left.shape[0], [*axes.both, *axes.left, *axes.right]
-    outer, inner = [axis + 1 for axis in axes.both], [axis + 1 for axis in places[len(both) :]]
-    a = _permute(e, e.input(0), left.shape, [0, *outer, *inner, 1])
-    a = e.write.reshape(a, left.shape, (prod(both), prod(rows), count))
-    b = _permute(e, e.input(1), right.shape, [0, *outer, 1, *inner])
-    b = e.write.reshape(b, right.shape, (prod(both), count, prod(columns)))
-    product, shape = e.write.node("MatMul", a, b), (prod(both), prod(rows), prod(columns))
-    return _in_order(e, product, shape, (*both, *rows, *columns), places)
-
-
-def _in_order(
-    e: Emit, x: str, stored: Sequence[int], shape: Sequence[int], places: Sequence[int]
-) -> str:
-    """x of shape (N, *stored), whose axes behind N are really `shape` and belong at `places`."""
-    x = e.write.reshape(x, stored, shape)
-    moved = _permute(e, x, shape, [0, *(int(axis) + 1 for axis in np.argsort(places))])
-    return e.write.reshape(moved, shape, e.site.output.shape) if moved == x else moved
+        return constant_dot(e, 1, e.constants[0])
+    return matrix_products(e)
 
 
 def _truncated_dot(e: Emit) -> str:
@@ -396,6 +345,7 @@ def _shift(e: Emit) -> View:
     linear = e.linear()
     if linear is not None:
         e.values.linear[e.site.output.name] = linear
+        return e.single()
     return e.view()
 
 
@@ -422,22 +372,39 @@ def _cast(e: Emit) -> View:
     bits, bounded = source.fraction - target.fraction, bool(e.site.integer("bounded"))
     linear = e.linear()
     scaled = linear.scaled(-bits) if linear is not None else None
-    view = None
-    if scaled is not None and (bounded or bits > 0):
-        if bits <= 0:
-            view = e.made(scaled)
-        elif (view := scaled.make(2.0**scaled.power, scaled.bias)) is not None:
-            x = e.write.node("Relu", view.name) if scaled.relu else view.name
-            view = view.renamed(emit_round(e.write, x, target.rounding, e.carrier))
-    if view is None:
-        view = e.view()
-        view = view.renamed(emit_rescale(e.write, view.name, source, target, e.carrier))
+    if scaled is not None and bits <= 0 and bounded and (view := e.made(scaled)):
+        return view
+    if scaled is not None and bits > 0 and (view := _rounded(e, scaled, target, bounded)):
+        return view
+    view = e.view()
+    view = view.renamed(emit_rescale(e.write, view.name, source, target, e.carrier))
     if bounded:
         found = e.values.windows.get(e.site.inputs[0].name)
         if found is not None and bits == 0:
             e.values.windows[e.site.output.name] = found
         return view
     return view.renamed(emit_overflow(e.write, view.name, target, e.carrier))
+
+
+def _rounded(e: Emit, linear: Linear, target: Format, bounded: bool) -> View | None:
+    """A linear operation that gives what is then rounded, in float32.
+
+    Where more than 24 bits were expected (but the last ones are zeros), only in modes that add
+    nothing to what they round or limit.
+    """
+    if e.carrier is not Carrier.FLOAT32:
+        simple = target.rounding in (Rounding.TRN, Rounding.RND_CONV)
+        limits = bounded or target.overflow in (Overflow.SAT, Overflow.SAT_SYM)
+        if not (simple and limits and linear.rounds_to(0)):
+            return None
+    view = linear.make(2.0**linear.power, linear.bias)
+    if view is None:
+        return None
+    x = e.write.node("Relu", view.name) if linear.relu else view.name
+    x = emit_round(e.write, x, target.rounding, Carrier.FLOAT32)
+    if not bounded:
+        x = emit_overflow(e.write, x, target, Carrier.FLOAT32)
+    return replace(view, name=x, carrier=Carrier.FLOAT32)
 
 
 def _accumulate(e: Emit) -> str:

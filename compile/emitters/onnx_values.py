@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from ..ir import Carrier, Graph
 from ..ops import Array
@@ -21,7 +22,7 @@ class Values:
         self,
         graph: Graph,
         write: OnnxWriter,
-        carriers: Mapping[str, Carrier],
+        carriers: dict[str, Carrier],
         peaks: Mapping[str, int],
         kept: Collection[str],
     ) -> None:
@@ -44,7 +45,9 @@ class Values:
         """Says where a tensor stands in its carrier."""
         if isinstance(made, str):
             made = View.plain(made, self.graph.tensors[tensor].shape)
-        self._views[tensor, self._carriers[tensor]] = made
+        if made.carrier is not None:
+            self._carriers[tensor] = made.carrier
+        self._views[tensor, self._carriers[tensor]] = replace(made, carrier=None)
 
     def get(self, tensor: str, carrier: Carrier) -> str:
         """The name of a tensor, in its own shape and order, in a carrier that holds it."""

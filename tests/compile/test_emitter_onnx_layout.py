@@ -189,6 +189,55 @@ def test_a_bias_that_partial_sums_cannot_take(bias: int, rng: np.random.Generato
     assert ("Gemm" in used) == (400 * 2047 * 31 + bias <= 1 << 24)
 
 
+@settings(max_examples=100)
+@given(
+    finer=st.integers(0, 20),
+    zeros=st.integers(0, 20),
+    rounding=st.sampled_from(Rounding),
+    overflow=st.sampled_from(Overflow),
+    rectified=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_a_bias_on_a_finer_grid_than_the_products(
+    finer: int,
+    zeros: int,
+    rounding: Rounding,
+    overflow: Overflow,
+    rectified: bool,
+    seed: int,
+) -> None:
+    """`finer` bits more than the products, of which `zeros` are zero."""
+    rng, build = np.random.default_rng(seed), GraphBuilder()
+    x = build.reshape(build.input("x", (12,), INPUT), (12, 1))
+    total = build.apply(
+        "dot", x, build.integers(rng.integers(-16, 16, (12, 3)), Format(True, 5, 2))
+    )
+    fraction = total.format.fraction + finer
+    bias = rng.integers(-(2**24), 2**24, 3) >> zeros << zeros
+    y = build.apply("add", total, build.integers(bias, Format(True, 26, 26 - fraction)))
+    if rectified:
+        y = build.apply("max", y, build.number(0, y, Format(False, 1, 1)))
+    y = build.cast(build.reshape(y, (3, 1)), Format(True, 7, 4, rounding, overflow))
+    events = rng.integers(-128, 128, (300, 12)) * INPUT.lsb
+    same_bits(build.graph((y.name,)), [events])
+
+
+def test_a_bias_of_few_bits_stays_in_float32(rng: np.random.Generator) -> None:
+    """26 bits of the sum, of which the last 10 are zeros: exact in float32."""
+    build = GraphBuilder()
+    x = build.reshape(build.input("x", (12,), INPUT), (12, 1))
+    total = build.apply(
+        "dot", x, build.integers(rng.integers(-16, 16, (12, 3)), Format(True, 5, 2))
+    )
+    bias = build.integers([1024, -5120, 9216], Format(True, 26, 26 - total.format.fraction - 14))
+    y = build.cast(build.apply("add", total, bias), RELU)
+    graph = build.graph((y.name,))
+    events = rng.integers(-128, 128, (300, 12)) * INPUT.lsb
+    used = same_bits(graph, [events])
+    assert used[-4:] == ["Gemm", "Round", "Clip", "Mul"]
+    assert "Cast" not in used
+
+
 def test_what_is_no_window_of_an_image() -> None:
     image = (4, 4, 1)
     whole = Shape(4, 4, 1, (2, 2)).pixels()[:, :, None]
