@@ -28,6 +28,7 @@ __all__ = [
     "LayerEstimate",
     "Progress",
     "Quantity",
+    "as_rtl",
     "estimate",
 ]
 
@@ -141,7 +142,7 @@ def estimate(
     def tell(what: str) -> Callable[[int, int], None] | None:
         return (lambda done, total: progress(what, done, total)) if progress else None
 
-    logic = _as_rtl(trace(graph, max_operations=max_operations, progress=tell("tracing")).logic())
+    logic = as_rtl(trace(graph, max_operations=max_operations, progress=tell("tracing")).logic())
     layers = _layers(graph, tool, max_operations, tell("layers")) if per_layer else ()
 
     def quantity(value: float, unit: str, kind: Kind = "estimated") -> Quantity:
@@ -180,7 +181,7 @@ def estimate(
 _UNITS = {"LUT": "LUT", "FF": "bits", "DSP": "DSP", "BRAM36": "BRAM36"}
 
 
-def _as_rtl(logic: Any) -> Any:
+def as_rtl(logic: Any) -> Any:
     """The logic as alkaid writes it out: pairs of adders with one use joined to ternary adders."""
     from alkaid.trace.passes import dead_code_elimin, fuse_ternary_adders  # type: ignore[import-untyped]
     from alkaid.trace.passes.surrogate import add_surrogate  # type: ignore[import-untyped]
@@ -226,7 +227,7 @@ def _layers(
         if layer.tensor not in borders:
             alone = _between(graph, borders, layer.tensor)
             bounds = {name: ranges[name] for name in alone.inputs}
-            logic = _as_rtl(trace(alone, inputs=bounds, max_operations=limit).logic())
+            logic = as_rtl(trace(alone, inputs=bounds, max_operations=limit).logic())
             lut, delay = math.ceil(logic.cost), _delay(logic)
         borders.add(layer.tensor)
         found.append(
