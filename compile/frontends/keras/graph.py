@@ -69,9 +69,9 @@ class GraphBuilder:
     ) -> str:
         """Add a standard node; its output tensor carries the node's name.
 
-        `skipped` outputs before it are not used.
+        `skipped` outputs before it are not used; qonnx wants names for them all the same.
         """
-        outputs = [*([""] * skipped), name]
+        outputs = [*(self._claim(f"{name}_unused{index}") for index in range(skipped)), name]
         node = helper.make_node(
             operator, list(inputs), outputs, name=f"{name}_{operator}", **attributes
         )

@@ -69,7 +69,7 @@ def prove(
     sums: dict[str, list[Proof]] = {}
     for proto in onnx_model.graph.node:
         operands = [known[name] for name in proto.input if name]
-        name = next(one for one in proto.output if one)
+        name = proto.output[-1]  # of a recurrent operator the one that is read
         node = Node(
             proto.op_type,
             {item.name: helper.get_attribute_value(item) for item in proto.attribute},
@@ -94,13 +94,15 @@ def prove(
             proof = _other_roundings(caveats[name], proof, operands[0])
         if proto.op_type == "Add":
             sums[name] = operands
+        elif proto.op_type == "Relu" or (proto.op_type == "Mul" and operands[1].is_constant):
+            sums[name] = sums.get(proto.input[0], [])  # it has the sum's sign, or the other
         known[name] = proof
     return known
 
 
 def _asks_for_sign(attributes: quant.QuantAttributes, node: Node) -> bool:
     bits, scale = node.constants[3], node.constants[1]
-    return attributes.signed and attributes.rounding == "FLOOR" and bits == 1 and scale == 1
+    return attributes.narrow and attributes.rounding == "FLOOR" and bits == 2 and scale == 1
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:

@@ -196,8 +196,14 @@ def _times(graph: GraphBuilder, y: str, alpha: float, name: str) -> str:
 
 
 def _negative(graph: GraphBuilder, x: str, name: str) -> str:
-    """-1 where x < 0, else 0: the floor, clipped to one signed bit."""
-    return graph.quant(name, x, Grid(1, 0, signed=True), "FLOOR")
+    """-1 where x < 0, else 0: the floor of min(x, 0), clipped to 2 bits.
+
+    One signed bit would be -1 and 0 in ONNX Runtime and hls4ml, but -1 and 1 in qonnx.
+    """
+    minus = (graph.short_constant(f"{name}_{role}", _f32(-1)) for role in ("minus", "again"))
+    y = graph.node("Mul", f"{name}_flipped", [x, next(minus)])
+    y = graph.node("Mul", f"{name}_below", [graph.node("Relu", f"{name}_depth", [y]), next(minus)])
+    return graph.quant(name, y, Grid(2, 0, signed=True, narrow=True), "FLOOR")
 
 
 def _sign(graph: GraphBuilder, x: str, name: str) -> str:

@@ -25,6 +25,7 @@ FLOAT32_BITS = 24
 FUNCTION_ERROR = 2.0**-20  # 16 units in the last place
 NOTHING = 1000  # the exponent of zeros, which are multiples of any step
 FINEST = -149  # of float32
+_CONSTANT = "constant"
 
 Array = npt.NDArray[np.float64]
 Steps = npt.NDArray[np.int64]
@@ -55,7 +56,7 @@ class Proof:
         integer = np.rint(np.ldexp(mantissa, FLOAT32_BITS)).astype(np.int64)
         trailing = np.log2(np.maximum(integer & -integer, 1)).astype(np.int64)
         steps = np.where(array == 0, np.int64(NOTHING), exponent - FLOAT32_BITS + trailing)
-        return cls(True, "constant", steps.astype(np.int64), np.abs(array), np.zeros(1))
+        return cls(True, _CONSTANT, steps.astype(np.int64), np.abs(array), np.zeros(1))
 
     def lost(self, reason: str, error: Any = None) -> "Proof":
         """The same values, not known to be equal."""
@@ -67,6 +68,11 @@ class Proof:
         arrays = np.broadcast_arrays(self.exponent, self.bound, self.error)
         exponent, bound, error = (move(array) for array in arrays)
         return replace(self, exponent=exponent, bound=bound, error=error)
+
+    @property
+    def is_constant(self) -> bool:
+        """True for a constant, quantized or not."""
+        return self.exact and self.reason == _CONSTANT
 
     @property
     def largest_error(self) -> float:

@@ -1,8 +1,8 @@
 """Operators on sequences, and between two computed tensors, as layers of hls4ml.
 
 1. LSTM, GRU and RNN (`recurrent`).
-2. Split, and Gather of constant places, are Slices; a Slice that turns an axis around is a product
-   with the exchange matrix.
+2. Split, and Gather of constant places, are Slices; elements of an axis in another order or several
+   times (Gather, Slice, Tile) are a product with a matrix of 0 and 1.
 3. Gather from a constant table is an Embedding.
 4. MatMul and Einsum of two computed tensors are hls4ml's Einsum.
 5. LayerNormalization over the last axis.
@@ -318,6 +318,19 @@ def _layer_normalization(writer: Writer, node: onnx.NodeProto) -> None:
     writer.write(layer, shape)
 
 
+def _tile(writer: Writer, node: onnx.NodeProto) -> None:
+    """Axes repeated: elements of an axis several times."""
+    (x, repeats), y = node.input, node.output[0]
+    counts = [int(count) for count in writer.value(repeats).reshape(-1)]
+    if counts[0] != 1:
+        raise errors.UnsupportedError("repeats events")
+    for axis, count in enumerate(counts):
+        if count > 1:
+            places = np.tile(np.arange(writer.shapes[x][axis]), count)
+            x = picked(writer, x, axis, places, f"{node.name}_{axis}")
+    writer.reshape(x, writer.shapes[x], f"{node.name}_same", y)
+
+
 def _constant_rest(node: onnx.NodeProto, constants: set[str]) -> str:
     known = all(name in constants for name in node.input[1:] if name)
     return "" if known else "all inputs but the first must be constant"
@@ -337,7 +350,7 @@ def _normalization(node: onnx.NodeProto, constants: set[str]) -> str:
 
 CHECKS: dict[str, Check] = {
     **dict.fromkeys(CELLS, check_recurrent),
-    **dict.fromkeys(("Slice", "Split"), _constant_rest),
+    **dict.fromkeys(("Slice", "Split", "Tile"), _constant_rest),
     **dict.fromkeys(("Cast", "Einsum", "MatMul", "Transpose"), any_use),
     "Gather": _gather,
     "LayerNormalization": _normalization,
@@ -349,4 +362,5 @@ _RULES: dict[str, Callable[[Writer, onnx.NodeProto], None]] = {
     "Einsum": _einsum,
     "LayerNormalization": _layer_normalization,
     "MatMul": _matmul,
+    "Tile": _tile,
 }

@@ -13,7 +13,6 @@ from samebits.train.tensorflow import load, quiet
 
 from .keras_zoo import BOUNDED, EXACT, INPUT, KERNEL, RECURRENT, build, events, randomize
 
-
 BOUNDS = {
     "then_quantized": 0.5,
     "attention": 0.01,

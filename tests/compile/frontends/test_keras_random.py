@@ -9,7 +9,17 @@ import pytest
 from samebits.compile.frontends.keras import check_export, export_keras
 from samebits.train.tensorflow import load, quiet
 
-from .keras_zoo import DEPTH, INPUT, KERNEL, SEPARABLE, events, randomize
+from .keras_zoo import (
+    CELL,
+    DEPTH,
+    GATED_CELL,
+    INPUT,
+    KERNEL,
+    QUANTIZED_CELL,
+    SEPARABLE,
+    events,
+    randomize,
+)
 
 Step = Callable[[Any, Any, Any, np.random.Generator], Any]  # (keras.layers, qkeras, x, rng) -> y
 
@@ -60,6 +70,46 @@ ON_VECTORS: tuple[Step, ...] = (
     lambda k, q, x, r: k.RepeatVector(2)(x),
 )
 
+ON_SEQUENCES: tuple[Step, ...] = (
+    lambda k, q, x, r: a(r, q.QLSTM, q.QGRU)(
+        2, return_sequences=True, go_backwards=bool(r.integers(2)), **GATED_CELL
+    )(x),
+    lambda k, q, x, r: q.QSimpleRNN(3, return_sequences=True, **QUANTIZED_CELL)(x),
+    lambda k, q, x, r: a(r, q.QLSTM, q.QGRU)(
+        2, activation="tanh", recurrent_activation="sigmoid", return_sequences=True, **CELL
+    )(x),
+    lambda k, q, x, r: k.Bidirectional(
+        a(r, k.LSTM, k.GRU, k.SimpleRNN)(2, return_sequences=True),
+        merge_mode=a(r, "concat", "sum", "mul", "ave"),
+    )(x),
+    lambda k, q, x, r: k.TimeDistributed(q.QDense(3, **KERNEL))(x),
+    lambda k, q, x, r: k.Attention()([x, k.ReLU()(x)]),
+    lambda k, q, x, r: k.MultiHeadAttention(2, 2)(x, x),
+    lambda k, q, x, r: k.LayerNormalization(epsilon=0.01)(x),
+    lambda k, q, x, r: k.Dot(axes=a(r, 1, 2))([x, x]),
+    lambda k, q, x, r: k.Softmax(axis=a(r, 1, 2))(x),
+    lambda k, q, x, r: q.QConv1D(3, 2, padding=a(r, "causal", "same"), **KERNEL)(x),
+    lambda k, q, x, r: k.Permute((2, 1))(x),
+)
+TO_VECTORS: tuple[Step, ...] = (
+    lambda k, q, x, r: a(r, q.QLSTM, q.QGRU)(2, **GATED_CELL)(x),
+    lambda k, q, x, r: a(r, k.LSTM, k.GRU)(3)(x),
+    lambda k, q, x, r: a(r, k.Flatten, k.GlobalAveragePooling1D, k.GlobalMaxPooling1D)()(x),
+)
+
+
+def sequence_network(kit: Any, seed: int) -> Any:
+    rng, layers, qkeras = np.random.default_rng(seed), kit.keras.layers, kit.qkeras
+    x = kit.keras.Input((3, 2), name="x")
+    y = qkeras.QActivation(INPUT)(x)
+    for _ in range(rng.integers(1, 3)):
+        y = a(rng, *ON_SEQUENCES)(layers, qkeras, y, rng)
+        y = a(rng, *ON_ANYTHING[:2])(layers, qkeras, y, rng)
+    y = a(rng, *TO_VECTORS)(layers, qkeras, y, rng)
+    model = kit.keras.Model(x, a(rng, *ON_VECTORS)(layers, qkeras, y, rng))
+    randomize(model, seed)
+    return model
+
 
 def network(kit: Any, seed: int) -> Any:
     rng, layers, qkeras = np.random.default_rng(seed), kit.keras.layers, kit.qkeras
@@ -73,6 +123,15 @@ def network(kit: Any, seed: int) -> Any:
     model = kit.keras.Model(x, a(rng, *ON_VECTORS)(layers, qkeras, y, rng))
     randomize(model, seed)
     return model
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_networks_on_sequences(seed: int) -> None:
+    with quiet():
+        model = sequence_network(load(), seed)
+        check = check_export(model, export_keras(model), events((3, 2), seed=seed))
+    assert len(check.tensors) >= 3
+    assert check.tensors[0].provable
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -95,6 +95,12 @@ EXACT: dict[str, Case] = {
         {"y": [2, 3]},
         {"from": at(1), "to": at(100), "axis": at(1), "step": at(2)},
     ),
+    "tile": (
+        [node("Tile", ["x", "counts"], ["part"]), RELU],
+        {"x": (1, 3)},
+        {"y": [4, 3]},
+        {"counts": at(1, 4, 1)},
+    ),
     "gather_rows": (
         [node("Gather", ["x", "places"], ["part"], axis=1), RELU],
         {"x": ROWS},

@@ -1,0 +1,55 @@
+"""Exported Keras models read by qonnx's executor: another reader's numbers are Keras's, too."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from qonnx.core.modelwrapper import ModelWrapper  # type: ignore[import-untyped]
+from qonnx.core.onnx_exec import execute_onnx  # type: ignore[import-untyped]
+from qonnx.transformation.infer_shapes import InferShapes  # type: ignore[import-untyped]
+
+from samebits.compile.frontends.keras import export_keras
+from samebits.train.tensorflow import load, quiet
+
+from .keras_zoo import BOUNDED, EXACT, RECURRENT, build, events
+
+EVENTS = 20
+EQUAL = [
+    *("conv2d_relu", "depthwise_two", "folded", "dense_rows", "max2d_same", "up2d", "relu_six"),
+    *("binary_01", "ternary", "relu_sigmoid", "concatenate", "time_image", "qrnn", "qlstm"),
+]
+NEAR = ["dense_alpha", "multi_head", "lstm", "bidirectional"]
+
+
+@pytest.fixture(scope="module")
+def kit() -> Any:
+    return load()
+
+
+def on_both(kit: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """What Keras and qonnx make of the same events."""
+    shape, make = (EXACT | BOUNDED | RECURRENT)[name]
+    model, x = build(kit, shape, make), events(shape, EVENTS)
+    with quiet():
+        exported = export_keras(model)
+        wanted = model.predict(x, verbose=0)
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(exported)
+    for value in (*fixed.graph.input, *fixed.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = EVENTS
+    wrapper = ModelWrapper(fixed).transform(InferShapes())
+    return wanted, execute_onnx(wrapper, {"x": x})[exported.graph.output[0].name]
+
+
+@pytest.mark.parametrize("name", EQUAL)
+def test_qonnx_gives_keras_numbers(kit: Any, name: str) -> None:
+    wanted, given = on_both(kit, name)
+    assert len(np.unique(wanted)) > 1
+    assert np.array_equal(given, wanted)
+
+
+@pytest.mark.parametrize("name", NEAR)
+def test_qonnx_is_as_near_as_float32_is(kit: Any, name: str) -> None:
+    wanted, given = on_both(kit, name)
+    assert np.abs(given - wanted).max() < 1e-5 * np.abs(wanted).max()
