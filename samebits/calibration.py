@@ -168,8 +168,8 @@ def calibrate(
         cut = percentile if site.kind == "activation" else 100.0
         row, grids[site.tensor] = _format(site, ends, chosen[site.tensor], cut)
         rows.append(row)
-    fresh = quantized(plain, grids)
-    engine = OnnxEngine(runnable(fresh.SerializeToString()), "disabled")
+    fresh = runnable(quantized(plain, grids).SerializeToString())
+    engine = OnnxEngine(fresh, "disabled")
     parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in outputs}
     for done, part in _chunks(inputs):
         for name, values in engine.run(part).items():

@@ -9,7 +9,6 @@ from onnx import numpy_helper
 import samebits
 from samebits import Design, errors
 from samebits.calibration import calibrate
-from samebits.compile.frontends.onnx import runnable
 from samebits.compile.frontends.onnx.quantize import fixed_format
 from samebits.fidelity import measure_fidelity
 from samebits.sim.onnx_engine import OnnxEngine
@@ -53,7 +52,7 @@ def test_every_layer_gets_its_formats() -> None:
 def test_the_quantized_model_has_one_answer_everywhere() -> None:
     result = calibrate(float_mlp().model(), X, bits=7)
     design = Design.from_onnx(result.model)
-    wanted = OnnxEngine(runnable(result.model.SerializeToString()), "disabled").run([X])
+    wanted = OnnxEngine(result.model, "disabled").run([X])  # as it is: Quant nodes have bodies
     assert np.array_equal(design.simulate(X), wanted["gemm2_out"])
     assert measure_fidelity(design).outputs[0].largest_difference == 0
     (note,) = design.facts["notes"]
