@@ -218,7 +218,9 @@ class Layout:
         return Stored(name, axes, shape)
 
     def _transposed(self, tensor: str, have: Stored, wanted: Stored) -> Stored:
-        if len(have.shape) != len(wanted.shape):  # without the axes of one element
+        # hls4ml takes out every Transpose of an input whose first axis has one element, whatever it
+        # does (passes/transpose_opt.py, RemoveSingleChannelTranspose)
+        if len(have.shape) != len(wanted.shape) or have.shape[0] == 1:
             bare = tuple(size for size in have.shape if size > 1)
             have = self._reshaped(tensor, have, have.order, bare)
             shape = tuple(size for size in wanted.shape if size > 1)

@@ -419,6 +419,12 @@ def test_an_image_of_one_channel_needs_no_transpose() -> None:
     assert design.facts["notes"] == []
 
 
+def test_a_transpose_of_one_row_is_not_lost() -> None:
+    """hls4ml takes out every Transpose of an input whose first axis has one element."""
+    make = node("Transpose", perm=[0, 1, 3, 2])
+    check(network((1, 6, 5), make), events((1, 6, 5)))
+
+
 def test_dense_rows_take_the_order_of_the_firmware() -> None:
     design = check(network(IMAGE, flattened), events(IMAGE))
     kinds = [layer.name.split("_")[0] for layer in design.graph.layers]
