@@ -27,11 +27,11 @@ __all__ = [
     "shape_fault",
 ]
 
-MOST_NUMBERS = 1 << 24  # of one tensor that depends on the event: no FPGA holds more
+MOST_NUMBERS = 1 << 20  # of one tensor that depends on the event: no FPGA holds more
 MOST_NODES = 1 << 17  # function calls written out
 MOST_BITS = 64  # of a quantizer
 MOST_BYTES = (1 << 31) - 1  # what protobuf can hold
-_TYPED = {  # the fields that hold a tensor's numbers by their element type
+_TYPED: dict[int, str] = {  # the fields that hold a tensor's numbers by their element type
     **dict.fromkeys((TensorProto.FLOAT, TensorProto.COMPLEX64), "float_data"),
     **dict.fromkeys((TensorProto.DOUBLE, TensorProto.COMPLEX128), "double_data"),
     **dict.fromkeys((TensorProto.UINT32, TensorProto.UINT64), "uint64_data"),
