@@ -223,7 +223,9 @@ class _Conversion:
         if scale is None or scale.dtype != np.float32:
             raise _Refused(f"its scale is {scale.dtype if scale is not None else 'missing'}; "
                            "wanted float32")  # fmt: skip
-        if not (np.isfinite(scale).all() and (scale > 0).all()):
+        pruned = node.op_type == "DequantizeLinear" and scale.size > 1  # channels that are all 0
+        low_enough = (scale >= 0) if pruned else (scale > 0)
+        if not (np.isfinite(scale).all() and low_enough.all() and scale.any()):
             raise _Refused(f"its scale {np.unique(scale)[:3].tolist()} must be above 0")
         zero = self._zero(node, shape)
         (low, high), first = _RANGES[kind], int(zero.flat[0])
@@ -245,6 +247,7 @@ class _Conversion:
         Numbers beyond 2^24 stay plain: a Quant in float32 would move them.
         """
         values = (whole.astype(np.float32) * scale).astype(np.float32)
+        whole, scale = whole * (scale > 0), np.where(scale > 0, scale, scale.max())
         low, high = int(whole.min(initial=0)), int(whole.max(initial=0))
         if max(-low, high) > _EXACT:
             add_constant(self.model, node.output[0], values)

@@ -178,6 +178,16 @@ def test_integer_constants(kind: int, axis: int | None) -> None:
     assert np.array_equal(run(model, x), run(fresh, x))
 
 
+def test_channels_of_scale_0_are_0() -> None:
+    write = QdqWriter()
+    w = write.integers(write.rng.integers(-9, 9, (4, 3)), [0.25, 0.0, 0.125], axis=1)
+    model = write.model(write.node("MatMul", write.pair("x", 0.25), w))
+    x = np.rint(write.rng.normal(0, 5, (100, 4))) / 4
+    wanted = run(model, x)
+    assert np.array_equal(wanted, run(converted(model), x))
+    assert np.array_equal(wanted, Design.from_onnx(model).simulate(x))
+
+
 def test_integers_beyond_float32_stay_numbers() -> None:
     write = QdqWriter()
     model = write.model(write.node("Add", "x", write.integers([2**30 + 1, 5, -7, 0], 0.1, INT32)))
