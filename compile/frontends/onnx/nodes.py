@@ -121,8 +121,6 @@ def _as_layer(
         settings["quantizer"] = QuantNodeQuantizer(FPGABackend.convert_precision_string(text))
     for key in settings.keys() & {"inp0_shape", "inp1_shape", "out_shape"}:  # of an Einsum
         settings[key] = tuple(settings[key])
-    for key in settings.keys() & {"inp0_shape", "inp1_shape", "out_shape"}:  # of an Einsum
-        settings[key] = tuple(settings[key])
     for key in [key for key in settings if key.endswith(("_prec", "_precision"))]:
         width, integer, signed = settings[key]
         settings[key] = FixedPrecisionType(width, integer, bool(signed))
