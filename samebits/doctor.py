@@ -70,6 +70,7 @@ _PACKAGES = (
     _Package("TensorFlow", ("tensorflow-cpu", "tensorflow"), "train", "training"),
     _Package("tf-keras", ("tf-keras",), "train", "training and Keras models"),
     _Package("QKeras", ("qkeras",), "train", "training and Keras models with quantized layers"),
+    _Package("HGQ2", ("hgq2",), "hgq", "HGQ2 models (Keras 3)"),
     _Package("alkaid", ("alkaid",), "rtl", "RTL, latency and resource estimates"),
     _Package("scikit-learn", ("scikit-learn",), "hep", "ROC curves, AUC and confusion matrices"),
     _Package("Jinja2", ("jinja2",), "hep", "report.html"),
@@ -146,6 +147,8 @@ def _package(package: _Package, tested: Mapping[str, SpecifierSet]) -> Finding:
         )
         return finding("broken", None, f"package {owner}", advice)
     if not installed:
+        if package.name == "HGQ2" and _version("qkeras") is not None:
+            install = f"in another environment, without QKeras: {install}"
         return finding("missing", None, None, install)
     name, version = installed[0]
     origin = f"package {name}"

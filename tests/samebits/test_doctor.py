@@ -24,6 +24,7 @@ INSTALLED = {
     "tensorflow": "2.21.0",
     "tf-keras": "2.21.1",
     "qkeras": "0.9.0",
+    "hgq2": "0.2.0",
     "alkaid": "0.8.2",
     "da4ml": "0.5.2",
     "scikit-learn": "1.9.1",
@@ -87,6 +88,13 @@ def test_everything_there(examine: Examine) -> None:
         None,
         required=True,
     )
+
+
+def test_hgq2_belongs_elsewhere_where_qkeras_is(examine: Examine) -> None:
+    without = {name: version for name, version in INSTALLED.items() if name != "hgq2"}
+    install = 'pip install "samebits[hgq]"'
+    assert examine(without)["HGQ2"].advice == (f"in another environment, without QKeras: {install}")
+    assert examine({})["HGQ2"].advice == install
 
 
 def test_nothing_there(examine: Examine) -> None:
