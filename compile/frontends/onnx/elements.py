@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +12,13 @@ from onnx import helper
 
 from samebits import errors
 
+from .images import repeated
 from .nodes import EXACT, Check, any_use, layer_node, node_attributes
-from .storage import Layout, Stored, exact_format, exact_type
+from .storage import Layout, Rule, Stored, exact_format, exact_type
 
-__all__ = ["CHECKS", "RULES", "Rule", "scaled", "unknown"]
+__all__ = ["CHECKS", "RULES", "scaled", "unknown"]
 
 Array = NDArray[Any]
-Rule = Callable[[Layout, onnx.NodeProto], None]
 _SAME = (
     *("Elu", "LeakyRelu", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign", "Tanh"),
     "ThresholdedRelu",
@@ -157,27 +156,33 @@ def _joining(layout: Layout, node: onnx.NodeProto) -> None:
 
 
 def _merge(layout: Layout, node: onnx.NodeProto) -> None:
-    """Tensors of one shape, two at a time from the left, as ONNX Runtime does."""
-    operator, y = node.op_type, node.output[0]
-    shapes = [layout.shapes[name] for name in node.input]
-    if len(set(shapes)) > 1:
-        raise errors.UnsupportedError(
-            f"joins tensors of shapes {', '.join(map(str, shapes))}; hls4ml's kernels need one "
-            "shape"
-        )
-    if len(shapes) == 1:
-        layout.alias(y, node.input[0])
+    """Tensors, two at a time from the left as ONNX Runtime does; smaller ones are repeated."""
+    operator, y, names = node.op_type, node.output[0], list(node.input)
+    shape = layout.shapes[y]
+    for position, name in enumerate(names):
+        if (old := layout.shapes[name]) == shape:
+            continue
+        touched = [i for i, (n, m) in enumerate(zip(old, shape, strict=False)) if n != m]
+        if len(old) != len(shape) or any(old[axis] != 1 for axis in touched):
+            raise errors.UnsupportedError(
+                f"joins tensors of shapes {', '.join(str(layout.shapes[n]) for n in node.input)}; "
+                "supported are equal ones, and axes of one element; put a Reshape before it"
+            )
+        names[position] = layout.inner(f"{node.name}_repeated", shape)
+        repeated(layout, names[position], name, names[position], touched)
+    if len(names) == 1:
+        layout.alias(y, names[0])
         return
-    have = [layout.stored[name] for name in node.input]
+    have = [layout.stored[name] for name in names]
     moved = [s for s in have if s.order != tuple(sorted(s.order))]
     likeness = (moved or have)[0]
-    names = [layout.take(name, likeness.axes).name for name in node.input]
+    names = [layout.take(name, likeness.axes).name for name in names]
     join = {"Sum": "Add", "Mean": "Add"}.get(operator, operator)
     result = replace(likeness, name=names[0])
     steps = len(names) - 1
     for index, name in enumerate(names[1:], 1):
         last = index == steps and operator != "Mean"
-        target = y if last else layout.inner(f"{y}_{index}", shapes[0])
+        target = y if last else layout.inner(f"{y}_{index}", shape)
         title = node.name if index == steps else f"{node.name}_{index}"
         result = replace(result, name=target)
         layout.emit(helper.make_node(join, [names[0], name], [target], name=title), target, result)

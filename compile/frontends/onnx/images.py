@@ -14,11 +14,10 @@ from onnx import helper
 
 from samebits import errors
 
-from .elements import Rule
 from .nodes import Check, layer_node, node_attributes
-from .storage import Layout, Stored
+from .storage import Layout, Rule, Stored
 
-__all__ = ["CHECKS", "RULES", "channels_last", "explicit_pads", "zero_padding"]
+__all__ = ["CHECKS", "RULES", "channels_last", "explicit_pads", "repeated", "zero_padding"]
 
 Array = NDArray[Any]
 _CHANNELS_LAST = "qonnx.custom_op.channels_last"

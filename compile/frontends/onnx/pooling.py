@@ -11,10 +11,9 @@ import onnx
 
 from samebits import errors
 
-from .elements import Rule
 from .images import channels_last, explicit_pads, zero_padding
 from .nodes import Check, any_use, layer_node, node_attributes
-from .storage import Layout, Stored, exact_format
+from .storage import Layout, Rule, Stored, exact_format
 
 __all__ = ["CHECKS", "RULES"]
 

@@ -18,7 +18,7 @@ from samebits import errors
 from ..quant import QuantGrid, attributes_of, grid_of
 from .nodes import layer_node
 
-__all__ = ["Layout", "Stored", "exact_format", "exact_type", "quantized_values"]
+__all__ = ["Layout", "Rule", "Stored", "exact_format", "exact_type", "quantized_values"]
 
 Array = NDArray[Any]
 _MOST_BITS = 24
@@ -361,3 +361,7 @@ def _zeros(mantissa: float) -> int:
     """Zero bits at the end of a mantissa of 53 bits."""
     whole = int(math.ldexp(mantissa, 53))
     return (whole & -whole).bit_length() - 1
+
+
+# Writes one of the model's nodes again, for tensors as they are stored.
+Rule = Callable[[Layout, onnx.NodeProto], None]

@@ -262,6 +262,18 @@ EXACT: dict[str, tuple[tuple[int, ...], Make, bool]] = {
     "Reshape of one pixel": (IMAGE, squeeze_and_reshape, True),
     "Reshape to an image": (VECTOR, rows_to_image, True),
     "MatMul of rows": (SIGNAL, rows, True),
+    "squeeze and excitation": (
+        IMAGE,
+        lambda w, x: w.node(
+            "Mul", x, w.quant(conv(w, w.node("GlobalMaxPool", x), 3, 3, 1, 1), 8, 4)
+        ),
+        True,
+    ),
+    "spatial attention": (
+        IMAGE,
+        lambda w, x: w.node("Mul", w.quant(conv(w, x, 1, 3, 1, 1), 8, 4), x),
+        True,
+    ),
     "residual": ((3, 4, 8), residual, True),
 }
 
@@ -294,10 +306,12 @@ def events(shape: tuple[int, ...], count: int = 50) -> Any:
 
 UNSUPPORTED: dict[str, tuple[tuple[int, ...], Make, str]] = {
     "broadcast": (
-        IMAGE,
-        lambda w, x: w.node("Mul", x, w.node("GlobalMaxPool", x)),
-        "Mul (Mul_0: joins tensors of shapes (3, 6, 5), (3, 1, 1); hls4ml's kernels need one "
-        "shape)",
+        (5, 6, 5),
+        lambda w, x: w.node(
+            "Mul", x, w.node("Squeeze", w.node("GlobalMaxPool", x), integers(w, 2, 3))
+        ),
+        "Mul (Mul_0: joins tensors of shapes (5, 6, 5), (5,); supported are equal ones, and axes "
+        "of one element; put a Reshape before it)",
     ),
     "batch": (
         IMAGE,
@@ -386,12 +400,12 @@ def test_what_hls4ml_cannot_build_is_refused(name: str) -> None:
 
 def test_all_refused_nodes_are_listed() -> None:
     def make(write: ModelWriter, x: str) -> str:
-        y = write.node("Mul", x, write.node("GlobalMaxPool", x))
+        y = write.node("Resize", x, "", write.weight([1.0, 1, 2, 2]), mode="linear")
         return moved("Pad", (0, 0, 1, 0, 0, 0, 0, 0), mode="edge")(write, y)
 
     assert refusal(network(IMAGE, make, 3)) == (
-        "unsupported operators: Mul (Mul_0: joins tensors of shapes (3, 6, 5), (3, 1, 1); hls4ml's "
-        "kernels need one shape); Pad (Pad_0: mode=edge, only constant is supported)"
+        "unsupported operators: Resize (Resize_0: mode=linear, only nearest is supported); Pad "
+        "(Pad_0: mode=edge, only constant is supported)"
     )
 
 
