@@ -12,6 +12,7 @@ from samebits.compile.lowering import BACKENDS, LAYERS
 from .runner import EXACT, UNSUPPORTED, Result, main, run_case, run_folder, summary
 
 CASES = Path(__file__).parent / "cases"
+WIDER_THAN_ONNX = 3  # cases with integers beyond 63 bits
 SUPPORTED = {"Input", *LAYERS}
 
 
@@ -35,8 +36,12 @@ def check(results: list[Result]) -> None:
 
 
 def test_recorded_cases_are_exact_or_refused() -> None:
-    results = list(run_folder(CASES))
+    """The NumPy engine against the recordings, firmware.onnx against it at all four levels."""
+    results = list(run_folder(CASES, onnxruntime=True))
     check(results)
+    without = [result for result in results if "no firmware.onnx" in result.detail]
+    assert all("needs integers beyond 63 bits" in result.detail for result in without)
+    assert len(without) == WIDER_THAN_ONNX
     assert Counter(result.status for result in results) == {EXACT: 136, UNSUPPORTED: 2}
 
 
