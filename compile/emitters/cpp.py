@@ -202,8 +202,10 @@ alignas(64) thread_local unsigned char workspace[EVENT_BYTES * BLOCK];
 {functions}
 
 template <int B>
-bool run(const void* const* inputs, std::size_t first, int events, double* const* outputs) {{
-    unsigned char* memory = workspace;
+STEP bool run(
+    unsigned char* memory, const void* const* inputs, std::size_t first, int events,
+    double* const* outputs
+) {{
 {chr(10).join(reads)}
 {calls}
 {chr(10).join(writes)}
@@ -219,14 +221,16 @@ const char* samebits_describe(void) {{
 }}
 
 int samebits_predict(const void* const* inputs, std::size_t events, double* const* outputs) {{
+    // fetched here, where no vector is in use: clang 14 keeps some in registers over that call
+    unsigned char* const memory = workspace;
     std::size_t first = 0;
     for (; events - first >= {max(1, block // 4)};) {{
         const int count = events - first < BLOCK ? int(events - first) : BLOCK;
-        if (!run<BLOCK>(inputs, first, count, outputs)) return 1;
+        if (!run<BLOCK>(memory, inputs, first, count, outputs)) return 1;
         first += std::size_t(count);
     }}
     for (; first < events; ++first) {{
-        if (!run<1>(inputs, first, 1, outputs)) return 1;
+        if (!run<1>(memory, inputs, first, 1, outputs)) return 1;
     }}
     return 0;
 }}

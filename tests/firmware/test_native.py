@@ -1,5 +1,6 @@
 """The native emulator, compiled, against the NumPy engine: bits, no tolerance."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -170,6 +171,20 @@ def test_recorded_networks(name: str, tmp_path: Path) -> None:
     ]
     layers = tuple(graph.layer_tensors.values())
     same_bits(replace(graph, outputs=(*layers, *graph.outputs)), inputs, tmp_path)
+
+
+def test_the_first_call_of_a_library_made_by_clang(tmp_path: Path) -> None:
+    """clang 14 loses vector registers where a thread's memory is asked for the first time."""
+    if shutil.which("clang++") is None:
+        pytest.skip("no clang++")
+    folder = CASES / "keras_v3_api__activations__io_parallel-Vivado-activation_function3__fa33ce"
+    graph = simplify(lower(load_graph(folder)))
+    (x,) = load_arrays(folder / "inputs.npz", "x")
+    inputs = [x.astype(np.float32)]
+    compiler = toolchain.find_cxx({**os.environ, "CXX": "clang++"})
+    got = NativeEmulator(graph, tmp_path, compiler).run(inputs)
+    (expected,) = NumpyEngine(graph).run(inputs, list(graph.outputs))
+    assert np.array_equal(next(iter(got.values())), expected)
 
 
 def small_graph() -> Graph:
