@@ -162,6 +162,12 @@ def check_numbers(model: onnx.ModelProto) -> None:
                 f"{name} are NaN or infinite, which firmware does not have; train the model again"
             )
     for node in model.graph.node:
+        for item in node.attribute:
+            if not np.isfinite([item.f, *item.floats]).all():
+                raise errors.ModelError(
+                    f"{node.op_type} ({node.name or node.output[0]}): {item.name} is NaN or "
+                    "infinite, which firmware does not have"
+                )
         if node.op_type != "Quant" or len(node.input) != 4:
             continue
         scale, _, bits = (constants.get(name) for name in node.input[1:])

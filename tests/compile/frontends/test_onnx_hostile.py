@@ -309,6 +309,10 @@ COMPILED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "zero point 1e30": (lambda: quantizer(zero=1e30), ""),
     "scale 1e-38": (lambda: quantizer(scale=2.0**-126), ""),
     "scale 1e38": (lambda: quantizer(scale=2.0**127), ""),
+    "alpha NaN": (
+        lambda: float_mlp("LeakyRelu", alpha=float("nan")).model(),
+        "LeakyRelu (leakyrelu1): alpha is NaN or infinite",
+    ),
     "calibration": (lambda: metadata("samebits.calibration", "{}"), "are damaged"),
     "weights NaN": (
         lambda: with_weights(lambda w: setattr(w, "raw_data", b"\0\0\xc0\x7f" * 16)),
