@@ -78,6 +78,41 @@ def _fold(call: Call, kernel: Any, shape: Any = None) -> tuple[Any, Weight]:
     return (scale if shape is None else tensorflow.reshape(scale, shape)) * kernel, bias
 
 
+def _transposed(call: Call) -> str:
+    """Every input times the window, added up at `strides` places; W (*window, C_out, C_in).
+
+    Source: tf_keras backend, `conv2d_transpose`; its 'same' is that of the convolution backwards.
+    """
+    call.channels_last()
+    layer, graph, name = call.layer, call.graph, call.name
+    rank = len(call.shape) - 1
+    given = getattr(layer, "output_padding", None)
+    if given is not None or any(n != 1 for n in _numbers(layer.dilation_rate, rank)):
+        raise errors.UnsupportedError(
+            f"output_padding={given}, dilation_rate={layer.dilation_rate}: supported are None and 1"
+        )
+    kernel = quantized_weight(_quantizer(layer, "kernel"), layer.kernel)
+    window, strides = kernel.value.shape[:rank], _numbers(layer.strides, rank)
+    same = str(layer.padding).lower() == "same"
+    pads = same_padding(call.shape, window, strides) if same else [0] * 2 * rank
+    target = name if is_linear(layer.activation) else f"{name}_linear"
+    operands = [call.x, graph.weight(f"{target}_kernel", kernel.map(_out_in_window))]
+    bias = _bias(call)
+    if bias is not None:
+        operands.append(graph.weight(f"{name}_bias", bias))
+    y = call.channels_first(
+        "ConvTranspose",
+        target,
+        operands,
+        rank + 2,
+        kernel_shape=list(window),
+        strides=strides,
+        pads=pads,
+        output_padding=[max(s - w, 0) for s, w in zip(strides, window, strict=True)],
+    )
+    return _activated(call, y)
+
+
 def _dense_of_rows(call: Call) -> str:
     """A Dense layer on (*space, C_in): the same for every place, which is a window of size 1."""
     rank = len(call.shape) - 1
@@ -224,12 +259,15 @@ LAYERS: dict[str, Export] = {
     "Conv1D": _conv,
     "Dense": _dense_of_rows,
     "QDense": _dense_of_rows,
+    "Conv1DTranspose": _transposed,
     "Conv2D": _conv,
+    "Conv2DTranspose": _transposed,
     "DepthwiseConv1D": _depthwise,
     "DepthwiseConv2D": _depthwise,
     "QConv1D": _conv,
     "QConv2D": _conv,
     "QConv2DBatchnorm": _folded,
+    "QConv2DTranspose": _transposed,
     "QDepthwiseConv2D": _depthwise,
     "QDepthwiseConv2DBatchnorm": _folded_depthwise,
     "QSeparableConv1D": _separable,

@@ -321,6 +321,14 @@ def _conv(node: Node, operands: list[Proof]) -> Proof:
     )
 
 
+def _conv_transpose(node: Node, operands: list[Proof]) -> Proof:
+    """W (C_in, C_out, *window): at most what a convolution with the whole window adds up."""
+    x, weight, *rest = operands
+    turned = weight.moved(lambda values: values.swapaxes(0, 1))
+    plain = replace(node, operator="Conv", attributes={"group": 1})
+    return _conv(plain, [x, turned, *rest])
+
+
 def _average_pool(node: Node, operands: list[Proof]) -> Proof:
     """The sum over the window, exact, then a quotient: exact by a power of two."""
     x = operands[0]
@@ -381,22 +389,6 @@ def _sloped(node: Node, operands: list[Proof]) -> Proof:
         exponent=np.minimum(x.exponent, below.exponent),
         bound=np.maximum(x.bound, below.bound),
     )
-
-
-def _slice(node: Node, operands: list[Proof]) -> Proof:
-    """Part of an axis, or the axis reversed."""
-    x, shape = operands[0], node.shapes[0]
-    starts, ends, axes = (np.asarray(one) for one in node.constants[1:4])
-    steps = np.ones_like(starts) if len(node.constants) < 5 else np.asarray(node.constants[4])
-    parts = [slice(None)] * len(shape)
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        last = None if end < -shape[axis - 1] else int(end)
-        parts[axis - 1] = slice(int(start), last, int(step))
-
-    def move(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return np.broadcast_to(array, shape)[tuple(parts)]
-
-    return x.moved(move)
 
 
 def _hard_sigmoid(node: Node, operands: list[Proof]) -> Proof:
@@ -465,6 +457,7 @@ RULES: dict[str, Rule] = {
     "Cast": _one,
     "Concat": _concat,
     "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
     "Div": _div,
     "Elu": _function(1.0, lambda node, b: np.maximum(b, node.attributes["alpha"])),
     "Flatten": _flat,
@@ -486,7 +479,6 @@ RULES: dict[str, Rule] = {
     "Resize": _kept,
     "Selu": _function(1.76, lambda node, b: np.maximum(1.06 * b, 1.76)),
     "Sigmoid": _function(0.25, _ones),
-    "Slice": _slice,
     "Softmax": _softmax,
     "Softplus": _function(1.0, lambda node, b: b + 1),
     "Softsign": _function(1.0, _ones),

@@ -223,6 +223,22 @@ def _cut(proof: Proof, side: int, shape: tuple[int, ...]) -> Proof:
     )
 
 
+def _slice(node: Node, operands: list[Proof]) -> Proof:
+    """Part of an axis, or the axis reversed."""
+    x, shape = operands[0], node.shapes[0]
+    starts, ends, axes = (np.asarray(one) for one in node.constants[1:4])
+    steps = np.ones_like(starts) if len(node.constants) < 5 else np.asarray(node.constants[4])
+    parts = [slice(None)] * len(shape)
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        last = None if end < -shape[axis - 1] else int(end)
+        parts[axis - 1] = slice(int(start), last, int(step))
+
+    def move(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.broadcast_to(array, shape)[tuple(parts)]
+
+    return x.moved(move)
+
+
 def _einsum(node: Node, operands: list[Proof]) -> Proof:
     """With a constant: sums over the letters that the result does not have."""
     terms, result = node.attributes["equation"].decode().split("->")
@@ -264,4 +280,5 @@ SEQUENCE_RULES: dict[str, Rule] = {
     **dict.fromkeys(_GATES, _recurrent),
     "Einsum": _einsum,
     "LayerNormalization": _layer_normalization,
+    "Slice": _slice,
 }

@@ -2,7 +2,8 @@
 
 1. LSTM, GRU and RNN (`recurrent`).
 2. Split, and Gather of constant places, are Slices; elements of an axis in another order or several
-   times (Gather, Slice, Tile) are a product with a matrix of 0 and 1.
+   times (Gather, Slice, Tile), or with zeros in between (ConvTranspose), are a product with a
+   matrix of 0 and 1.
 3. Gather from a constant table is an Embedding.
 4. MatMul and Einsum of two computed tensors are hls4ml's Einsum.
 5. LayerNormalization over the last axis.
@@ -331,6 +332,41 @@ def _tile(writer: Writer, node: onnx.NodeProto) -> None:
     writer.reshape(x, writer.shapes[x], f"{node.name}_same", y)
 
 
+def _conv_transpose(writer: Writer, node: onnx.NodeProto) -> None:
+    """A convolution of x with zeros around and between its numbers, which a matrix of 0 and 1 puts
+    there axis by axis, with the window from its end."""
+    given, (x, weights) = node_attributes(node), node.input[:2]
+    kernel, shape = writer.value(weights), list(writer.shapes[x])
+    rank = kernel.ndim - 2
+    ones = [1] * rank
+    pads, strides = given.get("pads", [0] * 2 * rank), given.get("strides", ones)
+    odd = given.get("group", 1) != 1 or list(given.get("dilations", ones)) != ones
+    if odd or given.get("auto_pad", b"NOTSET") != b"NOTSET" or rank not in (1, 2):
+        raise errors.UnsupportedError("has groups, dilations, auto_pad or three dimensions")
+    for place in range(rank):
+        axis, size, width = place + 2, shape[place + 2], kernel.shape[place + 2]
+        wanted = writer.shapes[node.output[0]][axis] + width - 1
+        matrix = np.zeros((size, wanted), np.float32)
+        for position in range(size):
+            target = position * strides[place] + width - 1 - pads[place]
+            if 0 <= target < wanted:
+                matrix[position, target] = 1
+        x = writer.times(x, axis, matrix, f"{node.name}_spread{place}")
+    flipped = np.flip(kernel, tuple(range(2, rank + 2))).swapaxes(0, 1)
+    operands = [x, writer.weight(f"{node.name}_window", flipped), *node.input[2:]]
+    settings: dict[str, Any] = {
+        "kernel_shape": list(kernel.shape[2:]),
+        "pads": [0] * 2 * rank,
+        "group": 1,
+    }
+    writer.add(
+        *("Conv", operands, writer.shapes[node.output[0]], node.name, node.output[0]),
+        strides=ones,
+        dilations=ones,
+        **settings,
+    )
+
+
 def _constant_rest(node: onnx.NodeProto, constants: set[str]) -> str:
     known = all(name in constants for name in node.input[1:] if name)
     return "" if known else "all inputs but the first must be constant"
@@ -350,7 +386,7 @@ def _normalization(node: onnx.NodeProto, constants: set[str]) -> str:
 
 CHECKS: dict[str, Check] = {
     **dict.fromkeys(CELLS, check_recurrent),
-    **dict.fromkeys(("Slice", "Split", "Tile"), _constant_rest),
+    **dict.fromkeys(("ConvTranspose", "Slice", "Split", "Tile"), _constant_rest),
     **dict.fromkeys(("Cast", "Einsum", "MatMul", "Transpose"), any_use),
     "Gather": _gather,
     "LayerNormalization": _normalization,
@@ -362,5 +398,6 @@ _RULES: dict[str, Callable[[Writer, onnx.NodeProto], None]] = {
     "Einsum": _einsum,
     "LayerNormalization": _layer_normalization,
     "MatMul": _matmul,
+    "ConvTranspose": _conv_transpose,
     "Tile": _tile,
 }

@@ -149,6 +149,22 @@ class Writer:
         sizes = self.constant(f"{base}_shape", np.asarray(shape, np.int64))
         return self.add("Reshape", [x, sizes], shape, base, target)
 
+    def times(self, x: str, axis: int, matrix: Array, base: str) -> str:
+        """The product of one axis (K) with a matrix (K, N); the others stay."""
+        shape = list(self.shapes[x])
+        last = len(shape) - 1
+        perm = list(range(len(shape)))
+        perm[axis], perm[last] = last, axis
+        if axis != last:
+            shape = [shape[a] for a in perm]
+            x = self.add("Transpose", [x], shape, f"{base}_last", perm=perm)
+        shape[-1] = matrix.shape[1]
+        x = self.add("MatMul", [x, self.weight(f"{base}_matrix", matrix)], shape, base)
+        if axis != last:
+            shape = [shape[a] for a in perm]
+            x = self.add("Transpose", [x], shape, f"{base}_back", perm=perm)
+        return x
+
     def finish(self) -> None:
         """Puts the new nodes into the model, without what nobody reads."""
         graph = self.wrapper.graph
@@ -278,18 +294,6 @@ def _arrangement(
 
 def picked(writer: Writer, x: str, axis: int, places: Array, base: str) -> str:
     """Elements of one axis in any order: a product with a matrix of 0 and 1."""
-    shape = list(writer.shapes[x])
-    last = len(shape) - 1
-    perm = list(range(len(shape)))
-    perm[axis], perm[last] = last, axis
-    if axis != last:
-        shape = [shape[a] for a in perm]
-        x = writer.add("Transpose", [x], shape, f"{base}_last", perm=perm)
-    matrix = np.zeros((shape[-1], len(places)))
+    matrix = np.zeros((writer.shapes[x][axis], len(places)))
     matrix[places, np.arange(len(places))] = 1
-    shape[-1] = len(places)
-    x = writer.add("MatMul", [x, writer.weight(f"{base}_matrix", matrix)], shape, base)
-    if axis != last:
-        shape = [shape[a] for a in perm]
-        x = writer.add("Transpose", [x], shape, f"{base}_back", perm=perm)
-    return x
+    return writer.times(x, axis, matrix, base)

@@ -60,6 +60,16 @@ EXACT: dict[str, tuple[tuple[int, ...], Make]] = {
         IMAGE,
         lambda k, q, x: q.QConv2D(3, 3, kernel_quantizer="quantized_po2(4)", use_bias=False)(x),
     ),
+    "transposed": (
+        IMAGE,
+        lambda k, q, x: q.QConv2DTranspose(3, 3, 2, padding="same", **KERNEL)(x),
+    ),
+    "transposed_valid": (
+        IMAGE,
+        lambda k, q, x: q.QConv2DTranspose(
+            2, (2, 3), (3, 2), activation="quantized_relu(6,3)", **KERNEL
+        )(x),
+    ),
     "depthwise": (IMAGE, lambda k, q, x: q.QDepthwiseConv2D((3, 2), **DEPTH)(x)),
     "depthwise_two": (
         IMAGE,
@@ -211,6 +221,10 @@ EXACT: dict[str, tuple[tuple[int, ...], Make]] = {
 BOUNDED: dict[str, tuple[tuple[int, ...], Make]] = {
     "float_conv2d": (IMAGE, lambda k, q, x: k.Conv2D(4, 3, activation="relu")(x)),
     "float_conv1d": (SIGNAL, lambda k, q, x: k.Conv1D(4, 3, groups=1, activation="tanh")(x)),
+    "float_transposed1d": (
+        SIGNAL,
+        lambda k, q, x: k.Conv1DTranspose(4, 2, 3, padding="same")(x),
+    ),
     "float_depthwise1d": (SIGNAL, lambda k, q, x: k.DepthwiseConv1D(3)(x)),
     "float_depthwise2d": (IMAGE, lambda k, q, x: k.DepthwiseConv2D(3)(x)),
     "float_separable2d": (IMAGE, lambda k, q, x: k.SeparableConv2D(4, 3)(x)),
