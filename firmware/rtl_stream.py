@@ -199,6 +199,9 @@ def record(
 
     The cycles around the event are those of `stream`; `simulation` is built with `trace`. A cycle
     is 2 units of time.
+
+    Raises:
+        BuildError: the file cannot be written. ToolError: the simulation fails.
     """
     rtl, rng = simulation.rtl, np.random.default_rng(seed)
     planned = schedule(len(inputs[0]), rtl.latency_cycles, rng)
@@ -207,5 +210,10 @@ def record(
     edge = int(np.flatnonzero(answers == event)[0])
     start = max(0, edge - rtl.latency_cycles - _SEEN)
     kept = slice(start, edge + 3)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise errors.BuildError(f"{path}: cannot be written: {error.strerror}") from None
     simulation.run(planned.in_valid[kept], planned.rst[kept], [x[kept] for x in given], path)
     return 2 * (edge - start) + 1

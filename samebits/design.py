@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from samebits.compile.emitters.cpp import CppSource
     from samebits.compile.frontends.hgq import KerasEngine
     from samebits.firmware.native import NativeEmulator
+    from samebits.firmware.rtl import Rtl
     from samebits.ranges import TensorRange
     from samebits.sim.verification import Verification
     from samebits.tighten import Tightening
@@ -376,6 +377,7 @@ class Design:
         adversarial: bool = True,
         seed: int = 0,
         progress: Progress | None = None,
+        vcd: str | Path | None = None,
     ) -> Verification:
         """The other engines' bits against the NumPy engine's, at the output and every layer.
 
@@ -383,10 +385,12 @@ class Design:
             x: events as for `simulate`, rounded to float32 where the input format fits in it, for
                 every engine alike. None: adversarial inputs only.
             against: "csim", "onnxruntime" (all optimisations on and off, at every layer; and the
-                firmware.onnx of the design's folder as it is).
+                firmware.onnx of the design's folder as it is), "native", "rtl" (the outputs, clock
+                by clock in Verilator; of the design's folder, or written for it).
             adversarial: add ties, saturation, extremes, zeros, subnormals, and random inputs chosen
                 to reach ties and overflows inside the network.
             progress: called with (engine, events done, events).
+            vcd: a file for the waveform of the RTL's first mismatch.
 
         Raises:
             UsageError: an engine that does not exist.
@@ -395,7 +399,7 @@ class Design:
         """
         from samebits.verify import verify
 
-        return verify(self, x, against, adversarial=adversarial, seed=seed, progress=progress)
+        return verify(self, x, against, adversarial, seed, progress, vcd)
 
     def firmware_onnx(self, layers: Sequence[str] = (), *, raw: bool = False) -> onnx.ModelProto:
         """The fixed-point graph as plain ONNX, bit for bit; `layers` become outputs as well, and
@@ -426,7 +430,26 @@ class Design:
             return nullcontext(self.folder / storage.HLS)
         if self._model_graph is None:
             raise errors.BuildError(f"{self.folder}: holds no HLS project; compile the model again")
-        return _TemporaryProject(self._model_graph)
+        from samebits.firmware.hls_project import temporary_project
+
+        return temporary_project(self._model_graph)
+
+    def rtl(
+        self,
+        folder: str | Path | None = None,
+        *,
+        language: str = "verilog",
+        clock_mhz: float | None = None,
+        latency_cycles: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Rtl:
+        """Writes the network as pipelined RTL into `folder`, or `rtl` in the design's folder.
+
+        The clock is the target's unless given; arguments and errors: `firmware.rtl.write_rtl`.
+        """
+        from samebits.rtl import write
+
+        return write(self, folder, language, clock_mhz, latency_cycles, progress)
 
     def save(self, folder: str | Path, *, force: bool = False, raw: bool = False) -> None:
         """Writes the build directory: model.onnx, firmware.onnx, design.json, hls/, emulator/.
@@ -473,25 +496,3 @@ class Design:
             force=force,
         )
         self.folder = folder
-
-
-class _TemporaryProject(AbstractContextManager[Path]):
-    """An HLS project in a temporary folder."""
-
-    def __init__(self, model_graph: Any) -> None:
-        self._model_graph = model_graph
-        self._folder = tempfile.TemporaryDirectory(prefix="samebits-")
-
-    def __enter__(self) -> Path:
-        from samebits.firmware.hls_project import write_project
-
-        path = Path(self._folder.name) / storage.HLS
-        try:
-            write_project(self._model_graph, path)
-        except BaseException:
-            self._folder.cleanup()
-            raise
-        return path
-
-    def __exit__(self, *exception: object) -> None:
-        self._folder.cleanup()

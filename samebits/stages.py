@@ -262,6 +262,7 @@ def verify_build(
     seed: int = 0,
     command: str = "",
     progress: Progress | None = None,
+    vcd: Path | None = None,
 ) -> Verification:
     """Verifies a saved design on events, or on the test part of what it was trained on.
 
@@ -277,7 +278,9 @@ def verify_build(
         _log.warning("the training in %s is not used: %s", design.folder, why)
     if events is None and recipe is not None:
         events, name = recipe.split().test.features, "test set"
-    result = design.verify(events, against, adversarial=adversarial, seed=seed, progress=progress)
+    result = design.verify(
+        events, against, adversarial=adversarial, seed=seed, progress=progress, vcd=vcd
+    )
     verification = record.verification_facts(result, name)
     record.write(design.folder, record.updated(facts, command, verification=verification))
     return result

@@ -30,15 +30,16 @@ __all__ = [
 ]
 
 SCHEMA = 1
-DESIGN, ARRAYS, MODEL, FIRMWARE, HLS, EMULATOR = (
+DESIGN, ARRAYS, MODEL, FIRMWARE, HLS, EMULATOR, RTL = (
     "design.json",
     "design.npz",
     "model.onnx",
     "firmware.onnx",
     "hls",
     "emulator",
+    "rtl",
 )
-ARTEFACTS = (MODEL, FIRMWARE, ARRAYS, HLS, EMULATOR, DESIGN)
+ARTEFACTS = (MODEL, FIRMWARE, ARRAYS, HLS, EMULATOR, RTL, DESIGN)
 
 
 def _sha256(path: Path) -> str:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +17,8 @@ from numpy.typing import NDArray
 
 from samebits import errors
 from samebits.compile.emitters.onnx import input_dtype, output_names
-from samebits.compile.ir import Graph
+from samebits.compile.ir import Carrier, Graph
+from samebits.compile.ops.boundary import input_mantissas, to_values
 from samebits.inputs import check_inputs
 from samebits.sim.stimuli import CastCoverage, adversarial_inputs, as_finite, cover_casts
 from samebits.sim.verification import (
@@ -37,20 +40,19 @@ Progress = Callable[[str, int, int], None]
 Run = Callable[[list[Array]], dict[str, Array]]
 _CHUNK_EVENTS = 8192
 _POOL_EVENTS = 20_000
-_LATER = {"rtl": "the RTL"}
 
 
 def verify(
     design: Design,
     x: Any,
     against: Sequence[str],
-    *,
     adversarial: bool,
     seed: int,
     progress: Progress | None,
+    vcd: str | Path | None,
 ) -> Verification:
     """See `Design.verify`."""
-    unknown = [name for name in against if name not in (*ENGINES, *_LATER)]
+    unknown = [name for name in against if name not in ENGINES]
     if unknown or not against:
         raise errors.UsageError(
             f"verify: no engine {', '.join(map(repr, unknown)) or 'given'}; engines: "
@@ -58,15 +60,14 @@ def verify(
         )
     if x is None and not adversarial:
         raise errors.UsageError("verify: give events, or leave the adversarial inputs on")
+    if vcd is not None and "rtl" not in against:
+        raise errors.UsageError("verify: a waveform is of the RTL: verify against rtl too")
     design.check_files()
     inputs, events, coverage = _events(design, x, adversarial, seed)
     reports: list[EngineReport] = []
     for name in against:
-        if name in _LATER:
-            reason = f"{_LATER[name]} is not part of this version of samebits"
-            reports.append(EngineReport(name, "not run", reason))
-        else:
-            reports += ENGINES[name](design, inputs, progress)
+        options = {"vcd": Path(vcd)} if vcd is not None and name == "rtl" else {}
+        reports += ENGINES[name](design, inputs, progress, **options)
     return Verification(tuple(reports), events, tuple(coverage))
 
 
@@ -160,6 +161,11 @@ class _Comparison:
             return EngineReport(self._engine, "not run", "there was nothing to compare", tool)
         status = "MISMATCH" if self.first else "equal"
         return EngineReport(self._engine, status, self.first or note, tool, rows, seconds)
+
+    def stopped(self, tool: str, seconds: float, failure: str) -> EngineReport:
+        """The report of an engine that was stopped at its first failure."""
+        rows = tuple(self._rows.values())
+        return EngineReport(self._engine, "MISMATCH", failure, tool, rows, seconds)
 
 
 def _sum(a: LayerRow, b: LayerRow) -> LayerRow:
@@ -332,8 +338,80 @@ def _native(design: Design, inputs: list[Array], progress: Progress | None) -> l
     return reports
 
 
-ENGINES: dict[str, Callable[[Design, list[Array], Progress | None], list[EngineReport]]] = {
+def _rtl(
+    design: Design, inputs: list[Array], progress: Progress | None, vcd: Path | None = None
+) -> list[EngineReport]:
+    """Clock by clock: back to back, with bubbles, across resets; `out_valid` in every cycle."""
+    from samebits.firmware.rtl_stream import StreamFacts, record, stream
+    from samebits.firmware.toolchain import find_cxx
+    from samebits.firmware.verilator import RtlSimulation, find_verilator
+    from samebits.rtl import present
+
+    events = len(inputs[0])
+
+    def tell(what: str, done: int, total: int = events) -> None:
+        if progress:
+            progress(what, done, total)
+
+    with tempfile.TemporaryDirectory(prefix="samebits-") as folder:
+        try:
+            tool = find_verilator().tool
+            find_cxx()
+            rtl = present(design)
+            if rtl is None:
+                place = None if design.folder else Path(folder) / "rtl"
+                rtl = design.rtl(place, progress=partial(tell, "rtl (writing)"))
+            tell("rtl (compiling)", 0)
+            simulation = RtlSimulation(rtl, rtl.folder / "simulation")
+        except (errors.MissingToolError, errors.UnsupportedError) as error:
+            return [EngineReport("rtl", "not run", str(error))]
+        tool, started, facts = (
+            f"{tool}, alkaid {rtl.tools['alkaid']}",
+            time.perf_counter(),
+            StreamFacts(),
+        )
+        names = _names(design, [])
+        comparison = _Comparison(design, "rtl", names)
+        for start, chunk in _chunks(inputs):
+            mantissas = [
+                input_mantissas(x, port.format, Carrier.INT64)
+                for x, port in zip(chunk, rtl.inputs, strict=True)
+            ]
+            event = 0
+            try:
+                found = stream(simulation, mantissas, start, facts)
+                answers = [
+                    to_values(m, port.format) for m, port in zip(found, rtl.outputs, strict=True)
+                ]
+                comparison.add(start, chunk, dict(zip(names, answers, strict=True)))
+                failure = comparison.first
+                if failure and vcd is not None:
+                    event = _first_event(design.engine.run(chunk, design.graph.outputs), answers)
+            except errors.MismatchError as error:
+                failure = str(error)
+            if failure:
+                if vcd is not None:
+                    tell("rtl (waveform)", 0, 1)
+                    traced = RtlSimulation(rtl, rtl.folder / "simulation", trace=True)
+                    end = record(traced, mantissas, start, event, vcd)
+                    failure += f"; {vcd}: its waveform, with the answer after time {end}"
+                return [comparison.stopped(tool, time.perf_counter() - started, failure)]
+            tell("rtl", start + len(chunk[0]))
+        note = (
+            f"answers {rtl.latency_cycles} cycles after every event, one event per clock: "
+            f"{facts.cycles:,} cycles with {facts.bubbles:,} bubbles and {facts.resets} resets"
+        )
+        return [comparison.report(tool, time.perf_counter() - started, note)]
+
+
+def _first_event(wanted: list[Array], found: list[Array]) -> int:
+    differ = [(a != b).reshape(len(a), -1).any(axis=1) for a, b in zip(wanted, found, strict=True)]
+    return int(np.argmax(np.any(differ, axis=0)))
+
+
+ENGINES: dict[str, Callable[..., list[EngineReport]]] = {
     "csim": _csim,
     "onnxruntime": _onnxruntime,
     "native": _native,
+    "rtl": _rtl,
 }

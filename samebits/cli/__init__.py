@@ -12,7 +12,7 @@ import typer
 from samebits import __version__, errors
 
 from . import compile as compile_command
-from . import demo, diff, doctor, emulate, export, ranges, report, simulate, train, verify
+from . import demo, diff, doctor, emulate, export, ranges, report, rtl, simulate, train, verify
 from .console import err, warnings_shown
 
 __all__ = ["app", "main"]
@@ -29,7 +29,7 @@ app = typer.Typer(
 )
 _COMMANDS = (
     *(demo, train, export, compile_command, simulate, ranges, verify, report),
-    *(emulate, diff, doctor),
+    *(rtl, emulate, diff, doctor),
 )
 for module in _COMMANDS:
     app.command(name=module.NAME)(module.command)

@@ -28,7 +28,10 @@ def command(
         typer.Argument(help="Events; default: the test part of what the network was trained on."),
     ] = None,
     against: Annotated[
-        str, typer.Option("--against", help="Engines, separated by commas.")
+        str,
+        typer.Option(
+            "--against", help="Engines, separated by commas: csim, onnxruntime, native, rtl."
+        ),
     ] = "csim,onnxruntime",
     adversarial: Annotated[
         bool, typer.Option(help="Add ties, saturation, extremes, zeros, subnormals.")
@@ -37,6 +40,9 @@ def command(
         bool, typer.Option("--ranges", help="Fail too if a type that wraps can overflow.")
     ] = False,
     within: Within = None,
+    vcd: Annotated[
+        Path | None, typer.Option("--vcd", help="Waveform of the RTL's first mismatch.")
+    ] = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -57,6 +63,7 @@ def command(
             seed=seed,
             command=command_line(),
             progress=progress,
+            vcd=vcd,
         )
     found: dict[str, TensorRange] = {}
     words = ""

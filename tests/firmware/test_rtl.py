@@ -98,6 +98,8 @@ def drawn(graph: Graph, events: int, rng: np.random.Generator) -> list[Any]:
         low, high = tensor.format.min_mantissa, tensor.format.max_mantissa
         values = rng.integers(low, high, (events, *tensor.shape), endpoint=True)
         values[0], values[1] = low, high
+        # what a cast to the format cannot leave (SAT_SYM) becomes what it leaves
+        values = input_mantissas(to_values(values, tensor.format), tensor.format, Carrier.INT64)
         inputs.append(values)
     return inputs
 
@@ -106,8 +108,6 @@ def expected(graph: Graph, inputs: list[Any]) -> list[Any]:
     """The NumPy engine's mantissas."""
     tensors = graph.tensors_of(graph.inputs)
     reals = [to_values(m, t.format) for m, t in zip(inputs, tensors, strict=True)]
-    for real, mantissas, tensor in zip(reals, inputs, tensors, strict=True):
-        assert np.array_equal(input_mantissas(real, tensor.format, Carrier.INT64), mantissas)
     answers = NumpyEngine(graph).run(reals, graph.outputs)
     outputs = graph.tensors_of(graph.outputs)
     return [

