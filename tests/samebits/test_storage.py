@@ -123,8 +123,8 @@ def test_another_design_needs_force(other: Design, build: Path) -> None:
     with pytest.raises(errors.BuildError) as caught:
         other.save(build)
     assert str(caught.value) == (
-        f"{build}: already holds another design (model.onnx, firmware.onnx, design.npz, hls, emulator, "
-        "design.json); choose another folder, or replace it with --force"
+        f"{build}: already holds another design (model.onnx, firmware.onnx, design.npz, hls, "
+        "emulator, design.json); choose another folder, or replace it with --force"
     )
     assert content(build) == before
     other.save(build, force=True)
