@@ -221,8 +221,7 @@ const char* samebits_describe(void) {{
 }}
 
 int samebits_predict(const void* const* inputs, std::size_t events, double* const* outputs) {{
-    // fetched here, where no vector is in use: clang 14 keeps some in registers over that call
-    unsigned char* const memory = workspace;
+    unsigned char* const memory = once(workspace);
     std::size_t first = 0;
     for (; events - first >= {max(1, block // 4)};) {{
         const int count = events - first < BLOCK ? int(events - first) : BLOCK;

@@ -44,6 +44,15 @@ namespace {
 __extension__ using int128 = __int128;
 __extension__ using uint128 = unsigned __int128;
 
+// The address of a thread's own memory, asked for here and nowhere else. clang 14 would ask for it
+// again in the midst of loops, with vectors in registers that the first call overwrites.
+inline unsigned char* once(unsigned char* address) {
+#if defined(__GNUC__)
+    __asm__ volatile("" : "+r"(address));
+#endif
+    return address;
+}
+
 template <class T> struct UnsignedOf { using type = std::make_unsigned_t<T>; };
 template <> struct UnsignedOf<int128> { using type = uint128; };
 

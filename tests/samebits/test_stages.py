@@ -102,7 +102,7 @@ def test_the_demo_replaces_only_a_demo(
             demo(folder)
         return
     files = {
-        "design": "model.onnx, firmware.onnx, design.npz, hls, design.json",
+        "design": "model.onnx, firmware.onnx, design.npz, hls, emulator, design.json",
         "training": "model.keras, float.keras, training.json",
     }
     with pytest.raises(errors.BuildError) as caught:

@@ -33,7 +33,15 @@ def test_a_model_becomes_a_build_directory(samebits: Command, model: Path) -> No
     result = samebits("compile", model, "-o", build)
     assert (result.code, result.stderr.count("Traceback")) == (0, 0)
     assert sorted(path.name for path in build.iterdir()) == sorted(
-        ["design.json", "design.npz", "firmware.onnx", "hls", "model.onnx", "report.json"]
+        [
+            "design.json",
+            "design.npz",
+            "emulator",
+            "firmware.onnx",
+            "hls",
+            "model.onnx",
+            "report.json",
+        ]
     )
     lines = result.stdout.splitlines()
     assert "Fixed-point graph" in lines[0]
@@ -265,7 +273,7 @@ def test_another_design_needs_force(samebits: Command, tmp_path: Path, build: Pa
     result = samebits("compile", model, "-o", build)
     assert (result.code, result.error) == (
         2,
-        f"{build}: already holds another design (model.onnx, firmware.onnx, design.npz, hls, "
+        f"{build}: already holds another design (model.onnx, firmware.onnx, design.npz, hls, emulator, "
         "design.json); choose another folder, or replace it with --force",
     )
     assert files(build) == before

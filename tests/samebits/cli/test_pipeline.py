@@ -102,7 +102,16 @@ def test_stage_by_stage(
     html = (build / "report.html").read_text(encoding="utf-8")
     assert "http://" not in html.replace("http://www.w3.org", "")
     assert names(build) == sorted(
-        [*trained, "design.json", "design.npz", "firmware.onnx", "hls", "model.onnx", "report.html"]
+        [
+            *trained,
+            "design.json",
+            "design.npz",
+            "emulator",
+            "firmware.onnx",
+            "hls",
+            "model.onnx",
+            "report.html",
+        ]
     )
 
     # a wrong verdict stays wrong in the report
