@@ -273,8 +273,8 @@ def test_another_design_needs_force(samebits: Command, tmp_path: Path, build: Pa
     result = samebits("compile", model, "-o", build)
     assert (result.code, result.error) == (
         2,
-        f"{build}: already holds another design (model.onnx, firmware.onnx, design.npz, hls, emulator, "
-        "design.json); choose another folder, or replace it with --force",
+        f"{build}: already holds another design (model.onnx, firmware.onnx, design.npz, hls, "
+        "emulator, design.json); choose another folder, or replace it with --force",
     )
     assert files(build) == before
     assert samebits("compile", model, "-o", build, "--force").code == 0
