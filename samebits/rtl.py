@@ -32,20 +32,17 @@ def write(
         if design.folder is None:
             raise errors.UsageError("rtl: give a folder, or save the design first")
         folder = design.folder / storage.RTL
-    tools = {"samebits": __version__}
-    for name in ("hls4ml",):
-        if name in design.facts.get("versions", {}):
-            tools[name] = design.facts["versions"][name]
+    source = Path(str(design.facts.get("source", "")))  # a file, or what the model was
     return write_rtl(
         design.graph,
         folder,
         part=design.target.part,
         clock_mhz=design.target.clock_mhz if clock_mhz is None else clock_mhz,
-        name=Path(str(design.facts.get("source", ""))).stem or "network",
+        name=source.stem if source.suffix else "network",
         latency_cycles=latency_cycles,
         language=language,
         fingerprint=design.fingerprint,
-        tools=tools,
+        tools={"samebits": __version__, **design.facts.get("versions", {})},
         progress=progress,
     )
 
