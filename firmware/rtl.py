@@ -78,7 +78,7 @@ def write_rtl(
     max_operations: int = MAX_OPERATIONS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Rtl:
-    """Writes the RTL of a graph into a folder, in place of what is there.
+    """Writes the RTL of a graph into a folder, in place of RTL that is there.
 
     Args:
         graph: best simplified.
@@ -97,9 +97,10 @@ def write_rtl(
         UsageError: a clock, number of cycles or language that makes no sense.
         MissingToolError: alkaid is not installed.
         UnsupportedError: too large a graph for unrolled logic, or numbers that alkaid cannot hold.
-        BuildError: the folder cannot be written.
+        BuildError: the folder holds something else, or cannot be written.
     """
-    folder = Path(folder)
+    folder = Path(folder).resolve()
+    _check_replaceable(folder)
     _check(clock_mhz, latency_cycles, language)
     prefix = identifiers([name], "")[0]
     prefix = prefix if prefix[0].isalpha() else f"n{prefix}"
@@ -140,6 +141,14 @@ def write_rtl(
     except OSError as error:
         raise errors.BuildError(f"{folder}: cannot be written: {error.strerror or error}") from None
     return made
+
+
+def _check_replaceable(folder: Path) -> None:
+    empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not empty and not (folder / FACTS).is_file():
+        raise errors.BuildError(
+            f"{folder}: holds something that is no RTL (no {FACTS}); choose another folder"
+        )
 
 
 def _check(clock_mhz: float, latency_cycles: int | None, language: str) -> None:

@@ -275,6 +275,14 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_no_rtl_is_left_alone(tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "file"):
+        (tmp_path / "file").write_text("mine")
+        with pytest.raises(errors.BuildError, match="holds something that is no RTL"):
+            write_rtl(_identity(), place, part=PART, clock_mhz=200)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def _full_disk(*arguments: object) -> None:
     raise OSError(28, "No space left on device")
 
