@@ -71,6 +71,9 @@ def test_workers_share_the_events_and_change_no_bit(
     with pytest.raises(errors.UsageError) as caught:
         design.simulate(x, workers=0)
     assert str(caught.value) == "simulate: workers must be 1 or more, got 0"
+    x[-1, 2] = np.nan
+    with pytest.raises(errors.DataError, match=f"first in event {len(x) - 1}, feature 2"):
+        design.simulate(x, workers=3)
 
 
 def test_firmware_onnx_answers_like_the_simulator(
