@@ -148,7 +148,7 @@ class RtlSimulation:
             self._compiler,
             self._verilator,
         )
-        sources = self.rtl.sources
+        sources = [path.resolve() for path in self.rtl.sources]
         options = [*verilator.command, "--cc", "--prefix", _PREFIX, "--top-module", self.rtl.top]
         options += ["--Mdir", "model", "-O3", "--x-assign", "unique", "--x-initial", "unique"]
         options += ["-Wno-fatal", "-Wno-lint", "-Wno-style", *(["--trace"] if self._trace else [])]

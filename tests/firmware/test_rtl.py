@@ -186,11 +186,16 @@ def test_a_built_program_is_used_again(written: Rtl, built: RtlSimulation) -> No
 
 
 @simulated
-def test_a_damaged_pipeline_is_an_error(tmp_path: Path) -> None:
-    rtl = write_rtl(_identity(), tmp_path / "rtl", part=PART, clock_mhz=200)
+def test_a_damaged_pipeline_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_rtl(_identity(), tmp_path / "rtl", part=PART, clock_mhz=200)
+    monkeypatch.chdir(tmp_path)
+    rtl = read_rtl("rtl")
     (rtl.folder / "src" / f"{rtl.top}.v").write_text("module nothing; endmodul\n")
-    with pytest.raises(errors.ToolError, match="compiling the RTL with Verilator failed"):
-        RtlSimulation(rtl, tmp_path / "built")
+    with pytest.raises(errors.ToolError) as raised:
+        RtlSimulation(rtl, "built")
+    first, second, *_ = str(raised.value).splitlines()
+    assert first == "compiling the RTL with Verilator failed with exit code 1:"
+    assert second.startswith(f"%Error: {tmp_path}/rtl/src/network_top.v:1:")
     assert not list((tmp_path / "built").glob("*/*"))
 
 
