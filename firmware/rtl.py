@@ -36,6 +36,7 @@ SCHEMA = 1
 _PORTS = ("clk", "rst", "in_valid", "out_valid")
 _MOST_CYCLES = 1000
 _WIDEST = 63
+_PART = re.compile(r"[A-Za-z0-9._+-]+")
 _STAGE = re.compile(r"\blogic(\d+)\b")  # alkaid's names, the same in every network
 
 
@@ -94,14 +95,14 @@ def write_rtl(
         progress: called with the number of nodes done and their total.
 
     Raises:
-        UsageError: a clock, number of cycles or language that makes no sense.
+        UsageError: a part, clock, number of cycles or language that makes no sense.
         MissingToolError: alkaid is not installed.
         UnsupportedError: too large a graph for unrolled logic, or numbers that alkaid cannot hold.
         BuildError: the folder holds something else, or cannot be written.
     """
     folder = Path(folder).resolve()
     _check_replaceable(folder)
-    _check(clock_mhz, latency_cycles, language)
+    _check(part, clock_mhz, latency_cycles, language)
     prefix = identifiers([name], "")[0]
     prefix = prefix if prefix[0].isalpha() else f"n{prefix}"
     inputs, outputs = _ports(graph)
@@ -151,7 +152,9 @@ def _check_replaceable(folder: Path) -> None:
         )
 
 
-def _check(clock_mhz: float, latency_cycles: int | None, language: str) -> None:
+def _check(part: str, clock_mhz: float, latency_cycles: int | None, language: str) -> None:
+    if not _PART.fullmatch(part):  # it stands in scripts
+        raise errors.UsageError(f"rtl: {part!r} is no name of a part")
     if not (math.isfinite(clock_mhz) and clock_mhz > 0):
         raise errors.UsageError(f"rtl: the clock must be above 0 MHz, got {clock_mhz}")
     if latency_cycles is not None and not 1 <= latency_cycles <= _MOST_CYCLES:

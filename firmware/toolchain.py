@@ -262,6 +262,8 @@ def _uses_libcxx(command: tuple[str, ...], folder: Path) -> bool:
 def _first_errors(output: str, n_lines: int = 12) -> str:
     """The lines from the first error on; all of a short output."""
     lines = output.strip().splitlines() or ["(the compiler printed nothing)"]
-    starts = [i for i, line in enumerate(lines) if re.search(r"\berror\b|\bundefined\b|^%Error", line)]
+    starts = [
+        i for i, line in enumerate(lines) if re.search(r"\berror\b|\bundefined\b|^%Error", line)
+    ]
     start = starts[0] if starts else max(0, len(lines) - n_lines)
     return "\n".join(lines[start : start + n_lines])

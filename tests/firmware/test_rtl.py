@@ -264,6 +264,7 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong: list[tuple[Mapping[str, Any], str]] = [
         ({"clock_mhz": 0}, "rtl: the clock must be above 0 MHz, got 0"),
         ({"latency_cycles": 0}, "rtl: the latency must be 1 to 1000 cycles, got 0"),
+        ({"part": 'x"; exec ls'}, """rtl: 'x"; exec ls' is no name of a part"""),
         ({"language": "chisel"}, "rtl: no language 'chisel'; languages: verilog, vhdl"),
     ]
     for more, message in wrong:
