@@ -356,7 +356,8 @@ reads the outputs with the next edge counts {stages + 1} cycles. The data regist
 The pipeline is cut for alkaid's delay model and relies on the synthesiser's retiming. Whether the
 clock is met is for synthesis and place and route to say: `vivado -mode batch -source
 build_vivado_prj.tcl` or `quartus_sh -t build_quartus_prj.tcl`. Without them: src/{rtl.top}.{suffix}
-is the top module, src/**/*.{suffix} are all files.
+is the top module, src/**/*.{suffix} are all files. `testbench/`, where it is, holds a self-checking
+testbench in Verilog: run it in that folder.
 
 Written by: {", ".join(f"{name} {version}" for name, version in rtl.tools.items())}.
 """

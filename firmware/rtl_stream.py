@@ -20,7 +20,7 @@ from samebits import errors
 from .rtl import Rtl
 from .verilator import RtlSimulation
 
-__all__ = ["Schedule", "StreamFacts", "record", "schedule", "stream"]
+__all__ = ["Schedule", "StreamFacts", "record", "schedule", "stimulus", "stream"]
 
 _BEFORE, _RESET = 3, 2  # cycles with random registers, and in reset
 _LONGEST_GAP = 3  # in pipelines
@@ -136,7 +136,7 @@ def stream(
     """
     rtl, rng = simulation.rtl, np.random.default_rng(seed)
     planned = schedule(len(inputs[0]), rtl.latency_cycles, rng)
-    given = _stimulus(rtl, planned, inputs, rng)
+    given = stimulus(rtl, planned, inputs, rng)
     out_valid, outputs = simulation.run(planned.in_valid, planned.rst, given)
     answers = planned.answers(rtl.latency_cycles)
     _check_valid(rtl, planned, answers >= 0, out_valid)
@@ -151,7 +151,7 @@ def stream(
     return result
 
 
-def _stimulus(
+def stimulus(
     rtl: Rtl, planned: Schedule, inputs: Sequence[npt.NDArray[Any]], rng: np.random.Generator
 ) -> list[npt.NDArray[np.int64]]:
     given = []
@@ -205,7 +205,7 @@ def record(
     """
     rtl, rng = simulation.rtl, np.random.default_rng(seed)
     planned = schedule(len(inputs[0]), rtl.latency_cycles, rng)
-    given = _stimulus(rtl, planned, inputs, rng)
+    given = stimulus(rtl, planned, inputs, rng)
     answers = planned.answers(rtl.latency_cycles)
     edge = int(np.flatnonzero(answers == event)[0])
     start = max(0, edge - rtl.latency_cycles - _SEEN)

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from samebits import __version__, errors, storage
+from samebits.compile.emitters.onnx import input_dtype
+from samebits.compile.ir import Carrier
+from samebits.compile.ops.boundary import input_mantissas, to_mantissas
+from samebits.sim.stimuli import adversarial_inputs
 
 if TYPE_CHECKING:
     from samebits.design import Design
@@ -15,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["present", "write"]
 
 Progress = Callable[[int, int], None]
+Mantissas = NDArray[Any]
+_TESTBENCH_EVENTS = 500
+_EXACT_BITS = 53  # the engine's answers are float64
 
 
 def write(
@@ -27,13 +37,14 @@ def write(
 ) -> Rtl:
     """See `Design.rtl`."""
     from samebits.firmware.rtl import write_rtl
+    from samebits.firmware.rtl_testbench import write_testbench
 
     if folder is None:
         if design.folder is None:
             raise errors.UsageError("rtl: give a folder, or save the design first")
         folder = design.folder / storage.RTL
     source = Path(str(design.facts.get("source", "")))  # a file, or what the model was
-    return write_rtl(
+    made = write_rtl(
         design.graph,
         folder,
         part=design.target.part,
@@ -44,6 +55,25 @@ def write(
         fingerprint=design.fingerprint,
         tools={"samebits": __version__, **design.facts.get("versions", {})},
         progress=progress,
+    )
+    if all(port.format.width <= _EXACT_BITS for port in made.outputs):
+        write_testbench(made, *_vectors(design, made))
+    return made
+
+
+def _vectors(design: Design, made: Rtl) -> tuple[list[Mantissas], list[Mantissas]]:
+    """Adversarial events and the NumPy engine's answers, both as mantissas."""
+    graph = design.graph
+    dtypes = [input_dtype(tensor.format) for tensor in graph.tensors_of(graph.inputs)]
+    kinds = adversarial_inputs(graph, dtypes, 0).values()
+    step = -(-sum(len(arrays[0]) for arrays in kinds) // _TESTBENCH_EVENTS)
+    inputs = [np.concatenate(arrays)[::step] for arrays in zip(*kinds, strict=True)]
+    answers = design.engine.run(inputs, graph.outputs)
+    given = zip(inputs, made.inputs, strict=True)
+    wanted = zip(answers, made.outputs, strict=True)
+    return (
+        [input_mantissas(x, port.format, Carrier.INT64) for x, port in given],
+        [to_mantissas(y, port.format.lossless, Carrier.INT64) for y, port in wanted],
     )
 
 

@@ -1,5 +1,6 @@
 """`Design.rtl` and `Design.verify(against=["rtl"])`: the RTL of a design on disk."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,45 @@ def test_an_out_valid_that_comes_too_late(saved: Design, monkeypatch: pytest.Mon
     (report,) = saved.verify(x, against=["rtl"], adversarial=False).engines
     assert report.status == "MISMATCH"
     assert "out_valid is" in report.detail
+
+
+@simulated
+def test_the_testbench_passes_and_fails(saved: Design, tmp_path: Path) -> None:
+    """The Verilog testbench for other simulators, run by Verilator's own main program."""
+    tool, compiler = verilator.find_verilator(), toolchain.find_cxx()
+    if compiler.kind != "gcc":
+        pytest.skip("Verilator's --timing is tried with g++ only")
+    rtl = saved.rtl(tmp_path / "rtl")
+    bench = rtl.folder / "testbench"
+    command = [*tool.command, "--cc", "--exe", "--main", "--timing", "--prefix", "Vtb"]
+    command += ["--top-module", f"{rtl.top}_tb", "--Mdir", str(tmp_path / "model"), "-Wno-fatal"]
+    command += ["-Wno-lint", "-Wno-style", str(bench / f"{rtl.top}_tb.v"), *map(str, rtl.sources)]
+    toolchain.run_compiler(
+        ["env", f"VERILATOR_ROOT={tool.root}", *command], what="the testbench", timeout_s=60
+    )
+    include = tool.root / "include"
+    names = ("verilated.cpp", "verilated_threads.cpp", "verilated_timing.cpp")
+    command = [*compiler.command, "-std=c++20", "-fcoroutines", "-O0", "-w", "-pthread"]
+    command += ["-Imodel", f"-I{include}", f"-I{include / 'vltstd'}", "-o", "tb"]
+    command += [*map(str, (tmp_path / "model").glob("*.cpp")), *(str(include / x) for x in names)]
+    toolchain.run_compiler(command, what="the testbench", timeout_s=300, cwd=tmp_path)
+
+    def said() -> str:
+        ran = subprocess.run(
+            [tmp_path / "tb"], cwd=bench, capture_output=True, text=True, timeout=60, check=True
+        )
+        return next(line for line in ran.stdout.splitlines() if line.startswith(("PASS", "FAIL")))
+
+    expected = (bench / "expected.hex").read_text().splitlines()
+    assert said().startswith("PASS: ")
+    assert said().endswith(f" answers in {len(expected)} cycles")
+    valid = [i for i, line in enumerate(expected) if int(line, 16) & 1]
+    line = expected[valid[7]]
+    expected[valid[7]] = f"{int(line, 16) ^ 2:0{len(line)}x}"  # one bit of the answer
+    line = expected[valid[9]]
+    expected[valid[9]] = f"{int(line, 16) ^ 1:0{len(line)}x}"  # out_valid
+    (bench / "expected.hex").write_text("\n".join(expected) + "\n")
+    assert said() == f"FAIL: 2 failures in {len(expected)} cycles"
 
 
 def test_rtl_of_another_design_or_none(tmp_path: Path) -> None:
