@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from samebits.design import Design
-from samebits.firmware.rtl import Rtl
 
 from .console import bar, line, out, print_json
 from .options import Build, Json
+
+if TYPE_CHECKING:
+    from samebits.firmware.rtl import Rtl
 
 NAME = "rtl"
 
