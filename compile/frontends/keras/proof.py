@@ -25,6 +25,7 @@ from .quantizers import HARD_TANH
 from .rules import (
     FINEST,
     FLOAT32_BITS,
+    FUNCTION_ERROR,
     RULES,
     Node,
     Proof,
@@ -33,6 +34,7 @@ from .rules import (
     unknown,
 )
 from .sequence_rules import SEQUENCE_RULES
+from .steps import LOGARITHM
 
 __all__ = ["Proof", "prove"]
 
@@ -91,7 +93,10 @@ def prove(
                 f"constant {name} differs from Keras's in the last place", deviations[name]
             )
         if name in caveats:
-            proof = _other_roundings(caveats[name], proof, operands[0])
+            if caveats[name] == LOGARITHM:
+                proof = _next_to_a_tie(proof, *sums[proto.input[0]])
+            else:
+                proof = _other_roundings(caveats[name], proof, operands[0])
         if proto.op_type == "Add":
             sums[name] = operands
         elif proto.op_type == "Relu" or (proto.op_type == "Mul" and operands[1].is_constant):
@@ -131,6 +136,21 @@ def _other_roundings(caveat: str, proof: Proof, source: Proof) -> Proof:
         # a few more roundings of numbers not above twice these
         return proof.lost(caveat, 8 * relative_error(1) * (proof.bound + source.bound.max()))
     return proof.lost(caveat, 4 * proof.error)
+
+
+def _next_to_a_tie(proof: Proof, x: Proof, tie: Proof) -> Proof:
+    """A step of a rounded logarithm: proved if no x is as near as the logarithm may be wrong.
+
+    x is a multiple of its step, so that its two neighbours of the tie say how near it comes.
+    """
+    start, step = tie.bound, np.exp2(x.exponent.astype(np.float64))
+    wrong = start * FUNCTION_ERROR * (2 + 2 * np.abs(np.log(start)))
+    below = np.floor(start / step) * step
+    near = np.minimum(start - below, below + step - start) <= wrong
+    far = x.bound >= start * 2.0**FLOAT32_BITS  # x + (q - x) is not q
+    if proof.exact and np.any(near | far):
+        return proof.lost(LOGARITHM, np.ones(1))
+    return proof
 
 
 def _quant(attributes: quant.QuantAttributes, node: Node, operands: list[Proof]) -> Proof:

@@ -16,6 +16,7 @@ from samebits import errors
 
 from .graph import GraphBuilder
 from .grid import Grid, Weight, smallest_grid
+from .steps import LOGARITHM, add_steps, find_steps, negative, sign
 
 Apply = Callable[[GraphBuilder, Any, str, str], str]
 
@@ -42,11 +43,6 @@ def apply_quantizer(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> s
     kind = type(quantizer).__name__
     if kind in _RANDOM:
         raise errors.UnsupportedError(f"quantizer {kind} {_RANDOM[kind]}")
-    if "po2" in kind:
-        raise errors.UnsupportedError(
-            f"quantizer {kind} on an activation: a rounded logarithm has no QONNX form; use it on "
-            "weights, and quantized_bits or quantized_relu on activations"
-        )
     if kind not in APPLY:
         raise errors.UnsupportedError(
             f"quantizer {kind} has no QONNX form on activations; supported: {', '.join(APPLY)}"
@@ -160,7 +156,7 @@ def _apply_bits(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> str:
     alpha = _activation_alpha(quantizer)
     last = name if alpha == 1 else f"{name}_unscaled"
     if _integer(quantizer.bits) - bool(quantizer.keep_negative) == 0:
-        y = _sign(graph, x, last)
+        y = sign(graph, x, last)
     else:
         y = graph.quant(last, x, _bits_grid(quantizer))
     return _times(graph, y, alpha, name)
@@ -195,33 +191,15 @@ def _times(graph: GraphBuilder, y: str, alpha: float, name: str) -> str:
     return graph.node("Mul", name, [y, graph.short_constant(f"{name}_alpha", _f32(alpha))])
 
 
-def _negative(graph: GraphBuilder, x: str, name: str) -> str:
-    """-1 where x < 0, else 0: the floor of min(x, 0), clipped to 2 bits.
-
-    One signed bit would be -1 and 0 in ONNX Runtime and hls4ml, but -1 and 1 in qonnx.
-    """
-    minus = (graph.short_constant(f"{name}_{role}", _f32(-1)) for role in ("minus", "again"))
-    y = graph.node("Mul", f"{name}_flipped", [x, next(minus)])
-    y = graph.node("Mul", f"{name}_below", [graph.node("Relu", f"{name}_depth", [y]), next(minus)])
-    return graph.quant(name, y, Grid(2, 0, signed=True, narrow=True), "FLOOR")
-
-
-def _sign(graph: GraphBuilder, x: str, name: str) -> str:
-    """-1 where x < 0, else 1."""
-    y = _negative(graph, x, f"{name}_negative")
-    y = graph.node("Mul", f"{name}_twice", [y, graph.short_constant(f"{name}_two", _f32(2))])
-    return graph.node("Add", name, [y, graph.short_constant(f"{name}_one", _f32(1))])
-
-
 def _apply_binary(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> str:
     """-1 or 0 (use_01) where x < 0, else 1, times alpha."""
     alpha = _activation_alpha(quantizer)
     last = name if alpha == 1 else f"{name}_unscaled"
     if quantizer.use_01:
-        y = _negative(graph, x, f"{last}_negative")
+        y = negative(graph, x, f"{last}_negative")
         y = graph.node("Add", last, [y, graph.short_constant(f"{last}_one", _f32(1))])
     else:
-        y = _sign(graph, x, last)
+        y = sign(graph, x, last)
     return _times(graph, y, alpha, name)
 
 
@@ -238,8 +216,8 @@ def _apply_ternary(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> st
     below = graph.node(
         "Add", f"{last}_under", [below, graph.short_constant(f"{last}_flip_limit", limit)]
     )
-    not_above = _negative(graph, above, f"{last}_not_above")
-    not_below = _negative(graph, below, f"{last}_not_below")
+    not_above = negative(graph, above, f"{last}_not_above")
+    not_below = negative(graph, below, f"{last}_not_below")
     return _times(graph, graph.node("Sub", last, [not_above, not_below]), alpha, name)
 
 
@@ -313,10 +291,6 @@ def _apply_sigmoid(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> st
     """quantized_sigmoid(b): m = 2^b, clip(rint(m*h)/m, sym/m, 1 - 1/m); h is sigmoid(x), or by
     default clip(x/2 + 1/2, 0, 1), whose clip the Quant node does itself."""
     bits = _integer(quantizer.bits)
-    if quantizer.symmetric:
-        raise errors.UnsupportedError(
-            f"{_text(quantizer)}: symmetric=1 has no ap_fixed type; use 0"
-        )
     if quantizer.use_real_sigmoid:
         x = graph.node("Sigmoid", f"{name}_sigmoid", [x])
     else:
@@ -327,7 +301,73 @@ def _apply_sigmoid(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> st
         x = graph.node(
             "Add", f"{name}_add", [half, graph.short_constant(f"{name}_shift", _f32(0.5))]
         )
-    return graph.quant(name, x, Grid(bits, -bits, signed=False))
+    grid = Grid(bits, -bits, signed=False)
+    if not quantizer.symmetric:
+        return graph.quant(name, x, grid)
+    # at least one step: relu(q - L) + L
+    least = float(quantizer.symmetric) * grid.lsb
+    q = graph.quant(f"{name}_rounded", x, grid)
+    down = graph.short_constant(f"{name}_down", _f32(-least))
+    q = graph.node("Relu", f"{name}_relu", [graph.node("Add", f"{name}_over", [q, down])])
+    return graph.node("Add", name, [q, graph.short_constant(f"{name}_least", _f32(least))])
+
+
+def _apply_po2(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> str:
+    """sign(x) 2^clip(rint(log2 |x|)), and quantized_relu_po2: as the steps of QKeras's own values.
+
+    Without its straight-through estimator x + (q - x), which is q for |x| < 2^24 q.
+    """
+    if quantizer.quadratic_approximation:
+        raise errors.UnsupportedError(
+            f"{_text(quantizer)} on an activation: QKeras's values rise and fall near 0, where its "
+            "exponent is not doubled; use quadratic_approximation=False"
+        )
+    copy = type(quantizer).from_config(quantizer.get_config())
+    copy.use_ste = False
+    largest, steps = find_steps(copy)
+    numbers = np.asarray([largest, *(one.height for one in steps)], np.float32)
+    if smallest_grid(numbers) is None:
+        raise errors.UnsupportedError(
+            f"{_text(quantizer)} on an activation: its steps from {numbers.min():g} to "
+            f"{numbers.max():g} are no fixed-point numbers of 24 bits; use fewer bits"
+        )
+    return add_steps(graph, x, name, largest, steps, LOGARITHM)
+
+
+def _apply_hswish(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> str:
+    """x min(relu(x + s), t) / t, then as quantized_bits; s is relu_shift, t relu_upper_bound."""
+    shift, top = (
+        graph.short_constant(f"{name}_{role}", _f32(value))
+        for role, value in (("shift", quantizer.relu_shift), ("top", quantizer.relu_upper_bound))
+    )
+    y = graph.node("Add", f"{name}_shifted", [x, shift])
+    y = graph.node("Min", f"{name}_gate", [graph.node("Relu", f"{name}_relu", [y]), top])
+    y = graph.node("Mul", f"{name}_product", [x, y])
+    by = graph.constant(f"{name}_divisor", float(quantizer.relu_upper_bound))
+    y = graph.node("Div", f"{name}_hswish", [y, by])
+    return _apply_bits(graph, quantizer, y, name)
+
+
+def _apply_ulaw(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> str:
+    """m = 2^(b-1), r = 2 rint(m h(x/2^i)) / m - 1, 2^i clip(sign(r) log(1 + u |r|) / log(1 + u)):
+    a table of QKeras's own m + 1 values, whose last bits depend on the place in the array."""
+    _need_hard_sigmoid(quantizer)
+    bits, reach = _integer(quantizer.bits), 2.0 ** _integer(quantizer.integer)
+    levels = 2 ** (bits - 1)
+    places = np.minimum(np.arange(2 * levels), levels) / levels * 2 - 1
+    table = np.asarray(quantizer((places * reach).astype(np.float32)), np.float32)
+    graph.caveats[f"{name}_level"] = HARD_TANH
+    graph.deviations[name] = reach * 2.0**-18  # two logarithms, on either side
+    for role, operator, value in (
+        ("slope", "Mul", 0.5 / reach),
+        ("half", "Add", 0.5),
+        ("levels", "Mul", levels),
+    ):
+        number = graph.short_constant(f"{name}_{role}", _f32(value))
+        x = graph.node(operator, f"{name}_by_{role}", [x, number])
+    level = graph.quant(f"{name}_level", x, Grid(bits, 0, signed=False))
+    index = graph.node("Cast", f"{name}_index", [level], to=7)  # int64
+    return graph.node("Gather", name, [graph.constant(f"{name}_table", table), index], axis=0)
 
 
 APPLY: dict[str, Apply] = {
@@ -337,6 +377,10 @@ APPLY: dict[str, Apply] = {
     "quantized_sigmoid": _apply_sigmoid,
     "binary": _apply_binary,
     "ternary": _apply_ternary,
+    "quantized_po2": _apply_po2,
+    "quantized_relu_po2": _apply_po2,
+    "quantized_hswish": _apply_hswish,
+    "quantized_ulaw": _apply_ulaw,
 }
 
 
@@ -368,7 +412,9 @@ def _need_hard_sigmoid(quantizer: Any) -> None:
 def _text(quantizer: Any) -> str:
     try:
         return str(quantizer)
-    except ValueError:  # QKeras cannot print an array of scales
+    except AssertionError:  # QKeras cannot print quantized_hswish
+        return type(quantizer).__name__
+    except ValueError:  # nor an array of scales
         return f"{type(quantizer).__name__} with an array of scales"
 
 

@@ -436,9 +436,9 @@ def _softmax(node: Node, operands: list[Proof]) -> Proof:
 def _gather(node: Node, operands: list[Proof]) -> Proof:
     """An embedding: any row of the table; equal because the same row is read."""
     table, index = operands
-    if not index.exact:
-        return unknown(node, operands)
-    return replace(table, exponent=table.exponent.min(axis=0), bound=table.bound.max(axis=0))
+    exponent, bound = table.exponent.min(axis=0), table.bound.max(axis=0)
+    rows = replace(table, exponent=np.atleast_1d(exponent), bound=np.atleast_1d(bound))
+    return rows if index.exact else rows.lost(index.reason, 2 * rows.bound)
 
 
 def _thresholded(node: Node, operands: list[Proof]) -> Proof:

@@ -80,6 +80,12 @@ EXACT: dict[str, tuple[tuple[int, ...], Make]] = {
         IMAGE,
         lambda k, q, x: q.QSeparableConv2D(4, 3, depth_multiplier=2, **SEPARABLE)(x),
     ),
+    "mobile_separable": (
+        IMAGE,
+        lambda k, q, x: q.QMobileNetSeparableConv2D(
+            4, 3, depthwise_activation="quantized_relu(6,3)", name="mobile", **SEPARABLE
+        )(x),
+    ),
     "folded": (
         IMAGE,
         lambda k, q, x: q.QConv2DBatchnorm(
@@ -155,6 +161,20 @@ EXACT: dict[str, tuple[tuple[int, ...], Make]] = {
     "ternary_half": (VECTOR, lambda k, q, x: q.QActivation("ternary(alpha=1,threshold=0.5)")(x)),
     "bits_alpha": (VECTOR, lambda k, q, x: q.QActivation("quantized_bits(5,1,alpha=0.5)")(x)),
     "relu_sigmoid": (VECTOR, lambda k, q, x: q.QActivation("quantized_relu(4,1,use_sigmoid=1)")(x)),
+    "po2": (VECTOR, lambda k, q, x: q.QActivation("quantized_po2(3)")(x)),
+    "relu_po2": (VECTOR, lambda k, q, x: q.QActivation("quantized_relu_po2(3)")(x)),
+    "relu_po2_slope": (
+        VECTOR,
+        lambda k, q, x: q.QActivation("quantized_relu_po2(2,negative_slope=0.5)")(x),
+    ),
+    "hswish_four": (
+        VECTOR,
+        lambda k, q, x: q.QActivation("quantized_hswish(6,2,1,alpha=1,relu_upper_bound=4)")(x),
+    ),
+    "sigmoid_symmetric": (
+        VECTOR,
+        lambda k, q, x: q.QActivation("quantized_sigmoid(4,symmetric=1)")(x),
+    ),
     "adaptive": (
         VECTOR,
         lambda k, q, x: q.QAdaptiveActivation("quantized_relu", 6, current_step=1)(x),
@@ -264,6 +284,8 @@ BOUNDED: dict[str, tuple[tuple[int, ...], Make]] = {
     "softplus": (VECTOR, lambda k, q, x: k.Activation("softplus")(x)),
     "hard_sigmoid": (VECTOR, lambda k, q, x: k.Activation("hard_sigmoid")(x)),
     "sigmoid": (VECTOR, lambda k, q, x: k.Activation("sigmoid")(x)),
+    "hswish": (VECTOR, lambda k, q, x: q.QActivation("quantized_hswish(8,3)")(x)),
+    "ulaw": (VECTOR, lambda k, q, x: q.QActivation("quantized_ulaw(6,1)")(x)),
     "softmax": (VECTOR, lambda k, q, x: k.Softmax()(x)),
     "softmax_rows": (SIGNAL, lambda k, q, x: k.Softmax(axis=1)(x)),
     "einsum_dense": (

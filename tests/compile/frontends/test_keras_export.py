@@ -34,6 +34,7 @@ QUANTIZERS = [
     "quantized_tanh(5)",
     "quantized_tanh(5,symmetric=1)",
     "quantized_sigmoid(5)",
+    "quantized_sigmoid(5,symmetric=1)",
 ]
 
 
@@ -89,6 +90,71 @@ def test_activation_quantizers_are_equal_everywhere(kit: Any, text: str) -> None
     assert len(np.unique(wanted)) >= min(2 ** (bits - ("slope" in text)), 100) - 1
     assert np.array_equal(run(exported, values), wanted)
     assert np.array_equal(run_in_qonnx(exported, values), wanted)
+
+
+POWERS = [
+    "quantized_po2(3)",
+    "quantized_po2(4,2)",
+    "quantized_relu_po2(4)",
+    "quantized_relu_po2(4,1)",
+    "quantized_relu_po2(3,4,0.25)",
+]
+
+
+def around_ties(tie: float) -> np.ndarray:
+    """Numbers (N, 4) on, just below and just above the ties of rounded logarithms, and others."""
+    powers = np.exp2(np.arange(-14.0, 10)) * tie
+    near = np.concatenate([powers.astype(np.float32), np.float32([0, 1e-8, 1e-7, 1e-6])])
+    near = np.concatenate([near, np.nextafter(near, np.float32(0)), near * np.float32(1.00001)])
+    other = np.random.default_rng(6).normal(0, 3, 4000)
+    return np.concatenate([near, -near, other, -near]).astype(np.float32)[:-4].reshape(-1, 4)
+
+
+@pytest.mark.parametrize("text", POWERS)
+def test_powers_of_two_are_equal_but_next_to_ties(kit: Any, text: str) -> None:
+    """TensorFlow's logarithm of the same number differs from place to place in an array."""
+    with quiet():
+        x = kit.keras.Input((4,), name="x")
+        inside = kit.qkeras.QActivation("quantized_bits(12,5,0,alpha=1)", name="rounded")(x)
+        coarse = kit.keras.Model(x, kit.qkeras.QActivation(text, name="q")(inside))
+        raw = kit.keras.Model(x, kit.qkeras.QActivation(text, name="q")(x))
+    values = around_ties(2**0.5)
+    (output,) = check_export(coarse, export_keras(coarse), values).outputs
+    assert output.provable, output.reason
+    exported = export_keras(raw)
+    (output,) = check_export(raw, exported, values).outputs
+    assert not output.provable
+    assert output.different < 8
+    given, wanted = run(exported, values), predict(raw, values)
+    apart = np.abs(values[given != wanted])
+    power = np.exp2(np.round(np.log2(apart) * 2) / 2)
+    assert np.all(np.abs(apart / power - 1) < 1e-5)
+    assert len(np.unique(wanted)) > 4
+
+
+def test_a_floored_logarithm_is_not_proved_on_the_grid(kit: Any) -> None:
+    """Its jumps are powers of two, where log(x) / log(2) may be on either side."""
+    with quiet():
+        quantizer = kit.qkeras.quantized_po2(4, log2_rounding="floor")
+        x = kit.keras.Input((4,), name="x")
+        inside = kit.qkeras.QActivation("quantized_bits(12,5,0,alpha=1)", name="rounded")(x)
+        model = kit.keras.Model(x, kit.qkeras.QActivation(quantizer, name="q")(inside))
+    (output,) = check_export(model, export_keras(model), around_ties(1)).outputs
+    assert not output.provable
+    assert "logarithm" in output.reason
+
+
+@pytest.mark.parametrize("text", ["quantized_ulaw(6,1)", "quantized_ulaw(4,0,1,50.0)"])
+def test_mu_law_is_qkeras_table(kit: Any, text: str) -> None:
+    with quiet():
+        x = kit.keras.Input((4,), name="x")
+        model = kit.keras.Model(x, kit.qkeras.QActivation(text, name="q")(x))
+    values = np.concatenate([on_ties(2.0**-power, seed=5) for power in (3, 5, 11)])
+    values = np.rint(values * 2**20) / np.float32(2**20)
+    exported, wanted = export_keras(model), predict(model, values)
+    assert len(np.unique(np.rint(wanted * 2**20))) > 2 ** (int(text[15]) - 1) - 2
+    assert np.abs(run(exported, values) - wanted).max() < 2**-21  # places differ in the last bits
+    assert np.array_equal(run(exported, values), run_in_qonnx(exported, values))
 
 
 WEIGHTS = [
@@ -208,7 +274,8 @@ def test_all_unsupported_layers_are_listed_at_once(kit: Any) -> None:
                 keras.layers.ReLU(threshold=1, negative_slope=0.5, name="bent"),
                 qkeras.QDense(2, kernel_quantizer="stochastic_ternary()", name="chance"),
                 keras.layers.Lambda(abs, name="code"),
-                qkeras.QActivation("quantized_po2(4)", name="powers"),
+                qkeras.QActivation("quantized_po2(6)", name="powers"),
+                qkeras.QActivation("quantized_po2(3,quadratic_approximation=1)", name="squares"),
                 qkeras.QActivation("bernoulli()", name="dice"),
                 qkeras.QActivation("quantized_bits(4,0,1,alpha='auto')", name="auto"),
                 qkeras.QActivation("ternary(alpha=0.3)", name="third"),
@@ -218,23 +285,26 @@ def test_all_unsupported_layers_are_listed_at_once(kit: Any) -> None:
     with pytest.raises(errors.UnsupportedError) as caught:
         export_keras(model)
     lines = str(caught.value).splitlines()
-    assert lines[0] == "Keras model 'zoo': 9 layers cannot be exported:"
+    assert lines[0] == "Keras model 'zoo': 10 layers cannot be exported:"
     assert lines[1] == "  local (LocallyConnected1D): no such layer here"
     assert lines[2].startswith("  wide (Dense): activation 'gelu' is not supported; supported: elu")
-    assert lines[3:10] == [
+    assert lines[3:11] == [
         "  bent (ReLU): negative_slope=0.5 with threshold=1: supported is one of the two",
         "  chance (QDense): weight quantizer stochastic_ternary rounds at random in training; use "
         "ternary",
         "  code (Lambda): runs Python code; use layers",
-        "  powers (QActivation): quantizer quantized_po2 on an activation: a rounded logarithm has "
-        "no QONNX form; use it on weights, and quantized_bits or quantized_relu on activations",
+        "  powers (QActivation): quantized_po2(6) on an activation: its steps from 1.52588e-05 to "
+        "32768 are no fixed-point numbers of 24 bits; use fewer bits",
+        "  squares (QActivation): quantized_po2(3,quadratic_approximation=1) on an activation: "
+        "QKeras's values rise and fall near 0, where its exponent is not doubled; use "
+        "quadratic_approximation=False",
         "  dice (QActivation): quantizer bernoulli draws its values at random",
         "  auto (QActivation): quantized_bits(4,0,1,alpha='auto') on an activation: its scale "
         "would depend on the batch or differ by channel; use alpha=1",
         "  third (QActivation): ternary(alpha=0.3) on an activation: alpha must be a power of two; "
         "with others QKeras's x + (alpha q - x) rounds by the size of x",
     ]
-    assert lines[10].startswith("Supported layers: Activation, ActivityRegularization, ")
+    assert lines[11].startswith("Supported layers: Activation, ActivityRegularization, ")
 
 
 def test_nan_weights_are_refused(kit: Any) -> None:

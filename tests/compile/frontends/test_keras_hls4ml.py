@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from samebits import Design, Target
+from samebits import Design, Target, errors
+from samebits.sim.onnx_engine import OnnxEngine
 from samebits.train.tensorflow import load, quiet
 
-from .keras_zoo import BOUNDED, EXACT, INPUT, KERNEL, build, randomize
+from .keras_zoo import BOUNDED, EXACT, GATED_CELL, INPUT, KERNEL, build, randomize
 
 # written out step by step, they take long: test_onnx_recurrent.py has hls4ml's layers
 RECURRENT = ("qbidirectional", "qgru", "qlstm", "qrnn", "time_")
@@ -19,6 +20,7 @@ ROUNDED = {
     **dict.fromkeys(("float_conv2d", "float_depthwise1d", "float_depthwise2d"), 2**-9),
     **dict.fromkeys(("batchnorm", "batchnorm_image", "qbatchnorm", "conv2d_auto"), 2**-9),
     **dict.fromkeys(("global_average1d", "qglobal_average2d", "hard_sigmoid"), 2**-13),
+    "hswish": 2**-3,  # less than two steps: x / 6 on a tie is one
     **dict.fromkeys(("average2d_same", "average_three"), 2**-12),
 }
 
@@ -37,12 +39,21 @@ def on_the_grid(shape: tuple[int, ...], count: int = 40, seed: int = 4) -> np.nd
 def compare(kit: Any, name: str, io_type: str) -> float:
     """The largest difference between a design from Keras and Keras."""
     shape, make = {**EXACT, **BOUNDED}[name]
-    model, x = build(kit, shape, make), on_the_grid(shape)
+    return difference(build(kit, shape, make), on_the_grid(shape), Target(io_type=io_type))
+
+
+def difference(model: Any, x: np.ndarray, target: Target) -> float:
+    """The simulator's from Keras; firmware.onnx gives the simulator's numbers."""
     with quiet():
-        design = Design.from_keras(model, Target(io_type=io_type))
+        design = Design.from_keras(model, target)
         wanted = np.asarray(model(x), np.float64)
     assert len(np.unique(wanted)) > 1
-    return float(np.abs(np.asarray(design.simulate(x)).reshape(wanted.shape) - wanted).max())
+    given = np.asarray(design.simulate(x))
+    firmware = design.firmware_onnx()
+    for level in ("disabled", "all"):
+        (found,) = OnnxEngine(firmware, level).run([x]).values()
+        assert np.array_equal(found, given), level
+    return float(np.abs(given.reshape(wanted.shape) - wanted).max())
 
 
 @pytest.mark.parametrize("name", [n for n in sorted(EXACT) if not n.startswith(RECURRENT)])
@@ -58,6 +69,76 @@ def test_a_stream_from_keras_gives_keras_numbers(kit: Any, name: str) -> None:
 @pytest.mark.parametrize("name", sorted(ROUNDED))
 def test_what_rounds_is_near_keras(kit: Any, name: str) -> None:
     assert compare(kit, name, "io_parallel") < ROUNDED[name]
+
+
+def test_mu_law_is_refused_by_name(kit: Any) -> None:
+    model = build(kit, *BOUNDED["ulaw"])
+    with (
+        quiet(),
+        pytest.raises(errors.UnsupportedError, match=r"^unsupported operators: Gather \("),
+    ):
+        Design.from_keras(model)
+
+
+def dense_network(kit: Any) -> Any:
+    """Three Dense layers with scales that are powers of two, one per output: 8 -> 3."""
+    kernel = {"kernel_quantizer": "quantized_bits(4,0,1,alpha='auto_po2')"}
+    bias = {"bias_quantizer": KERNEL["bias_quantizer"]}
+    relu, dense = "quantized_relu(6,3)", kit.qkeras.QDense
+    return [
+        kit.qkeras.QActivation(INPUT, input_shape=(8,), name="rounded"),
+        dense(12, activation=relu, name="wide", **kernel, **bias),
+        dense(8, activation=relu, name="narrow", **kernel, **bias),
+        dense(3, name="scores", **kernel, **bias),
+    ]
+
+
+def image_network(kit: Any) -> Any:
+    """Convolutions with folded normalization: 6 x 6 x 2 -> 3."""
+    folded = {
+        "kernel_quantizer": KERNEL["kernel_quantizer"],
+        "bias_quantizer": INPUT,
+        "ema_freeze_delay": 4,
+    }
+    relu, qkeras = "quantized_relu(6,3)", kit.qkeras
+    return [
+        qkeras.QActivation(INPUT, input_shape=(6, 6, 2), name="rounded"),
+        qkeras.QConv2DBatchnorm(4, 3, padding="same", activation=relu, name="first", **folded),
+        kit.keras.layers.MaxPooling2D(2, name="pool"),
+        qkeras.QConv2DBatchnorm(4, 2, activation=relu, name="second", **folded),
+        kit.keras.layers.Flatten(name="flat"),
+        qkeras.QDense(3, name="scores", **KERNEL),
+    ]
+
+
+def sequence_network(kit: Any) -> Any:
+    """A recurrent layer with quantized states: 3 x 3 -> 3."""
+    return [
+        kit.qkeras.QActivation(INPUT, input_shape=(3, 3), name="rounded"),
+        kit.qkeras.QGRU(3, name="memory", **GATED_CELL),
+        kit.qkeras.QDense(3, name="scores", **KERNEL),
+    ]
+
+
+@pytest.mark.parametrize("make", [dense_network, image_network, sequence_network])
+def test_trained_networks_give_keras_numbers(kit: Any, make: Any) -> None:
+    """Keras, model.onnx, hls4ml, the graph and firmware.onnx after training."""
+    kit.keras.utils.set_random_seed(7)
+    with quiet():
+        model = kit.keras.Sequential(make(kit))
+        randomize(model, 5)
+        model.compile(
+            kit.keras.optimizers.Adam(0.02),
+            kit.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        x = on_the_grid(model.input_shape[1:], 512)
+        labels = np.digitize(x.reshape(len(x), -1)[:, :3].sum(1), (-4, 4))
+        untrained = [np.array(one) for one in model.get_weights()]
+        losses = model.fit(x, labels, 64, epochs=4, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    after = zip(untrained, model.get_weights(), strict=True)
+    assert sum(not np.array_equal(old, new) for old, new in after) >= len(untrained) - 4
+    assert difference(model, x[:60], Target()) == 0
 
 
 def residual_network(kit: Any) -> Any:

@@ -14,6 +14,7 @@ from samebits.train.tensorflow import load, quiet
 from .keras_zoo import BOUNDED, EXACT, INPUT, KERNEL, RECURRENT, build, events, randomize
 
 BOUNDS = {
+    "hswish": 0.07,  # a step
     "then_quantized": 0.5,
     "attention": 0.01,
     "multi_head": 0.05,
