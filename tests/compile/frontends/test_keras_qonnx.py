@@ -15,11 +15,8 @@ from samebits.train.tensorflow import load, quiet
 from .keras_zoo import BOUNDED, EXACT, RECURRENT, build, events
 
 EVENTS = 20
-EQUAL = [
-    *("conv2d_relu", "depthwise_two", "folded", "dense_rows", "max2d_same", "up2d", "relu_six"),
-    *("binary_01", "ternary", "relu_sigmoid", "concatenate", "time_image", "qrnn", "qlstm"),
-]
-NEAR = ["dense_alpha", "multi_head", "lstm", "bidirectional"]
+# hundreds of nodes, which qonnx runs one by one: 9 seconds; qlstm does the same
+SLOW = ("qbidirectional",)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +30,7 @@ def on_both(kit: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     model, x = build(kit, shape, make), events(shape, EVENTS)
     with quiet():
         exported = export_keras(model)
-        wanted = model.predict(x, verbose=0)
+        wanted = np.asarray(model(x))
     fixed = onnx.ModelProto()
     fixed.CopyFrom(exported)
     for value in (*fixed.graph.input, *fixed.graph.output):
@@ -42,14 +39,15 @@ def on_both(kit: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     return wanted, execute_onnx(wrapper, {"x": x})[exported.graph.output[0].name]
 
 
-@pytest.mark.parametrize("name", EQUAL)
+@pytest.mark.parametrize("name", [name for name in EXACT if name not in SLOW])
 def test_qonnx_gives_keras_numbers(kit: Any, name: str) -> None:
     wanted, given = on_both(kit, name)
     assert len(np.unique(wanted)) > 1
     assert np.array_equal(given, wanted)
 
 
-@pytest.mark.parametrize("name", NEAR)
+@pytest.mark.parametrize("name", BOUNDED | RECURRENT)
 def test_qonnx_is_as_near_as_float32_is(kit: Any, name: str) -> None:
     wanted, given = on_both(kit, name)
+    assert len(np.unique(wanted)) > 1
     assert np.abs(given - wanted).max() < 1e-5 * np.abs(wanted).max()
