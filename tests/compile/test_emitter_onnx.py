@@ -420,35 +420,6 @@ def test_an_output_that_is_an_input_or_a_constant() -> None:
     same_bits(build.graph(("x",)), [np.array([[0.5, -0.5], [100.0, -7.96875]])])
 
 
-def operators(graph: Graph) -> list[str]:
-    """What is between input and output, without the casts of the real numbers."""
-    model = to_onnx(graph)
-    used = [node.op_type for node in model.graph.node]
-    boundary = {"Cast", "Clip", "Mul", "Floor", "Add", "Sub"}
-    return [op for op in used if op not in boundary]
-
-
-def test_a_dense_layer_is_one_matrix_product() -> None:
-    build = GraphBuilder()
-    column = build.reshape(build.input("x", (5,), FMT), (5, 1))
-    y = build.apply("dot", column, build.integers(np.eye(5, 3, dtype=int), FMT))
-    assert operators(build.graph((y.name,))) == ["MatMul"]
-
-
-def test_a_product_for_every_pixel_is_one_convolution() -> None:
-    build = GraphBuilder()
-    patches = build.input("x", (9, 20, 1), FMT)
-    y = build.apply("dot", patches, build.integers(np.ones((9, 1, 4), dtype=int), FMT))
-    assert operators(build.graph((y.name,))) == ["Conv", "Transpose", "Reshape"]
-
-
-def test_a_depthwise_convolution_is_a_product_and_a_sum() -> None:
-    build = GraphBuilder()
-    patches = build.input("x", (9, 20, 4), FMT)
-    y = build.apply("dot", patches, build.integers(np.ones((9, 1, 4), dtype=int), FMT))
-    assert operators(build.graph((y.name,))) == ["ReduceSum"]
-
-
 @pytest.mark.parametrize("wide", [False, True])
 def test_truncated_products_in_blocks(
     wide: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch

@@ -250,3 +250,32 @@ def test_what_is_no_window_of_an_image() -> None:
     assert match_windows(other, image) is None
     padded = np.where(whole == 5, 16, whole)  # a hole in the image
     assert match_windows(padded, image) is None
+
+
+def operators(graph: Graph) -> list[str]:
+    """What is between input and output, without the casts of the real numbers."""
+    model = to_onnx(graph)
+    used = [node.op_type for node in model.graph.node]
+    boundary = {"Cast", "Clip", "Mul", "Floor", "Add", "Sub"}
+    return [op for op in used if op not in boundary]
+
+
+def test_a_dense_layer_is_one_matrix_product() -> None:
+    build = GraphBuilder()
+    column = build.reshape(build.input("x", (5,), INPUT), (5, 1))
+    y = build.apply("dot", column, build.integers(np.eye(5, 3, dtype=int), INPUT))
+    assert operators(build.graph((y.name,))) == ["MatMul"]
+
+
+def test_a_product_for_every_pixel_is_one_convolution() -> None:
+    build = GraphBuilder()
+    patches = build.input("x", (9, 20, 1), INPUT)
+    y = build.apply("dot", patches, build.integers(np.ones((9, 1, 4), dtype=int), INPUT))
+    assert operators(build.graph((y.name,))) == ["Conv", "Transpose", "Reshape"]
+
+
+def test_a_depthwise_convolution_is_a_product_and_a_sum() -> None:
+    build = GraphBuilder()
+    patches = build.input("x", (9, 20, 4), INPUT)
+    y = build.apply("dot", patches, build.integers(np.ones((9, 1, 4), dtype=int), INPUT))
+    assert operators(build.graph((y.name,))) == ["ReduceSum"]
