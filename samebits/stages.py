@@ -445,7 +445,8 @@ def _performance(design: Design, features: NDArray[Any] | None) -> Any:
 
     graph, count = design.graph, 20_000
     if features is not None and len(graph.inputs) == 1:
-        inputs = [np.resize(features, (count, *features.shape[1:]))]
+        shape = graph.tensors[graph.inputs[0]].shape
+        inputs = [np.resize(features, (count, *features.shape[1:])).reshape(count, *shape)]
     else:
         rng = np.random.default_rng(0)
         shapes = [graph.tensors[name].shape for name in graph.inputs]

@@ -220,6 +220,10 @@ def read_design(folder: Path) -> tuple[Graph, Target, dict[str, Any]]:
                 raise TypeError(f"{name} are no list of texts")
     except errors.BuildError:
         raise
+    except OSError as error:
+        raise errors.BuildError(
+            f"{error.filename or folder}: cannot be read: {error.strerror or error}"
+        ) from None
     except Exception as error:  # of zipfile, zlib and NumPy too, or values of the wrong type
         raise errors.BuildError(
             f"{path}: is damaged ({type(error).__name__}: {error}); compile the model again"

@@ -5,6 +5,7 @@ unreadable; what the numbers may be is checked by `samebits.train.data`.
 """
 
 import importlib
+import math
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -209,6 +210,8 @@ def _from_arrays(
         raise errors.DataError(
             f"{path}: the array features holds {values.dtype}, wanted real numbers"
         )
+    if values.ndim > 2:  # images, sequences: their numbers in C order
+        values = values.reshape(len(values), math.prod(values.shape[1:]))
     if "feature_names" in present:
         names = texts(read("feature_names"))
     else:

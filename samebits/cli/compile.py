@@ -98,7 +98,8 @@ def command(
             line(f"note: {note}")
         if "firmware_onnx" in design.facts:
             line(f"firmware.onnx: {design.facts['firmware_onnx']}")
-        line(f"fidelity to {model.name}: {fidelity}")
+        compared = model.name if calibration is None else "the quantized model.onnx"
+        line(f"fidelity to {compared}: {fidelity}")
         line(f"written to {output}: next, samebits verify {output}")
 
 

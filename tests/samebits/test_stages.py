@@ -286,3 +286,19 @@ def test_reports_without_metrics_say_why(tmp_path: Path) -> None:
     facts = stages.build_report(Design.load(build), str(tmp_path / "d.npz"))
     reason = facts.metrics.reason  # type: ignore[union-attr]
     assert reason == "the network has several outputs"
+
+
+def test_a_network_of_images_reports_on_flat_events(tmp_path: Path) -> None:
+    model = Path(__file__).parents[1] / "compile/frontends/exports/images/brevitas_cnn_qonnx.onnx"
+    design = compile_model(model, tmp_path / "build", Target())
+    (shape,) = (tensor.shape for tensor in design.graph.tensors_of(design.graph.inputs))
+    images = np.random.default_rng(2).normal(0, 1, (60, *shape))
+    labels = np.resize([0, 1, 2], 60)
+    np.savez(tmp_path / "images.npz", features=images, label=labels)
+    np.savez(tmp_path / "flat.npz", features=images.reshape(60, -1), label=labels)
+    for name in ("images.npz", "flat.npz"):
+        one = build_report(design, str(tmp_path / name))
+        assert not isinstance(one.performance, NotRun)
+        rates = [row.result for row in one.performance.rows]
+        assert len(rates) == 2
+        assert all(rate.value > 0 for rate in rates)

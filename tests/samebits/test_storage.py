@@ -218,7 +218,7 @@ DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
     ("arrays cut", cut("design.npz"),
      "{}/design.npz: does not belong to design.json; compile the model again"),
     ("arrays gone", lambda f: (f / "design.npz").unlink(),
-     "{}/design.json: is damaged (FileNotFoundError: "),
+     "{}/design.npz: cannot be read: No such file"),
     ("no graph", edit(lambda v: v.pop("graph")), "{}/design.json: is damaged (KeyError: 'graph')"),
     ("no target", edit(lambda v: v.pop("target")), "{}/design.json: is damaged (KeyError: "),
     ("no files", edit(lambda v: v.pop("files")), "{}/design.json: is damaged (KeyError: 'files')"),

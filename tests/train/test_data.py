@@ -405,6 +405,12 @@ class TestBadFiles:
         path = write(tmp_path / "a.parquet", features=FEATURES[:0], label=LABELS[:0])
         assert message(path) == "a.parquet: holds no events; at least one is needed"
 
+    @pytest.mark.parametrize("suffix", [".npz", ".h5"])
+    def test_images_are_read_flat(self, tmp_path: Path, suffix: str) -> None:
+        images = np.arange(48, dtype=np.float32).reshape(4, 3, 2, 2)
+        path = write(tmp_path / f"a{suffix}", features=images, label=LABELS, feature_names=None)
+        assert np.array_equal(load(path).features, images.reshape(4, 12))
+
     def test_features_of_one_axis(self, tmp_path: Path) -> None:
         assert message(write(tmp_path / "a.npz", features=FEATURES[:, 0])) == (
             "a.npz: got features of shape (4,), wanted two axes (events, features)"
