@@ -9,19 +9,17 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import os
-import statistics
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from samebits import errors, storage
 from samebits.compile.target import Target
 from samebits.design import Design
+from samebits.performance import measure_performance
 from samebits.recipe import (
     FLOAT_MODEL,
     JETS,
@@ -324,7 +322,7 @@ def build_report(
         facts,
         command,
         metrics=metrics,
-        performance=_performance(design, test.features if test is not None else None),
+        performance=measure_performance(design, test.features if test is not None else None),
         latency=latency,
         resources=resources,
         gates=(*_bit_gates(facts), *_accuracy_gates(metrics), *_budget_gates(latency)),
@@ -436,46 +434,6 @@ def _bit_gates(facts: ReportFacts) -> list[Any]:
     if not any(events.is_adversarial for events in facts.verification.events):
         detail += "; no adversarial inputs"
     return [Gate(name="same bits", passed=facts.same_bits, detail=detail)]
-
-
-def _performance(design: Design, features: NDArray[Any] | None) -> Any:
-    """Events per second of the software engines on this machine, median of 5 runs."""
-    from samebits.report.facts import NotRun, PerformanceFacts, PerformanceRow, Quantity
-    from samebits.sim.onnx_engine import OnnxEngine
-
-    graph, count = design.graph, 20_000
-    if features is not None and len(graph.inputs) == 1:
-        shape = graph.tensors[graph.inputs[0]].shape
-        inputs = [np.resize(features, (count, *features.shape[1:])).reshape(count, *shape)]
-    else:
-        rng = np.random.default_rng(0)
-        shapes = [graph.tensors[name].shape for name in graph.inputs]
-        inputs = [rng.normal(0, 1, (count, *shape)).astype(np.float32) for shape in shapes]
-
-    def rate(run: Callable[[], Any]) -> float:
-        run()
-        seconds = []
-        for _ in range(5):
-            start = time.perf_counter()
-            run()
-            seconds.append(time.perf_counter() - start)
-        return count / statistics.median(seconds)
-
-    def row(name: str, tool: str, run: Callable[[], Any]) -> PerformanceRow:
-        speed = Quantity(value=rate(run), unit="events/s", kind="measured", tool=tool)
-        return PerformanceRow(name=name, result=speed)
-
-    rows = [row("NumPy engine", f"numpy {np.__version__}", lambda: design.simulate(inputs))]
-    try:
-        engine = OnnxEngine(design.firmware_onnx())
-        rows.append(row("firmware.onnx", engine.tool, lambda: engine.run(inputs)))
-    except (errors.MissingToolError, errors.UnsupportedError) as error:
-        rows.append(PerformanceRow(name="firmware.onnx", result=NotRun(reason=str(error))))
-    return PerformanceFacts(
-        conditions=f"{count} events, NumPy with BLAS threads as set, ONNX Runtime on one thread, "
-        "median of 5 runs, this machine",
-        rows=tuple(rows),
-    )
 
 
 def check_folder(folder: Path) -> None:

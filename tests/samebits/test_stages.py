@@ -11,6 +11,7 @@ import pytest
 from samebits import Design, Target, errors, record, stages
 from samebits.compile.emitters.onnx import output_names
 from samebits.demo import demo
+from samebits.performance import measure_performance
 from samebits.recipe import KERAS_SHA256, Recipe, network_sha256, recipe_of
 from samebits.report.facts import DataFacts, NotRun
 from samebits.sim.onnx_engine import OnnxEngine
@@ -262,10 +263,10 @@ def test_speeds_that_were_not_measured_say_why(
         raise errors.UnsupportedError("formats beyond 63 bits")
 
     monkeypatch.setattr(Design, "firmware_onnx", refuse)
-    facts = stages._performance(design, None)
+    facts = measure_performance(design, None)
     assert [row.name for row in facts.rows] == ["NumPy engine", "firmware.onnx"]
     assert facts.rows[1].result == NotRun(reason="formats beyond 63 bits")
-    assert "NumPy with BLAS threads as set" in facts.conditions
+    assert "NumPy with one BLAS thread" in facts.conditions
 
 
 def test_reports_without_metrics_say_why(tmp_path: Path) -> None:
