@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -100,32 +102,55 @@ def _peak(site: Site, intervals: Sequence[Interval]) -> int:
     return max(_bounds(intervals)[1], intervals[0].magnitude, intervals[1].magnitude)
 
 
-def _matrix_product(x: Array, weight: Array) -> Array:
-    """The sum of x (K, ..., N) times weight (K, ...), as one matrix product for each axis of both.
+@dataclass(frozen=True, slots=True)
+class _Product:
+    """How x (K, ..., N) and a weight (K, ...) become matrices, and their product a tensor.
 
-    Axes of the weight alone become rows, axes of x alone and the events columns.
+    Axes of the weight alone become rows, axes of x alone and the events columns; there is one
+    product for every position on the axes of both.
     """
-    axes = Axes.of(x.shape[:-1], weight.shape)
-    batch = [x.shape[axis] for axis in axes.both]
-    rows = [weight.shape[axis] for axis in axes.right]
-    columns = [*(x.shape[axis] for axis in axes.left), x.shape[-1]]
-    left = weight.transpose(*axes.both, *axes.right, 0, *axes.left)
-    right = x.transpose(*axes.both, *axes.right, 0, *axes.left, x.ndim - 1)
-    count = len(weight)
-    product = left.reshape(*batch, int(np.prod(rows)), count) @ right.reshape(
-        *batch, count, int(np.prod(columns))
+
+    left: tuple[int, ...]
+    right: tuple[int, ...]
+    batch: tuple[int, ...]
+    rows: int
+    columns: int
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+
+
+@lru_cache(maxsize=1024)
+def _product(x: tuple[int, ...], weight: tuple[int, ...]) -> _Product:
+    """For shapes without the events."""
+    axes, events = Axes.of(x, weight), len(x)
+    places = (*axes.both, *axes.right, *axes.left, events)
+    rows = tuple(weight[axis] for axis in axes.right)
+    batch = tuple(x[axis] for axis in axes.both)
+    return _Product(
+        (*axes.both, *axes.right, 0, *axes.left),
+        (*axes.both, *axes.right, 0, *axes.left, events),
+        batch,
+        math.prod(rows),
+        math.prod(x[axis] for axis in axes.left),
+        (*batch, *rows, *(x[axis] for axis in axes.left)),
+        tuple(places.index(axis) for axis in sorted(places)),
     )
-    order = [*axes.both, *axes.right, *axes.left, weight.ndim]
-    return np.asarray(
-        product.reshape(*batch, *rows, *columns).transpose(np.argsort(np.asarray(order)))
-    )
+
+
+def _matrix_product(x: Array, weight: Array) -> Array:
+    """The sum of x (K, ..., N) times weight (K, ...)."""
+    how, count = _product(x.shape[:-1], weight.shape), len(weight)
+    left = weight.transpose(how.left).reshape(*how.batch, how.rows, count)
+    right = x.transpose(how.right).reshape(*how.batch, count, how.columns * x.shape[-1])
+    product = (left @ right).reshape(*how.shape, x.shape[-1])
+    return np.asarray(product.transpose(how.order))
 
 
 def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
     left, right = arrays
     if left.shape[-1] == 1:
         left, right = right, left
-    if right.shape[-1] == 1 and Axes.of(left.shape[:-1], right.shape[:-1]).right:
+    if right.shape[-1] == 1 and _product(left.shape[:-1], right.shape[:-1]).rows > 1:
         return _matrix_product(left, right[..., 0])
     total = np.asarray(left[0] * right[0])
     term = np.empty_like(total)
