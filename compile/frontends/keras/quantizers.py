@@ -53,7 +53,8 @@ def apply_quantizer(graph: GraphBuilder, quantizer: Any, x: str, name: str) -> s
 
 _STEPS = ("quantized_bits", "binary", "ternary")  # those with a scale
 _GRIDS = ("quantized_po2", "quantized_relu", "quantized_relu_po2", "quantized_sigmoid")
-WEIGHTS = (*_STEPS, *_GRIDS, "quantized_tanh")
+_CURVED = ("quantized_hswish", "quantized_ulaw")  # whose values may stand on no grid
+WEIGHTS = (*_STEPS, *_GRIDS, "quantized_tanh", *_CURVED)
 
 
 def quantized_weight(quantizer: Any, weight: Any) -> Weight:
@@ -62,7 +63,8 @@ def quantized_weight(quantizer: Any, weight: Any) -> Weight:
     1. `alpha` that is a power of two, or one per channel (auto_po2): the grid is the finest
        channel's, wide enough for all.
     2. any other `alpha` (a number, an array, auto): the steps are `scale`.
-    3. quantizers without a scale: the narrowest grid that holds the values.
+    3. quantizers without a scale: the narrowest grid that holds the values; curved ones that have
+       none give plain numbers.
 
     Raises:
         UnsupportedError: a random quantizer; values that need more than 24 bits.
@@ -83,6 +85,8 @@ def quantized_weight(quantizer: Any, weight: Any) -> Weight:
     if not np.all(np.isfinite(value)):
         return Weight(value)  # refused by name where the constant is made
     grid = smallest_grid(value)
+    if grid is None and kind in _CURVED:
+        return Weight(value)
     if grid is None:
         raise errors.UnsupportedError(
             f"{_text(quantizer)}: its values from {np.abs(value[value != 0]).min():g} to "

@@ -167,6 +167,12 @@ EXACT: dict[str, tuple[tuple[int, ...], Make]] = {
         VECTOR,
         lambda k, q, x: q.QActivation("quantized_relu_po2(2,negative_slope=0.5)")(x),
     ),
+    "dense_hswish": (
+        VECTOR,
+        lambda k, q, x: q.QDense(3, kernel_quantizer="quantized_hswish(8,3)", bias_quantizer=INPUT)(
+            x
+        ),
+    ),
     "hswish_four": (
         VECTOR,
         lambda k, q, x: q.QActivation("quantized_hswish(6,2,1,alpha=1,relu_upper_bound=4)")(x),
@@ -284,6 +290,12 @@ BOUNDED: dict[str, tuple[tuple[int, ...], Make]] = {
     "softplus": (VECTOR, lambda k, q, x: k.Activation("softplus")(x)),
     "hard_sigmoid": (VECTOR, lambda k, q, x: k.Activation("hard_sigmoid")(x)),
     "sigmoid": (VECTOR, lambda k, q, x: k.Activation("sigmoid")(x)),
+    "dense_ulaw": (
+        VECTOR,
+        lambda k, q, x: q.QDense(3, kernel_quantizer="quantized_ulaw(6,1)", bias_quantizer=INPUT)(
+            x
+        ),
+    ),
     "hswish": (VECTOR, lambda k, q, x: q.QActivation("quantized_hswish(8,3)")(x)),
     "ulaw": (VECTOR, lambda k, q, x: q.QActivation("quantized_ulaw(6,1)")(x)),
     "softmax": (VECTOR, lambda k, q, x: k.Softmax()(x)),

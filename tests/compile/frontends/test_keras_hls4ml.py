@@ -23,6 +23,7 @@ ROUNDED = {
     **dict.fromkeys(("float_conv2d", "float_depthwise1d", "float_depthwise2d"), 2**-9),
     **dict.fromkeys(("batchnorm", "batchnorm_image", "qbatchnorm", "conv2d_auto"), 2**-9),
     **dict.fromkeys(("global_average1d", "qglobal_average2d", "hard_sigmoid"), 2**-13),
+    "dense_ulaw": 2**-8,
     "hswish": 2**-3,  # less than two steps: x / 6 on a tie is one
     **dict.fromkeys(("average2d_same", "average_three"), 2**-12),
     **dict.fromkeys(("float_conv1d", "lstm", "gru", "rnn", "rnn_cell"), 2**-5),
