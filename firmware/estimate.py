@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 from samebits import errors
 from samebits.compile.emitters.alkaid import alkaid_version, deep_recursion, trace
@@ -20,19 +20,17 @@ from samebits.compile.ir import Graph, Node
 from samebits.compile.passes import propagate_ranges
 
 from .parts import CLOSURE_LIMITS, Part, part_of
+from .results import BUNCH_CROSSING_NS, Kind, Quantity
 
 __all__ = [
-    "BUNCH_CROSSING_NS",
     "DELAY_UNIT_NS",
     "Estimate",
     "LayerEstimate",
     "Progress",
-    "Quantity",
     "as_rtl",
     "estimate",
 ]
 
-BUNCH_CROSSING_NS = 25.0  # LHC
 DELAY_UNIT_NS = 1.0
 CALIBRATION = (
     "alkaid's delay unit taken as 1 ns: alkaid's own convention on xcvu13p-flga2577-2-e (its "
@@ -40,18 +38,7 @@ CALIBRATION = (
     "as ns); da4ml's FAQ calls it an abstract unit, about one adder; not checked by synthesis"
 )
 
-Kind = Literal["measured", "synthesised", "estimated", "assumed"]
 Progress = Callable[[str, int, int], None]  # what is done, steps done, all steps
-
-
-@dataclass(frozen=True, slots=True)
-class Quantity:
-    """A number with its unit, its kind and the tool that made it."""
-
-    value: int | float
-    unit: str
-    kind: Kind
-    tool: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +91,6 @@ class Estimate:
     notes: tuple[str, ...]
     seconds: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """The same as plain dictionaries, lists, numbers and strings, as JSON takes them."""
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
-
 
 def estimate(
     graph: Graph,
@@ -146,7 +129,7 @@ def estimate(
     layers = _layers(graph, tool, max_operations, tell("layers")) if per_layer else ()
 
     def quantity(value: float, unit: str, kind: Kind = "estimated") -> Quantity:
-        return Quantity(value, unit, kind, tool)
+        return Quantity(value=value, unit=unit, kind=kind, tool=tool)
 
     budget = 1000.0 / clock_mhz / DELAY_UNIT_NS
     stages, register_bits = _pipeline(logic, budget)
@@ -170,7 +153,9 @@ def estimate(
         stage_budget=quantity(budget, "delay units", "assumed"),
         worst_stage=quantity(max(_delay(stage) for stage in stages), "delay units"),
         longest_operation=quantity(slowest, "delay units"),
-        delay_unit=Quantity(DELAY_UNIT_NS, "ns per delay unit", "assumed", tool),
+        delay_unit=Quantity(
+            value=DELAY_UNIT_NS, unit="ns per delay unit", kind="assumed", tool=tool
+        ),
         calibration=CALIBRATION,
         layers=layers,
         notes=_notes(logic, device, clock_mhz, budget, slowest),
@@ -234,8 +219,8 @@ def _layers(
             LayerEstimate(
                 layer.name,
                 layer.kind,
-                Quantity(lut, "LUT", "estimated", tool),
-                Quantity(delay, "delay units", "estimated", tool),
+                Quantity(value=lut, unit="LUT", kind="estimated", tool=tool),
+                Quantity(value=delay, unit="delay units", kind="estimated", tool=tool),
             )
         )
         if progress:

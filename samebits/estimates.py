@@ -67,10 +67,7 @@ def _alkaid(design: Design) -> tuple[LatencyEstimate, ResourceEstimate]:
         )
     return _latency_of(design, found), ResourceEstimate(
         source=_ALKAID,
-        used={
-            name: Quantity(value=used.value, unit=used.unit, kind=used.kind, tool=used.tool)
-            for name, used in found.used.items()
-        },
+        used=dict(found.used),
     )
 
 

@@ -15,10 +15,21 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
-from samebits.firmware.estimate import BUNCH_CROSSING_NS
 from samebits.firmware.parts import CLOSURE_LIMITS
+from samebits.firmware.results import (
+    BUNCH_CROSSING_NS,
+    Facts,
+    Kind,
+    LatencyEstimate,
+    Measured,
+    NotRun,
+    Quantity,
+    ResourceEstimate,
+    Text,
+    latency_estimate,
+)
 from samebits.sim.metrics import ClassificationMetrics, ModelComparison
 
 __all__ = [
@@ -57,33 +68,8 @@ __all__ = [
 ]
 
 
-Kind = Literal["measured", "synthesised", "estimated", "assumed"]
-Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=0)]
 UtcTime = Annotated[AwareDatetime, AfterValidator(lambda t: t.astimezone(UTC))]
-
-
-class _Facts(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Quantity(_Facts):
-    """One number with its unit (empty for a pure ratio), kind and the tool that made it."""
-
-    value: int | float
-    unit: str
-    kind: Kind
-    tool: Text
-
-
-class NotRun(_Facts):
-    """Stands where a number or a section would stand, and says why there is none."""
-
-    status: Literal["not run"] = "not run"
-    reason: Text
-
-
-Measured = Quantity | NotRun
 
 
 def _not_handed_in(what: str) -> NotRun:
@@ -94,7 +80,7 @@ def _absent(what: str) -> Callable[[], NotRun]:
     return partial(_not_handed_in, what)
 
 
-class TargetFacts(_Facts):
+class TargetFacts(Facts):
     """What the design was compiled for."""
 
     backend: Text
@@ -105,7 +91,7 @@ class TargetFacts(_Facts):
     reuse_factor: Annotated[int, Field(ge=1)]
 
 
-class DataFacts(_Facts):
+class DataFacts(Facts):
     """The data set; `events` per split, for example {"train": 18000, "test": 6000}."""
 
     name: Text
@@ -116,7 +102,7 @@ class DataFacts(_Facts):
     feature_names: tuple[str, ...]
 
 
-class TrainingCurve(_Facts):
+class TrainingCurve(Facts):
     """Loss and accuracy after each epoch; an empty tuple is not drawn."""
 
     loss: tuple[float, ...] = ()
@@ -125,7 +111,7 @@ class TrainingCurve(_Facts):
     validation_accuracy: tuple[float, ...] = ()
 
 
-class TrainingRun(_Facts):
+class TrainingRun(Facts):
     """One fitted model, for example "float" or "qat". `bits` is None for a float model."""
 
     model: Text
@@ -139,7 +125,7 @@ class TrainingRun(_Facts):
     curve: TrainingCurve = TrainingCurve()
 
 
-class ScalingOption(_Facts):
+class ScalingOption(Facts):
     """One way to scale the inputs, and what it costs in accuracy against exact standardisation."""
 
     name: Text
@@ -147,7 +133,7 @@ class ScalingOption(_Facts):
     cost_points: Measured
 
 
-class TrainingFacts(_Facts):
+class TrainingFacts(Facts):
     """How the models were fitted and how the raw features reach the firmware."""
 
     runs: tuple[TrainingRun, ...]
@@ -156,7 +142,7 @@ class TrainingFacts(_Facts):
     input_format: Text
 
 
-class ExportCheck(_Facts):
+class ExportCheck(Facts):
     """One comparison of the exported file with the trained model.
 
     `promise` says what may be expected: "equal" where the arithmetic is provably exact, "rounding"
@@ -170,7 +156,7 @@ class ExportCheck(_Facts):
     largest_difference: Measured
 
 
-class ExportFacts(_Facts):
+class ExportFacts(Facts):
     """The exported model file, where equality is provable and where only float rounding differs."""
 
     file: Text
@@ -180,7 +166,7 @@ class ExportFacts(_Facts):
     checks: tuple[ExportCheck, ...] = ()
 
 
-class OutputFidelityFacts(_Facts):
+class OutputFidelityFacts(Facts):
     """One output of the firmware against the model's: largest difference, largest magnitude."""
 
     name: Text
@@ -189,14 +175,14 @@ class OutputFidelityFacts(_Facts):
     equal_decisions: Measured
 
 
-class FidelityFacts(_Facts):
+class FidelityFacts(Facts):
     """How far the firmware is from model.onnx on random events; no part of same bits."""
 
     events: Count
     outputs: tuple[OutputFidelityFacts, ...]
 
 
-class LayerFacts(_Facts):
+class LayerFacts(Facts):
     """One layer with its formats, written like ap_fixed<16,6,TRN,WRAP>."""
 
     name: Text
@@ -210,7 +196,7 @@ class LayerFacts(_Facts):
     weights_total: Count | None = None
 
 
-class EngineFacts(_Facts):
+class EngineFacts(Facts):
     """One engine against the reference; "not run" has a reason and no bits, the rest have bits."""
 
     engine: Text
@@ -237,7 +223,7 @@ class EngineFacts(_Facts):
         return self
 
 
-class EventSet(_Facts):
+class EventSet(Facts):
     """How many events of one kind were compared, for example "test set" or "ties"."""
 
     kind: Text
@@ -245,7 +231,7 @@ class EventSet(_Facts):
     is_adversarial: bool
 
 
-class LayerComparison(_Facts):
+class LayerComparison(Facts):
     """One traced layer of one engine against the reference."""
 
     layer: Text
@@ -255,7 +241,7 @@ class LayerComparison(_Facts):
     mismatching_bits: Count
 
 
-class VerificationFacts(_Facts):
+class VerificationFacts(Facts):
     """Whether the engines agree bit for bit; `first_mismatch` is the comparison's own printout."""
 
     reference: Text
@@ -289,7 +275,7 @@ class VerificationFacts(_Facts):
         return tuple(e for e in self.engines if e.status == "not run")
 
 
-class MetricsFacts(_Facts):
+class MetricsFacts(Facts):
     """Metrics per model, all measured on one split by one tool."""
 
     split: Text
@@ -306,32 +292,21 @@ class MetricsFacts(_Facts):
         return self
 
 
-class PerformanceRow(_Facts):
+class PerformanceRow(Facts):
     """One speed or time, for example "NumPy engine" in events/s."""
 
     name: Text
     result: Measured
 
 
-class PerformanceFacts(_Facts):
+class PerformanceFacts(Facts):
     """Speeds of the software engines under stated conditions."""
 
     conditions: Text
     rows: tuple[PerformanceRow, ...]
 
 
-class LatencyEstimate(_Facts):
-    """Latency by one tool."""
-
-    source: Text
-    cycles: Measured
-    initiation_interval: Measured
-    latency_ns: Measured
-    bunch_crossings: Measured
-    notes: tuple[str, ...] = ()
-
-
-class LatencyFacts(_Facts):
+class LatencyFacts(Facts):
     """Latency by every tool there is, against a budget; the first that ran is the headline."""
 
     estimates: tuple[LatencyEstimate, ...]
@@ -343,14 +318,7 @@ class LatencyFacts(_Facts):
         return next((e for e in self.estimates if isinstance(e.latency_ns, Quantity)), None)
 
 
-class ResourceEstimate(_Facts):
-    """Resources by one tool; names as in `ResourceFacts.totals`: LUT, FF, DSP, BRAM36."""
-
-    source: Text
-    used: dict[str, Measured]
-
-
-class ResourceFacts(_Facts):
+class ResourceFacts(Facts):
     """Resources by every tool there is, against the totals of the part and the closure limits."""
 
     part: Text
@@ -374,7 +342,7 @@ class ResourceFacts(_Facts):
         return used.value / total.value
 
 
-class Gate(_Facts):
+class Gate(Facts):
     """One condition that decides the exit code; `passed` is None when it was not evaluated."""
 
     name: Text
@@ -382,7 +350,7 @@ class Gate(_Facts):
     detail: Text
 
 
-class ReportFacts(_Facts):
+class ReportFacts(Facts):
     """All facts of one report; `created` is kept in UTC."""
 
     schema_version: Literal[1] = 1
@@ -419,36 +387,6 @@ class ReportFacts(_Facts):
     def proved(self) -> bool:
         """Passed, and at least one engine ran and gave the same bits."""
         return self.passed and self.same_bits is True
-
-
-def latency_estimate(
-    source: str,
-    cycles: int,
-    clock_mhz: float,
-    initiation_interval: int,
-    kind: Kind,
-    tool: str,
-    notes: tuple[str, ...] = (),
-) -> LatencyEstimate:
-    """A latency of `cycles` at `clock_mhz`, also in nanoseconds and in bunch crossings of 25 ns.
-
-    >>> e = latency_estimate("RTL", 13, 200, 1, "estimated", "alkaid 0.8.2")
-    >>> e.latency_ns.value, e.bunch_crossings.value
-    (65.0, 2.6)
-    """
-    latency_ns = cycles * 1000 / clock_mhz
-    return LatencyEstimate(
-        source=source,
-        cycles=Quantity(value=cycles, unit="cycles", kind=kind, tool=tool),
-        initiation_interval=Quantity(
-            value=initiation_interval, unit="cycles", kind=kind, tool=tool
-        ),
-        latency_ns=Quantity(value=latency_ns, unit="ns", kind=kind, tool=tool),
-        bunch_crossings=Quantity(
-            value=latency_ns / BUNCH_CROSSING_NS, unit="BX", kind=kind, tool=tool
-        ),
-        notes=notes,
-    )
 
 
 def utc_now() -> datetime:

@@ -1,10 +1,8 @@
 """The estimate's numbers against counting by hand and against alkaid's own RTL model."""
 
 import itertools
-import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -96,20 +94,6 @@ def test_every_quantity_names_its_kind_and_tool() -> None:
     assert {(quantity.kind, quantity.tool) for quantity in estimated} == {("estimated", tool)}
     assert {found.stage_budget.kind, found.delay_unit.kind} == {"assumed"}
     assert "not checked by synthesis" in found.calibration
-
-
-def test_estimate_is_json() -> None:
-    found = estimate(network(6, 4), PART, 200)
-    data: dict[str, Any] = json.loads(json.dumps(found.to_dict()))
-    assert data == found.to_dict()
-    assert data["part"]["name"] == PART
-    assert data["used"]["LUT"] == {
-        "value": found.used["LUT"].value,
-        "unit": "LUT",
-        "kind": "estimated",
-        "tool": found.tool,
-    }
-    assert [layer["name"] for layer in data["layers"]] == ["dense0", "relu0"]
 
 
 def test_layers_add_up_nearly_to_the_whole() -> None:
