@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from samebits.design import Design
     from samebits.firmware.hls_project import HlsProject
 
-__all__ = ["ENGINES", "verify"]
+__all__ = ["ENGINES", "comparison_events", "verify"]
 
 Array = NDArray[Any]
 Progress = Callable[[str, int, int], None]
@@ -63,7 +63,7 @@ def verify(
     if vcd is not None and "rtl" not in against:
         raise errors.UsageError("verify: a waveform is of the RTL: verify against rtl too")
     design.check_files()
-    inputs, events, coverage = _events(design, x, adversarial, seed)
+    inputs, events, coverage = comparison_events(design, x, adversarial, seed)
     reports: list[EngineReport] = []
     for name in against:
         options = {"vcd": Path(vcd)} if vcd is not None and name == "rtl" else {}
@@ -71,7 +71,7 @@ def verify(
     return Verification(tuple(reports), events, tuple(coverage))
 
 
-def _events(
+def comparison_events(
     design: Design, x: Any, adversarial: bool, seed: int
 ) -> tuple[list[Array], dict[str, int], list[CastCoverage]]:
     """All events in the element type that every engine takes, their counts by kind, coverage."""

@@ -16,7 +16,14 @@ from .firmware_file import FirmwareFile, LayerTensor, Port
 from .onnx_engine import OnnxEngine
 from .stimuli import adversarial_inputs, as_finite
 
-__all__ = ["Difference", "FirmwareDiff", "compare_firmware", "interface_differences", "made_events"]
+__all__ = [
+    "Difference",
+    "FirmwareDiff",
+    "compare_firmware",
+    "interface_differences",
+    "layer_values",
+    "made_events",
+]
 
 Array = NDArray[Any]
 Pieces = Iterable[tuple[int, list[Array]]]
@@ -199,8 +206,8 @@ def _find_layer(
     ]
     if not pairs:
         return
-    left = _layer_values(a, [pair[0] for pair in pairs], inputs)
-    right = _layer_values(b, [pair[1] for pair in pairs], inputs)
+    left = layer_values(a, [pair[0] for pair in pairs], inputs)
+    right = layer_values(b, [pair[1] for pair in pairs], inputs)
     result.shared_layers = [one.name for one, _ in pairs]
     for (one, other), x, y in zip(pairs, left, right, strict=True):
         found = _add({}, one.name, (one.format, other.format), x, y, 0)
@@ -216,7 +223,7 @@ def _find_layer(
         result.agreeing.append(one.name)
 
 
-def _layer_values(
+def layer_values(
     file: FirmwareFile, layers: list[LayerTensor], inputs: list[Array]
 ) -> list[NDArray[np.float64]]:
     """Every layer's real values (N, *shape), from the file with their tensors as outputs too."""

@@ -127,11 +127,17 @@ def compare_bits(name: str, fmt: Format, expected: Array, got: Array) -> LayerRo
 
 
 def describe_mismatch(
-    name: str, fmt: Format, expected: Array, got: Array, engine: str, first_event: int = 0
+    name: str,
+    fmt: Format,
+    expected: Array,
+    got: Array,
+    engine: str,
+    first_event: int = 0,
+    reference: str = "numpy",
 ) -> str:
     """The first differing element: where it is, both mantissas in binary, and the format.
 
-    `name` is an output's name, or `layer:<name>`.
+    `name` is an output's name, or `layer:<name>`; `reference` says where `expected` comes from.
     """
     index = tuple(int(i) for i in np.argwhere(expected != got)[0])
     pair = [_mantissas(np.array([a[index]]), fmt)[0] for a in (expected, got)]
@@ -143,10 +149,10 @@ def describe_mismatch(
         return f"{bits} ({mantissa}, {value!r})"
 
     kind, _, bare = name.rpartition(":")
-    width = max(len("numpy"), len(engine))
+    width = max(len(reference), len(engine))
     return (
         f"first difference in {kind or 'output'} {bare}, event {first_event + index[0]}, element "
         f"{list(index[1:])}, {fmt}\n"
-        f"  {'numpy':<{width}}  {binary(pair[0], float(expected[index]))}\n"
+        f"  {reference:<{width}}  {binary(pair[0], float(expected[index]))}\n"
         f"  {engine:<{width}}  {binary(pair[1], float(got[index]))}"
     )
