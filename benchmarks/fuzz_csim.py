@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from samebits import errors
 from samebits.firmware import toolchain
 from samebits.firmware.hls_project import HlsProject, write_project
+from samebits.firmware.process import end
 
 from .fuzz_network import quiet
 
@@ -230,7 +231,7 @@ def _run_compiler(command: Sequence[str], folder: Path) -> str | None:
         except subprocess.TimeoutExpired:
             return f"error: more than {_COMPILE_SECONDS:g} s"
         finally:
-            toolchain.kill_group(process)
+            end(process)
     return said.decode(errors="replace") if process.returncode else None
 
 

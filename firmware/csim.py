@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from samebits import errors
 
-from . import toolchain
+from . import process, toolchain
 from .hls_project import HlsProject, Signal, read_project
 
 __all__ = ["CSimulation", "CsimResult"]
@@ -296,7 +296,7 @@ class _Worker(contextlib.AbstractContextManager["_Worker"]):
 
     def __exit__(self, *_: object) -> None:
         os.close(self.reply)
-        toolchain.kill_group(self.process)
+        process.end(self.process)
         if self.process.stdin is not None:
             with contextlib.suppress(OSError):
                 self.process.stdin.close()

@@ -5,15 +5,13 @@ with libc++ (zig) two forward declarations of `std::complex` clash with the libr
 namespace and give way to `#include <complex>` (`headers_for`).
 """
 
-import contextlib
+import functools
 import importlib.metadata
 import importlib.util
 import os
 import re
 import shlex
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -22,6 +20,8 @@ from pathlib import Path
 from typing import Literal
 
 from samebits import errors
+
+from . import process
 
 __all__ = [
     "Compiler",
@@ -160,66 +160,34 @@ def headers_for(
 
 
 def run_compiler(
-    command: Sequence[str], *, what: str, timeout_s: float, cwd: Path | None = None
+    command: Sequence[str],
+    *,
+    what: str,
+    timeout_s: float,
+    cwd: Path | None = None,
+    log: Path | None = None,
 ) -> None:
-    """Runs one compiler command.
+    """Runs one compiler command, in a folder of its own unless `cwd` is given.
 
     Raises ToolError with the compiler's first error lines, or where it takes more than `timeout_s`.
-    The whole process group dies on a timeout and on Ctrl-C, and its temporary files with it.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="samebits-") as scratch,
-        subprocess.Popen(
-            command,
-            cwd=cwd,
-            env={**os.environ, "TMPDIR": scratch},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        ) as process,
-    ):
-        try:
-            output, _ = process.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            raise errors.ToolError(
-                f"compiling {what} took more than {timeout_s:g} s and was stopped; "
-                f"command: {shlex.join(command)}"
-            ) from None
-        finally:
-            kill_group(process)
-    if process.returncode:
-        raise errors.ToolError(
-            f"compiling {what} failed with exit code {process.returncode}:\n"
-            f"{_first_errors(output.decode(errors='replace'))}\ncommand: {shlex.join(command)}"
-        )
-
-
-def kill_group(process: "subprocess.Popen[bytes]") -> None:
-    """Ends a process that was started in a session of its own, with its children; no-op if over."""
-    if process.poll() is not None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.run(command, what=f"compiling {what}", timeout_s=timeout_s, folder=cwd, log=log)
 
 
 def _tried(command: tuple[str, ...], name: str, env: Mapping[str, str]) -> Compiler:
     """The compiler, after it has compiled the trial program. Raises ToolError if it cannot."""
+    return _tried_once(command, name, env.get("PATH"))
+
+
+@functools.cache
+def _tried_once(command: tuple[str, ...], name: str, path: str | None) -> Compiler:
     shown = shlex.join(command)
-    try:
-        version = subprocess.run(
-            [*command, "--version"],
-            capture_output=True,
-            timeout=_TRIAL_TIMEOUT_S,
-            env=dict(env),
-            stdin=subprocess.DEVNULL,
-            check=True,
-        ).stdout.decode(errors="replace")
-    except (OSError, subprocess.SubprocessError) as error:
+    env = os.environ if path is None else {**os.environ, "PATH": path}
+    version = process.answer([*command, "--version"], _TRIAL_TIMEOUT_S, env)
+    if version is None:
         raise errors.ToolError(
-            f"the C++ compiler {shown} ({name}) does not start: {error}"
-        ) from None
+            f"the C++ compiler {shown} ({name}) does not start, or does not answer to --version"
+        )
     first_line = version.strip().splitlines()[0] if version.strip() else "unknown version"
     kind: Kind = "gcc"
     if "ziglang" in command or Path(command[0]).name == "zig":
@@ -250,20 +218,4 @@ def _tried(command: tuple[str, ...], name: str, env: Mapping[str, str]) -> Compi
 def _uses_libcxx(command: tuple[str, ...], folder: Path) -> bool:
     source = folder / "library.cpp"
     source.write_text("#include <cstddef>\n#ifndef _LIBCPP_VERSION\n#error gnu\n#endif\n")
-    quiet = subprocess.run(
-        [*command, "-fsyntax-only", str(source)],
-        capture_output=True,
-        timeout=_TRIAL_TIMEOUT_S,
-        stdin=subprocess.DEVNULL,
-    )
-    return quiet.returncode == 0
-
-
-def _first_errors(output: str, n_lines: int = 12) -> str:
-    """The lines from the first error on; all of a short output."""
-    lines = output.strip().splitlines() or ["(the compiler printed nothing)"]
-    starts = [
-        i for i, line in enumerate(lines) if re.search(r"\berror\b|\bundefined\b|^%Error", line)
-    ]
-    start = starts[0] if starts else max(0, len(lines) - n_lines)
-    return "\n".join(lines[start : start + n_lines])
+    return process.answer([*command, "-fsyntax-only", str(source)], _TRIAL_TIMEOUT_S) is not None

@@ -109,7 +109,7 @@ def test_a_compiler_that_hangs_is_stopped(tmp_path: Path) -> None:
     with pytest.raises(errors.ToolError) as caught:
         toolchain.run_compiler([str(slow)], what="a test", timeout_s=0.2)
     assert str(caught.value) == (
-        f"compiling a test took more than 0.2 s and was stopped; command: {slow}"
+        f"compiling a test took more than 0.2 s and was stopped\ncommand: {slow}"
     )
 
 
