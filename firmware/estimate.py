@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +29,8 @@ __all__ = [
     "Progress",
     "as_rtl",
     "estimate",
+    "logic_of",
+    "longest_delay",
 ]
 
 DELAY_UNIT_NS = 1.0
@@ -92,11 +94,25 @@ class Estimate:
     seconds: float
 
 
+def logic_of(
+    graph: Graph,
+    *,
+    max_operations: int = MAX_OPERATIONS,
+    progress: Callable[[int, int], None] | None = None,
+) -> Any:
+    """alkaid's logic of the whole graph, before it is cut into stages: the same for every clock.
+
+    Raises: as `estimate`.
+    """
+    return as_rtl(trace(graph, max_operations=max_operations, progress=progress).logic())
+
+
 def estimate(
     graph: Graph,
     part: str | Part,
     clock_mhz: float,
     *,
+    logic: Any = None,
     max_operations: int = MAX_OPERATIONS,
     per_layer: bool = True,
     progress: Progress | None = None,
@@ -107,6 +123,7 @@ def estimate(
         graph: best simplified (`compile.passes.simplify`).
         part: a full part name, or a `Part`.
         clock_mhz: the clock that the pipeline is cut for.
+        logic: `logic_of(graph)`, where it is there already.
         max_operations: larger graphs are refused, as `alkaid_size` counts them.
         per_layer: estimate every layer by itself as well.
         progress: called with what is being done, the steps done and their number.
@@ -125,7 +142,8 @@ def estimate(
     def tell(what: str) -> Callable[[int, int], None] | None:
         return (lambda done, total: progress(what, done, total)) if progress else None
 
-    logic = as_rtl(trace(graph, max_operations=max_operations, progress=tell("tracing")).logic())
+    if logic is None:
+        logic = logic_of(graph, max_operations=max_operations, progress=tell("tracing"))
     layers = _layers(graph, tool, max_operations, tell("layers")) if per_layer else ()
 
     def quantity(value: float, unit: str, kind: Kind = "estimated") -> Quantity:
@@ -151,7 +169,7 @@ def estimate(
         share=share,
         over_limit=tuple(name for name, limit in CLOSURE_LIMITS.items() if share[name] > limit),
         stage_budget=quantity(budget, "delay units", "assumed"),
-        worst_stage=quantity(max(_delay(stage) for stage in stages), "delay units"),
+        worst_stage=quantity(longest_delay(stages), "delay units"),
         longest_operation=quantity(slowest, "delay units"),
         delay_unit=Quantity(
             value=DELAY_UNIT_NS, unit="ns per delay unit", kind="assumed", tool=tool
@@ -185,6 +203,11 @@ def _pipeline(logic: Any, budget: float) -> tuple[list[Any], int]:
     machine = to_pipeline(logic, latency_cutoff=budget, verbose=False)
     bits = sum(signal.width for signal in machine.signals.values() if signal.reg)
     return list(machine.logic.values()) or [logic], bits
+
+
+def longest_delay(stages: Iterable[Any]) -> float:
+    """The longest delay between two registers of a pipeline's stages, in alkaid's units."""
+    return max((_delay(stage) for stage in stages), default=0.0)
 
 
 def _delay(stage: Any) -> float:
