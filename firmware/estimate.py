@@ -7,28 +7,37 @@ hls4ml compiles with DSPs, or with a reuse factor above one, differs.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from samebits import errors
-from samebits.compile.emitters.alkaid import alkaid_version, deep_recursion, trace
+from samebits.compile.emitters.alkaid import AlkaidTrace, alkaid_version, deep_recursion, trace
 from samebits.compile.emitters.alkaid_size import MAX_OPERATIONS
-from samebits.compile.ir import Graph, Node
-from samebits.compile.passes import propagate_ranges
+from samebits.compile.ir import Graph
 
 from .parts import CLOSURE_LIMITS, Part, part_of
-from .results import BUNCH_CROSSING_NS, Kind, Quantity
+from .results import (
+    BUNCH_CROSSING_NS,
+    Kind,
+    LayerLatency,
+    Measured,
+    NotRun,
+    Quantity,
+    layer_latency,
+)
 
 __all__ = [
+    "CALIBRATION",
     "DELAY_UNIT_NS",
+    "LAYERS_NOTE",
     "Estimate",
-    "LayerEstimate",
-    "Progress",
     "as_rtl",
     "estimate",
+    "fmax_mhz",
     "logic_of",
     "longest_delay",
 ]
@@ -40,20 +49,11 @@ CALIBRATION = (
     "as ns); da4ml's FAQ calls it an abstract unit, about one adder; not checked by synthesis"
 )
 
-Progress = Callable[[str, int, int], None]  # what is done, steps done, all steps
-
-
-@dataclass(frozen=True, slots=True)
-class LayerEstimate:
-    """One layer's logic by itself.
-
-    Layers share logic and are pipelined together: their sums need not be the totals.
-    """
-
-    name: str
-    kind: str
-    lut: Quantity
-    delay: Quantity
+LAYERS_NOTE = (
+    "a layer's share is the time by which it makes the latest signal later, by alkaid's delay "
+    "model, in proportion: the pipeline is cut where these arrival times are equally far apart, "
+    "so that the shares add up to all its cycles"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,10 @@ class Estimate:
         over_limit: resources whose share is above `parts.CLOSURE_LIMITS`.
         stage_budget: delay that a stage may have: the clock period in alkaid's units.
         worst_stage: longest delay between two registers as they stand, before a synthesiser moves
-            them (retiming).
+            them (retiming); `fmax_mhz` is the clock that it allows.
         longest_operation: delay of the slowest single operation, which no pipeline can split.
         delay_unit: nanoseconds per delay unit, kind "assumed"; `calibration` says why.
+        layers: shares of the latency, as `LAYERS_NOTE` says.
         notes: what a reader must know to use the numbers.
         seconds: CPU time that the estimate took.
     """
@@ -86,10 +87,11 @@ class Estimate:
     over_limit: tuple[str, ...]
     stage_budget: Quantity
     worst_stage: Quantity
+    fmax_mhz: Measured
     longest_operation: Quantity
     delay_unit: Quantity
     calibration: str
-    layers: tuple[LayerEstimate, ...]
+    layers: tuple[LayerLatency, ...]
     notes: tuple[str, ...]
     seconds: float
 
@@ -115,7 +117,7 @@ def estimate(
     logic: Any = None,
     max_operations: int = MAX_OPERATIONS,
     per_layer: bool = True,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Estimate:
     """Latency and resources of the graph, unrolled and pipelined for the clock.
 
@@ -125,8 +127,8 @@ def estimate(
         clock_mhz: the clock that the pipeline is cut for.
         logic: `logic_of(graph)`, where it is there already.
         max_operations: larger graphs are refused, as `alkaid_size` counts them.
-        per_layer: estimate every layer by itself as well.
-        progress: called with what is being done, the steps done and their number.
+        per_layer: tell the layers' shares of the latency as well.
+        progress: called with the number of nodes traced and their total.
 
     Raises:
         UsageError: an unknown part, or a clock that is not positive.
@@ -139,12 +141,12 @@ def estimate(
     tool = f"alkaid {alkaid_version()}"
     started = time.process_time()
 
-    def tell(what: str) -> Callable[[int, int], None] | None:
-        return (lambda done, total: progress(what, done, total)) if progress else None
-
+    traced = None
+    if logic is None or per_layer:
+        traced = trace(graph, max_operations=max_operations, progress=progress)
     if logic is None:
-        logic = logic_of(graph, max_operations=max_operations, progress=tell("tracing"))
-    layers = _layers(graph, tool, max_operations, tell("layers")) if per_layer else ()
+        assert traced is not None
+        logic = as_rtl(traced.logic())
 
     def quantity(value: float, unit: str, kind: Kind = "estimated") -> Quantity:
         return Quantity(value=value, unit=unit, kind=kind, tool=tool)
@@ -156,7 +158,7 @@ def estimate(
     used = {"LUT": math.ceil(sum(stage.cost for stage in stages)), "FF": register_bits}
     used |= {"DSP": 0, "BRAM36": 0}
     share = {name: used[name] / total for name, total in device.totals.items()}
-    slowest = _longest_operation(logic)
+    slowest, worst = _longest_operation(logic), longest_delay(stages)
     return Estimate(
         tool=tool,
         part=device,
@@ -169,13 +171,14 @@ def estimate(
         share=share,
         over_limit=tuple(name for name, limit in CLOSURE_LIMITS.items() if share[name] > limit),
         stage_budget=quantity(budget, "delay units", "assumed"),
-        worst_stage=quantity(longest_delay(stages), "delay units"),
+        worst_stage=quantity(worst, "delay units"),
+        fmax_mhz=fmax_mhz(worst, tool),
         longest_operation=quantity(slowest, "delay units"),
         delay_unit=Quantity(
             value=DELAY_UNIT_NS, unit="ns per delay unit", kind="assumed", tool=tool
         ),
         calibration=CALIBRATION,
-        layers=layers,
+        layers=_layers(traced, cycles, clock_mhz, tool) if traced and per_layer else (),
         notes=_notes(logic, device, clock_mhz, budget, slowest),
         seconds=time.process_time() - started,
     )
@@ -205,6 +208,14 @@ def _pipeline(logic: Any, budget: float) -> tuple[list[Any], int]:
     return list(machine.logic.values()) or [logic], bits
 
 
+def fmax_mhz(worst_stage: float, tool: str) -> Measured:
+    """The fastest clock with a longest delay of so many units between two registers."""
+    if not worst_stage:
+        return NotRun(reason="there is no logic between the registers")
+    value = 1000.0 / (worst_stage * DELAY_UNIT_NS)
+    return Quantity(value=value, unit="MHz", kind="estimated", tool=f"{tool}'s delay model")
+
+
 def longest_delay(stages: Iterable[Any]) -> float:
     """The longest delay between two registers of a pipeline's stages, in alkaid's units."""
     return max((_delay(stage) for stage in stages), default=0.0)
@@ -224,45 +235,29 @@ def _longest_operation(logic: Any) -> float:
 
 
 def _layers(
-    graph: Graph, tool: str, limit: int, progress: Callable[[int, int], None] | None
-) -> tuple[LayerEstimate, ...]:
-    """Every layer's logic by itself, its inputs bounded as they are in the whole graph."""
-    ranges = propagate_ranges(graph)
-    found = []
-    borders = set(graph.inputs)
-    for done, layer in enumerate(graph.layers, start=1):
-        lut, delay = 0, 0.0
-        if layer.tensor not in borders:
-            alone = _between(graph, borders, layer.tensor)
-            bounds = {name: ranges[name] for name in alone.inputs}
-            logic = as_rtl(trace(alone, inputs=bounds, max_operations=limit).logic())
-            lut, delay = math.ceil(logic.cost), _delay(logic)
-        borders.add(layer.tensor)
-        found.append(
-            LayerEstimate(
-                layer.name,
-                layer.kind,
-                Quantity(value=lut, unit="LUT", kind="estimated", tool=tool),
-                Quantity(value=delay, unit="delay units", kind="estimated", tool=tool),
-            )
+    traced: AlkaidTrace, cycles: int, clock_mhz: float, tool: str
+) -> tuple[LayerLatency, ...]:
+    """Each layer's share of the cycles: by how much it moves the latest arrival."""
+    graph = traced.graph
+    names = {layer.tensor: layer.name for layer in graph.layers}
+    ends = (*names, *(name for name in dict.fromkeys(graph.outputs) if name not in names))
+    logic = as_rtl(replace(traced, graph=replace(graph, outputs=ends)).logic())
+    made = iter(logic.out_idxs)
+    arrivals = []
+    for tensor in ends:
+        ids = itertools.islice(made, math.prod(graph.tensors[tensor].shape))
+        arrivals.append(max((float(logic.ops[i].latency) for i in ids if i >= 0), default=0.0))
+    latest = [0.0, *itertools.accumulate(arrivals, max)]
+    return tuple(
+        layer_latency(
+            names.get(tensor, "output"),
+            cycles * (end - start) / (latest[-1] or 1.0),
+            clock_mhz,
+            "estimated",
+            tool,
         )
-        if progress:
-            progress(done, len(graph.layers))
-    return tuple(found)
-
-
-def _between(graph: Graph, borders: Collection[str], tensor: str) -> Graph:
-    """The part of the graph that makes a tensor from the nearest border tensors."""
-    nodes: list[Node] = []
-    needed = {tensor}
-    for node in reversed(graph.nodes):
-        if node.output in needed and node.output not in borders:
-            nodes.append(node)
-            needed.update(node.inputs)
-    inputs = tuple(name for name in graph.tensors if name in needed and name in borders)
-    return replace(
-        graph, inputs=inputs, outputs=(tensor,), nodes=tuple(reversed(nodes)), layers=()
-    ).pruned()
+        for tensor, (start, end) in zip(ends, itertools.pairwise(latest), strict=True)
+    )
 
 
 def _notes(

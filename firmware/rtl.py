@@ -7,6 +7,7 @@ integrator and the simulation must know) and README.md.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -25,14 +26,14 @@ from samebits.compile.emitters.alkaid_size import MAX_OPERATIONS
 from samebits.compile.emitters.onnx import output_names
 from samebits.compile.ir import Format, Graph
 
-from .estimate import DELAY_UNIT_NS, as_rtl
+from .estimate import DELAY_UNIT_NS, as_rtl, longest_delay
 from .rtl_text import Port, constraints, from_pipeline, identifiers, to_pipeline, top
 
 __all__ = ["FACTS", "LANGUAGES", "Rtl", "read_rtl", "write_rtl"]
 
 LANGUAGES = {"verilog": "v", "vhdl": "vhd"}
 FACTS = "rtl.json"
-SCHEMA = 1
+SCHEMA = 2
 _PORTS = ("clk", "rst", "in_valid", "out_valid")
 _MOST_CYCLES = 1000
 _WIDEST = 63
@@ -45,7 +46,8 @@ class Rtl:
     """RTL on disk, as rtl.json describes it.
 
     `latency_cycles`: clock edges from the one that takes an event to the one that shows its
-    answer; both ends are registers. `fingerprint` is the design's.
+    answer; both ends are registers. `worst_stage`: longest delay between two registers by alkaid's
+    model, in its units; 0 without logic. `fingerprint` is the design's.
     """
 
     folder: Path
@@ -58,6 +60,16 @@ class Rtl:
     outputs: tuple[Port, ...]
     tools: Mapping[str, str]
     fingerprint: str
+    worst_stage: float
+
+    @property
+    def files_sha256(self) -> str:
+        """A hash of rtl.json and of all RTL files."""
+        digest = hashlib.sha256()
+        for path in (self.folder / FACTS, *self.sources):
+            digest.update(path.relative_to(self.folder).as_posix().encode() + b"\0")
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()
 
     @property
     def sources(self) -> list[Path]:
@@ -110,10 +122,10 @@ def write_rtl(
     elements: list[Any] = [x for output in graph.outputs for x in traced.elements[output].flat]
     constants = {i: x for i, x in enumerate(elements) if isinstance(x, Fraction)}
     machine = None
-    stages = latency_cycles or 1
+    stages, worst = latency_cycles or 1, 0.0
     if len(constants) < len(elements):
         budget = 1000.0 / clock_mhz / DELAY_UNIT_NS
-        machine, stages = _pipeline(traced.logic(), budget, latency_cycles)
+        machine, stages, worst = _pipeline(traced.logic(), budget, latency_cycles)
     made = Rtl(
         folder=folder,
         top=f"{prefix}_top",
@@ -125,6 +137,7 @@ def write_rtl(
         outputs=outputs,
         tools={**(tools or {}), "alkaid": alkaid_version()},
         fingerprint=fingerprint,
+        worst_stage=worst,
     )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -187,8 +200,8 @@ def _ports(graph: Graph) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     return found[0], found[1]
 
 
-def _pipeline(logic: Any, budget: float, latency_cycles: int | None) -> tuple[Any, int]:
-    """alkaid's machine, registers at both ends, and the number of its stages."""
+def _pipeline(logic: Any, budget: float, latency_cycles: int | None) -> tuple[Any, int, float]:
+    """alkaid's machine, registers at both ends, the number of its stages and their worst delay."""
     from alkaid.trace.pipeline import to_pipeline as cut  # type: ignore[import-untyped]
 
     with deep_recursion():
@@ -198,7 +211,7 @@ def _pipeline(logic: Any, budget: float, latency_cycles: int | None) -> tuple[An
             machine = cut(as_rtl(logic), latency_cutoff=budget, verbose=False)
     # the output is there one edge after the last stage's input, counted from the ports
     (out,) = machine.out_signals
-    return machine, int(out.schedule.bias) - 1
+    return machine, int(out.schedule.bias) - 1, longest_delay(machine.logic.values())
 
 
 def _write(
@@ -279,6 +292,7 @@ def _facts(rtl: Rtl) -> dict[str, Any]:
         "clock_mhz": rtl.clock_mhz,
         "latency_cycles": rtl.latency_cycles,
         "initiation_interval": 1,
+        "worst_stage": rtl.worst_stage,
         "tools": dict(rtl.tools),
         "fingerprint": rtl.fingerprint,
         "inputs": described(rtl.inputs),
@@ -312,7 +326,7 @@ def read_rtl(folder: str | os.PathLike[str]) -> Rtl:
                 key: facts[key]
                 for key in (
                     *("top", "language", "part", "clock_mhz", "latency_cycles"),
-                    *("tools", "fingerprint"),
+                    *("tools", "fingerprint", "worst_stage"),
                 )
             },
         )

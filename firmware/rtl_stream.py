@@ -102,12 +102,13 @@ def _made(
 
 @dataclass
 class StreamFacts:
-    """What has been streamed so far, for the report."""
+    """What has been streamed so far, for the report; the latency is that of every event."""
 
     events: int = 0
     cycles: int = 0
     bubbles: int = 0
     resets: int = 0
+    latency_cycles: int | None = None
 
     def add(self, planned: Schedule) -> None:
         """Counts one schedule."""
@@ -142,6 +143,7 @@ def stream(
     _check_valid(rtl, planned, answers >= 0, out_valid)
     if facts is not None:
         facts.add(planned)
+        facts.latency_cycles = rtl.latency_cycles  # in every cycle, as was just checked
     shown = np.flatnonzero(answers >= 0)
     result = []
     for values in outputs:

@@ -2,44 +2,68 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 from samebits import errors, storage
 from samebits.design import Design
-from samebits.firmware.estimate import Estimate, estimate
+from samebits.firmware.estimate import (
+    CALIBRATION,
+    DELAY_UNIT_NS,
+    LAYERS_NOTE,
+    Estimate,
+    estimate,
+    fmax_mhz,
+)
 from samebits.firmware.parts import part_of
-from samebits.firmware.vitis_reports import HlsReport, Usage, VivadoReport, read_reports
-from samebits.report.facts import (
+from samebits.firmware.results import (
     LatencyEstimate,
-    LatencyFacts,
+    LayerLatency,
     Measured,
     NotRun,
     Quantity,
     ResourceEstimate,
-    ResourceFacts,
     latency_estimate,
+    layer_latency,
 )
+from samebits.firmware.vitis_reports import HlsReport, Usage, VivadoReport, read_reports
+from samebits.report.facts import LatencyFacts, ResourceFacts, VerificationFacts
+from samebits.rtl import present
 
-__all__ = ["estimate_facts"]
+__all__ = ["check_budget", "estimate_facts"]
 
-_ALKAID, _HLS, _VIVADO = "unrolled logic, alkaid", "hls/, Vitis HLS", "hls/, Vivado"
+_RTL, _ALKAID = "rtl/ in Verilator", "unrolled logic, alkaid"
+_HLS, _VIVADO = "hls/, Vitis HLS", "hls/, Vivado"
+
+
+def check_budget(budget_ns: float | None) -> None:
+    """Raises UsageError for a latency budget that is not a positive number."""
+    if budget_ns is not None and not (math.isfinite(budget_ns) and budget_ns > 0):
+        raise errors.UsageError(f"--budget-ns must be above 0 ns, got {budget_ns:g}")
 
 
 def estimate_facts(
-    design: Design, budget_ns: float | None = None
+    design: Design,
+    budget_ns: float | None = None,
+    verification: VerificationFacts | NotRun | None = None,
 ) -> tuple[LatencyFacts, ResourceFacts]:
-    """alkaid's estimate of the graph, and the vendor's reports of `hls/` where they exist.
+    """Cycles measured in the RTL, alkaid's estimate, and the vendor's reports where they exist.
 
     Args:
         budget_ns: the latency that the trigger allows.
+        verification: of this very design and its RTL; the cycles were measured there.
 
     Raises:
+        UsageError: a budget that is not above 0.
         ToolError: a vendor report that is truncated or cannot be read.
     """
-    latencies: list[LatencyEstimate] = []
+    check_budget(budget_ns)
+    found = _alkaid_estimate(design)
+    measured = _measured(design, verification, found)
+    latencies: list[LatencyEstimate] = [measured]
     resources: list[ResourceEstimate] = []
-    for latency, used in (_alkaid(design), *_vendor(design)):
+    for latency, used in (_alkaid(design, found, not measured.layers), *_vendor(design)):
         if latency is not None:
             latencies.append(latency)
         resources.append(used)
@@ -57,17 +81,69 @@ def estimate_facts(
     )
 
 
-def _alkaid(design: Design) -> tuple[LatencyEstimate, ResourceEstimate]:
-    try:
-        found = estimate(design.graph, design.target.part, design.target.clock_mhz, per_layer=False)
-    except (errors.MissingToolError, errors.UnsupportedError) as error:
-        absent = NotRun(reason=str(error))
-        return _no_latency(_ALKAID, absent), ResourceEstimate(
-            source=_ALKAID, used=dict.fromkeys(("LUT", "FF"), absent)
+def _measured(
+    design: Design, verification: VerificationFacts | NotRun | None, found: Estimate | NotRun
+) -> LatencyEstimate:
+    """What `verify --against rtl` measured; the shares of the layers are alkaid's."""
+    absent = NotRun(reason="the RTL was not run: `samebits verify --against rtl` measures it")
+    if verification is None or isinstance(verification, NotRun):
+        return _no_latency(_RTL, absent)
+    row = next((e for e in verification.engines if e.engine == "rtl"), None)
+    rtl = present(design) if row is not None and row.latency_cycles else None
+    if row is None or row.latency_cycles is None or rtl is None:
+        if row is not None:
+            what = row.detail if row.status == "not run" else "its bits differ from the reference"
+            absent = NotRun(reason=f"the RTL: {what}")
+        return _no_latency(_RTL, absent)
+    cycles = int(row.latency_cycles.value)
+    tool = f"alkaid {rtl.tools['alkaid']}"
+    shares: tuple[LayerLatency, ...] = ()
+    if isinstance(found, Estimate):
+        scale = cycles / found.latency_cycles.value
+        shares = tuple(
+            layer_latency(
+                layer.layer, scale * layer.cycles.value, rtl.clock_mhz, "estimated", found.tool
+            )
+            for layer in found.layers
         )
-    return _latency_of(design, found), ResourceEstimate(
-        source=_ALKAID,
-        used=dict(found.used),
+    clock = f"the cycles are measured, the clock ({rtl.clock_mhz:g} MHz) is the target"
+    limit = fmax_mhz(rtl.worst_stage, tool)
+    if isinstance(limit, Quantity):
+        clock += (
+            f"; Fmax by alkaid's delay model: {limit.value:.4g} MHz, worst stage "
+            f"{rtl.worst_stage * DELAY_UNIT_NS:.3g} ns of {1000 / rtl.clock_mhz:.3g} ns before "
+            "retiming"
+        )
+    return latency_estimate(
+        _RTL,
+        cycles,
+        rtl.clock_mhz,
+        1,
+        "measured",
+        row.latency_cycles.tool,
+        (f"{row.detail}; {row.events:,} events", clock, CALIBRATION),
+        fmax_mhz=limit,
+        layers=shares,
+        layers_note=LAYERS_NOTE if shares else "",
+    )
+
+
+def _alkaid_estimate(design: Design) -> Estimate | NotRun:
+    try:
+        return estimate(design.graph, design.target.part, design.target.clock_mhz)
+    except (errors.MissingToolError, errors.UnsupportedError) as error:
+        return NotRun(reason=str(error))
+
+
+def _alkaid(
+    design: Design, found: Estimate | NotRun, with_layers: bool
+) -> tuple[LatencyEstimate, ResourceEstimate]:
+    if isinstance(found, NotRun):
+        return _no_latency(_ALKAID, found), ResourceEstimate(
+            source=_ALKAID, used=dict.fromkeys(("LUT", "FF"), found)
+        )
+    return _latency_of(design, found, with_layers), ResourceEstimate(
+        source=_ALKAID, used=dict(found.used)
     )
 
 
@@ -83,7 +159,7 @@ def _scope(design: Design) -> tuple[str, ...]:
     )
 
 
-def _latency_of(design: Design, found: Estimate) -> LatencyEstimate:
+def _latency_of(design: Design, found: Estimate, with_layers: bool) -> LatencyEstimate:
     return latency_estimate(
         _ALKAID,
         int(found.latency_cycles.value),
@@ -97,6 +173,9 @@ def _latency_of(design: Design, found: Estimate) -> LatencyEstimate:
             f"worst stage {found.worst_stage.value:g} of {found.stage_budget.value:g} "
             f"{found.worst_stage.unit}; {found.calibration}",
         ),
+        fmax_mhz=found.fmax_mhz,
+        layers=found.layers if with_layers else (),
+        layers_note=LAYERS_NOTE if with_layers else "",
     )
 
 

@@ -9,7 +9,7 @@ import math
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from samebits import __version__, errors, storage
 from samebits.compile.ir import Format, Graph
@@ -39,12 +39,17 @@ from samebits.report.facts import (
 from samebits.report.files import read_facts
 from samebits.sim.verification import Verification
 
+if TYPE_CHECKING:
+    from samebits.design import Design
+
 __all__ = [
     "data_facts",
     "export_facts",
     "fidelity_facts",
     "layer_facts",
     "load_record",
+    "merged",
+    "of_design",
     "record",
     "target_facts",
     "training_facts",
@@ -173,19 +178,35 @@ def _text(types: Mapping[str, Format], *names: str) -> str | None:
 
 def verification_facts(verification: Verification, data: str = "data") -> VerificationFacts:
     """The outcome of `Design.verify` as the report shows it; `data` names the user's events."""
-    total = sum(verification.events.values())
+    events = tuple(
+        EventSet(kind=data if kind == "data" else kind, events=count, is_adversarial=kind != "data")
+        for kind, count in verification.events.items()
+        if count
+    )
+    created = utc_now()
     engines, layers = [], []
     for engine in verification.engines:
-        ran = engine.status != "not run"
+        ran, cycles = engine.status != "not run", None
+        tool = engine.tool or engine.engine
+        if engine.latency_cycles is not None:
+            cycles = Quantity(
+                value=engine.latency_cycles,
+                unit="cycles",
+                kind="measured",
+                tool=tool.partition(",")[0],  # Verilator; who wrote the RTL comes after it
+            )
         engines.append(
             EngineFacts(
                 engine=engine.engine,
-                tool=engine.tool or engine.engine,
+                tool=tool,
                 status=cast(Status, engine.status),
-                reason="" if ran else engine.detail,
-                events=total if ran else 0,
+                detail=engine.detail,
+                created=created,
+                event_sets=events if ran else (),
                 bits_compared=engine.bits,
                 mismatching_bits=engine.mismatching_bits,
+                latency_cycles=cycles,
+                files_sha256=engine.files_sha256,
             )
         )
         layers += [
@@ -198,19 +219,52 @@ def verification_facts(verification: Verification, data: str = "data") -> Verifi
             )
             for row in engine.rows
         ]
-    first = [e.detail for e in verification.engines if e.status == "MISMATCH"]
+    return VerificationFacts(reference="NumPy engine", engines=tuple(engines), layers=tuple(layers))
+
+
+def merged(old: VerificationFacts | NotRun, new: VerificationFacts) -> VerificationFacts:
+    """A new verification with the engines of an old one of the same design that it did not run."""
+    if isinstance(old, NotRun):
+        return new
+    rows = {engine.engine: engine for engine in old.engines}
+    for engine in new.engines:
+        if engine in new.ran or rows.get(engine.engine) not in old.ran:
+            rows[engine.engine] = engine
+    ran = {engine.engine for engine in new.ran}
+    layers = [row for row in old.layers if row.engine not in ran]
     return VerificationFacts(
-        reference="NumPy engine",
-        engines=tuple(engines),
-        events=tuple(
-            EventSet(
-                kind=data if kind == "data" else kind, events=count, is_adversarial=kind != "data"
-            )
-            for kind, count in verification.events.items()
-        ),
-        layers=tuple(layers),
-        first_mismatch=first[0] if first else None,
+        reference=new.reference, engines=tuple(rows.values()), layers=(*layers, *new.layers)
     )
+
+
+def of_design(old: VerificationFacts | NotRun, design: Design) -> VerificationFacts | NotRun:
+    """What an old verification says of a design that is still the same one.
+
+    RTL may have been written again, for another clock or in other stages: then its row says so.
+    """
+    if isinstance(old, NotRun):
+        return old
+    rows = []
+    for engine in old.engines:
+        if engine.files_sha256 and engine.files_sha256 != _rtl_sha256(design):
+            changed = "rtl/ is not what was verified; run `samebits verify --against rtl` again"
+            engine = EngineFacts(
+                engine=engine.engine, tool=engine.tool, status="not run", detail=changed
+            )
+        rows.append(engine)
+    gone = {row.engine for row in rows if row.status == "not run"}
+    layers = tuple(row for row in old.layers if row.engine not in gone)
+    return VerificationFacts(reference=old.reference, engines=tuple(rows), layers=layers)
+
+
+def _rtl_sha256(design: Design) -> str | None:
+    from samebits.rtl import present
+
+    try:
+        rtl = present(design)
+    except errors.BuildError:  # damaged, or another design's
+        return None
+    return None if rtl is None else rtl.files_sha256
 
 
 def data_facts(dataset: Any, split: Any) -> DataFacts:

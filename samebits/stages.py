@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import onnx
 
     from samebits.fidelity import Fidelity
+    from samebits.gates import Gates
     from samebits.report import ReportFacts
     from samebits.sim.verification import Verification
     from samebits.train.config import TrainingConfig
@@ -47,7 +48,9 @@ __all__ = [
     "compile_model",
     "export_model",
     "fidelity_of",
+    "labelled_events",
     "no_bar",
+    "recorded_facts",
     "train_models",
     "verify_build",
 ]
@@ -235,6 +238,7 @@ def _recorded(design: Design) -> tuple[ReportFacts, Recipe | None, str]:
     recipe, why = recipe_of(design)
     sections: dict[str, Any] = {
         "design": design.folder.resolve().name,
+        "fingerprint": design.fingerprint,
         "target": record.target_facts(design.target),
         "layers": record.layer_facts(design.graph),
         "export": old.export,
@@ -244,11 +248,17 @@ def _recorded(design: Design) -> tuple[ReportFacts, Recipe | None, str]:
     elif recipe and recipe.sections:
         sections["data"] = DataFacts.model_validate(recipe.sections["data"])
         sections["training"] = TrainingFacts.model_validate(recipe.sections["training"])
+    if old.fingerprint == design.fingerprint:
+        verification = record.of_design(old.verification, design)
+        sections |= {"fidelity": old.fidelity, "verification": verification}
     if all(getattr(old, name) == value for name, value in sections.items()):
         return old, recipe, why
-    if (old.target, old.layers) == (sections["target"], sections["layers"]):
-        sections |= {"fidelity": old.fidelity, "verification": old.verification}
     return record.updated(old, "", **sections), recipe, why
+
+
+def recorded_facts(design: Design) -> ReportFacts:
+    """What report.json says of a saved design; what it says of another one is left out."""
+    return _recorded(design)[0]
 
 
 def verify_build(
@@ -279,7 +289,8 @@ def verify_build(
     result = design.verify(
         events, against, adversarial=adversarial, seed=seed, progress=progress, vcd=vcd
     )
-    verification = record.verification_facts(result, name)
+    new = record.verification_facts(result, name)
+    verification = record.merged(record.of_design(facts.verification, design), new)
     record.write(design.folder, record.updated(facts, command, verification=verification))
     return result
 
@@ -289,6 +300,7 @@ def build_report(
     data: str | None = None,
     *,
     budget_ns: float | None = None,
+    gates: Gates | None = None,
     command: str = "",
     bar: Bar = no_bar,
 ) -> ReportFacts:
@@ -298,25 +310,28 @@ def build_report(
         data: labelled events for the metrics; None: the test part of what the network was trained
             on, or no metrics if it was not trained here.
         budget_ns: the latency the trigger allows.
+        gates: limits besides those that every report has.
     """
     from samebits import record
-    from samebits.estimates import estimate_facts
+    from samebits.estimates import check_budget, estimate_facts
+    from samebits.gates import with_gates
     from samebits.report import write_report
     from samebits.report.facts import NotRun
 
     assert design.folder is not None
+    check_budget(budget_ns)
     design.check_files()
     facts, recipe, why = _recorded(design)
     if why:
         _log.warning("the training in %s is not used: %s", design.folder, why)
-    test, split = _labelled(data, recipe, design.feature_names)
+    test, split = labelled_events(data, recipe, design.feature_names)
     metrics: Any = NotRun(reason=why or "no labelled data: give --data")
     if test is not None:
         with bar("metrics", 1) as advance:
             metrics = _metrics(design, test, split, recipe, why)
             advance(1)
     with bar("latency and resources", 1) as advance:
-        latency, resources = estimate_facts(design, budget_ns)
+        latency, resources = estimate_facts(design, budget_ns, facts.verification)
         advance(1)
     facts = record.updated(
         facts,
@@ -327,11 +342,13 @@ def build_report(
         resources=resources,
         gates=(*_bit_gates(facts), *_accuracy_gates(metrics), *_budget_gates(latency)),
     )
+    if gates is not None:
+        facts = with_gates(facts, gates)
     write_report(facts, design.folder)
     return facts
 
 
-def _labelled(
+def labelled_events(
     data: str | None, recipe: Recipe | None, names: tuple[str, ...] = ()
 ) -> tuple[Dataset | None, str]:
     """The labelled events of a report and what they are: never those of the training, if known."""
@@ -431,8 +448,13 @@ def _bit_gates(facts: ReportFacts) -> list[Any]:
         detail += f"; not run: {absent}"
     if "csim" not in {engine.engine for engine in facts.verification.engines}:
         detail += "; csim not asked for"
-    if not any(events.is_adversarial for events in facts.verification.events):
-        detail += "; no adversarial inputs"
+    plain = [
+        engine.engine
+        for engine in facts.verification.ran
+        if not any(events.is_adversarial for events in engine.event_sets)
+    ]
+    if plain:
+        detail += f"; no adversarial inputs: {', '.join(plain)}"
     return [Gate(name="same bits", passed=facts.same_bits, detail=detail)]
 
 

@@ -395,13 +395,15 @@ def _rtl(
                     traced = RtlSimulation(rtl, rtl.folder / "simulation", trace=True)
                     end = record(traced, mantissas, start, event, vcd)
                     failure += f"; {vcd}: its waveform, with the answer after time {end}"
-                return [comparison.stopped(tool, time.perf_counter() - started, failure)]
+                stopped = comparison.stopped(tool, time.perf_counter() - started, failure)
+                return [replace(stopped, files_sha256=rtl.files_sha256)]
             tell("rtl", start + len(chunk[0]))
         note = (
-            f"answers {rtl.latency_cycles} cycles after every event, one event per clock: "
+            f"answers {facts.latency_cycles} cycles after every event, one event per clock: "
             f"{facts.cycles:,} cycles with {facts.bubbles:,} bubbles and {facts.resets} resets"
         )
-        return [comparison.report(tool, time.perf_counter() - started, note)]
+        report = comparison.report(tool, time.perf_counter() - started, note)
+        return [replace(report, latency_cycles=facts.latency_cycles, files_sha256=rtl.files_sha256)]
 
 
 def _first_event(wanted: list[Array], found: list[Array]) -> int:

@@ -36,7 +36,8 @@ class EngineReport:
     """One engine against the NumPy engine.
 
     `status` is "equal", "MISMATCH" or "not run"; `detail` says why it was not run, describes the
-    first mismatch, or says what an equal engine does not show.
+    first mismatch, or says what an equal engine does not show. `latency_cycles`: as measured, of
+    engines that have clocks. `files_sha256`: of what was run, where the design leaves it open.
     """
 
     engine: str
@@ -45,6 +46,8 @@ class EngineReport:
     tool: str = ""
     rows: tuple[LayerRow, ...] = ()
     seconds: float = 0.0
+    latency_cycles: int | None = None
+    files_sha256: str = ""
 
     @property
     def bits(self) -> int:

@@ -196,21 +196,43 @@ class LayerFacts(Facts):
     weights_total: Count | None = None
 
 
+class EventSet(Facts):
+    """How many events of one kind were compared, for example "test set" or "ties"."""
+
+    kind: Text
+    events: Count
+    is_adversarial: bool
+
+
 class EngineFacts(Facts):
-    """One engine against the reference; "not run" has a reason and no bits, the rest have bits."""
+    """One engine against the reference; "not run" has a reason and no bits, the rest have bits.
+
+    Attributes:
+        detail: why it was not run, its first mismatch, or what was done.
+        latency_cycles: as it measured them.
+        files_sha256: of what ran, where the design's fingerprint does not fix it.
+    """
 
     engine: Text
     tool: Text
     status: Literal["equal", "MISMATCH", "not run"]
-    reason: str = ""
-    events: Count = 0
+    detail: str = ""
+    created: UtcTime | None = None
+    event_sets: tuple[EventSet, ...] = ()
     bits_compared: Count = 0
     mismatching_bits: Count = 0
+    latency_cycles: Quantity | None = None
+    files_sha256: str = ""
+
+    @property
+    def events(self) -> int:
+        return sum(events.events for events in self.event_sets)
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
         if self.status == "not run":
-            if not self.reason or self.bits_compared or self.mismatching_bits or self.events:
+            ran = self.bits_compared or self.mismatching_bits or self.event_sets
+            if not self.detail or ran or self.latency_cycles:
                 raise ValueError(f"{self.engine}: not run needs a reason, and no events or bits")
         elif not self.bits_compared:
             raise ValueError(f"{self.engine}: {self.status} needs bits_compared above 0")
@@ -221,14 +243,6 @@ class EngineFacts(Facts):
         if self.mismatching_bits > self.bits_compared:
             raise ValueError(f"{self.engine}: more mismatching bits than bits compared")
         return self
-
-
-class EventSet(Facts):
-    """How many events of one kind were compared, for example "test set" or "ties"."""
-
-    kind: Text
-    events: Count
-    is_adversarial: bool
 
 
 class LayerComparison(Facts):
@@ -242,13 +256,11 @@ class LayerComparison(Facts):
 
 
 class VerificationFacts(Facts):
-    """Whether the engines agree bit for bit; `first_mismatch` is the comparison's own printout."""
+    """Whether the engines agree bit for bit; each has its own events and time."""
 
     reference: Text
     engines: tuple[EngineFacts, ...]
-    events: tuple[EventSet, ...]
     layers: tuple[LayerComparison, ...] = ()
-    first_mismatch: str | None = None
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
@@ -261,6 +273,20 @@ class VerificationFacts(Facts):
     @property
     def mismatching_bits(self) -> int:
         return sum(e.mismatching_bits for e in self.engines)
+
+    @property
+    def first_mismatch(self) -> str | None:
+        """What the comparison of the first engine that differs printed."""
+        return next((e.detail for e in self.engines if e.status == "MISMATCH"), None)
+
+    @property
+    def runs(self) -> dict[tuple[EventSet, ...], tuple[EngineFacts, ...]]:
+        """The engines that compared the same kinds and numbers of events, by these."""
+        found: dict[tuple[EventSet, ...], tuple[EngineFacts, ...]] = {}
+        for engine in self.ran:
+            if engine.event_sets:
+                found[engine.event_sets] = (*found.get(engine.event_sets, ()), engine)
+        return found
 
     @property
     def bits_compared(self) -> int:
@@ -351,10 +377,11 @@ class Gate(Facts):
 
 
 class ReportFacts(Facts):
-    """All facts of one report; `created` is kept in UTC."""
+    """All facts of one report; `created` is kept in UTC, `fingerprint` is the design's."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     design: Text
+    fingerprint: str = ""
     created: UtcTime
     versions: dict[str, str]
     commands: tuple[str, ...] = ()

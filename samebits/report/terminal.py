@@ -41,7 +41,7 @@ def render_terminal(facts: ReportFacts) -> "RenderableType":
     else:
         for e in facts.verification.engines:
             if e.status == "not run":
-                row(e.engine, "not run", e.reason, _COLOURS[e.status])
+                row(e.engine, "not run", e.detail, _COLOURS[e.status])
             else:
                 value = f"{e.status}: {e.mismatching_bits:,} of {e.bits_compared:,} bits differ"
                 row(e.engine, value, f"measured, {e.tool}", _COLOURS[e.status])

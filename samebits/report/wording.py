@@ -73,7 +73,7 @@ def verdict_words(facts: ReportFacts) -> tuple[str, str]:
     if isinstance(verification, NotRun):
         return "Bits not compared", verification.reason
     if not verification.ran:
-        reasons = "; ".join(f"{e.engine}: {e.reason}" for e in verification.not_run)
+        reasons = "; ".join(f"{e.engine}: {e.detail}" for e in verification.not_run)
         return "Bits not compared", reasons or "no engine was asked for"
     differing = [e for e in verification.ran if e.mismatching_bits]
     equal = ", ".join(e.engine for e in verification.ran if not e.mismatching_bits)

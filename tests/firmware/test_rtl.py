@@ -294,7 +294,7 @@ def _full_disk(*arguments: object) -> None:
 
 
 def test_damaged_facts(tmp_path: Path) -> None:
-    (tmp_path / "rtl.json").write_text('{"schema": 1}')
+    (tmp_path / "rtl.json").write_text('{"schema": 2}')
     with pytest.raises(errors.BuildError, match="is damaged"):
         read_rtl(tmp_path)
     (tmp_path / "rtl.json").write_text('{"schema": 99}')

@@ -146,18 +146,18 @@ def full_facts() -> ReportFacts:
                         engine=name,
                         tool="tool 1.0",
                         status="equal",
-                        events=420,
+                        created=CREATED,
+                        event_sets=(
+                            EventSet(kind="test set", events=400, is_adversarial=False),
+                            EventSet(kind="ties", events=20, is_adversarial=True),
+                        ),
                         bits_compared=20160,
                     )
                     for name in names
                 ),
                 EngineFacts(
-                    engine="RTL", tool="verilator", status="not run", reason="no verilator found"
+                    engine="RTL", tool="verilator", status="not run", detail="no verilator found"
                 ),
-            ),
-            events=(
-                EventSet(kind="test set", events=400, is_adversarial=False),
-                EventSet(kind="ties", events=20, is_adversarial=True),
             ),
             layers=tuple(
                 LayerComparison(

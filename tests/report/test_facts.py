@@ -32,7 +32,7 @@ def test_round_trip(full_facts: ReportFacts, bare_facts: ReportFacts) -> None:
     for facts in (full_facts, bare_facts):
         text = facts.model_dump_json()
         assert ReportFacts.model_validate_json(text) == facts
-        assert json.loads(text)["schema_version"] == 1
+        assert json.loads(text)["schema_version"] == 2
 
 
 def test_files_round_trip(bare_facts: ReportFacts, tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_files_round_trip(bare_facts: ReportFacts, tmp_path: Path) -> None:
     "change",
     [
         {"unknown": 1},
-        {"schema_version": 2},
+        {"schema_version": 3},
         {"design": ""},
         {"created": "2026-03-14T15:09:26"},  # no time zone
         {"latency": {"status": "not run"}},  # no reason
@@ -87,7 +87,7 @@ def test_a_differing_layer_needs_a_differing_engine() -> None:
         layer="fc1", engine="csim", format="f", bits_compared=9, mismatching_bits=1
     )
     with pytest.raises(ValidationError, match="layers of \\['csim'\\] differ"):
-        VerificationFacts(reference="NumPy", engines=(engine(),), events=(), layers=(row,))
+        VerificationFacts(reference="NumPy", engines=(engine(),), layers=(row,))
 
 
 def test_metrics_need_a_model() -> None:
@@ -97,10 +97,10 @@ def test_metrics_need_a_model() -> None:
 
 def test_verdict(bare_facts: ReportFacts) -> None:
     def with_engines(*engines: EngineFacts, gates: tuple[Gate, ...] = ()) -> ReportFacts:
-        verification = VerificationFacts(reference="NumPy", engines=engines, events=())
+        verification = VerificationFacts(reference="NumPy", engines=engines)
         return bare_facts.model_copy(update={"verification": verification, "gates": gates})
 
-    absent = engine(status="not run", reason="no compiler", bits_compared=0)
+    absent = engine(status="not run", detail="no compiler", bits_compared=0)
     differs = engine(status="MISMATCH", mismatching_bits=1)
     assert bare_facts.same_bits is None
     assert with_engines(absent).same_bits is None

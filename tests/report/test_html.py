@@ -100,7 +100,23 @@ def hostile(facts: ReportFacts) -> ReportFacts:
             "versions": {HOSTILE: HOSTILE},
             "layers": layers,
             "metrics": facts.metrics.model_copy(update={"models": models}),
-            "verification": facts.verification.model_copy(update={"first_mismatch": HOSTILE}),
+            "verification": facts.verification.model_copy(
+                update={
+                    "engines": tuple(
+                        e.model_copy(
+                            update={
+                                "detail": HOSTILE,
+                                "status": "MISMATCH",
+                                "mismatching_bits": 1,
+                                "event_sets": tuple(
+                                    s.model_copy(update={"kind": HOSTILE}) for s in e.event_sets
+                                ),
+                            }
+                        )
+                        for e in facts.verification.ran
+                    )
+                }
+            ),
             "gates": (Gate(name=HOSTILE, passed=False, detail=HOSTILE),),
             "latency": NotRun(reason=HOSTILE),
         }
@@ -190,10 +206,10 @@ def test_what_was_not_run_says_so(bare_facts: ReportFacts) -> None:
 def test_a_mismatch_is_shouted(full_facts: ReportFacts) -> None:
     v = full_facts.verification
     assert isinstance(v, VerificationFacts)
-    bad = v.engines[0].model_copy(update={"status": "MISMATCH", "mismatching_bits": 5})
-    verification = v.model_copy(
-        update={"engines": (bad, *v.engines[1:]), "first_mismatch": "layer fc1, event 3"}
+    bad = v.engines[0].model_copy(
+        update={"status": "MISMATCH", "mismatching_bits": 5, "detail": "layer fc1, event 3"}
     )
+    verification = v.model_copy(update={"engines": (bad, *v.engines[1:])})
     unplotted = NotRun(reason="not needed here")
     changes = {"verification": verification, "metrics": unplotted, "training": unplotted}
     words = Page(render_html(full_facts.model_copy(update=changes))).words

@@ -49,7 +49,7 @@ def test_names_steer_neither_the_markup_nor_the_terminal(bare_facts: ReportFacts
     engine = EngineFacts(
         engine="[red]csim[/nonsense]\x1b[2J", tool="t", status="equal", bits_compared=8
     )
-    verification = VerificationFacts(reference="NumPy", engines=(engine,), events=())
+    verification = VerificationFacts(reference="NumPy", engines=(engine,))
     text = show(bare_facts.model_copy(update={"verification": verification}))
     assert "[red]csim[/nonsense]?[2J equal: 0 of 8 bits differ" in text
     assert "\x1b" not in text

@@ -1,13 +1,17 @@
 """The report's estimates: numbers, or the reason why a tool has not run."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from samebits import Design, Target
+from samebits import Design, Target, errors
 from samebits.compile.builder import GraphBuilder
 from samebits.compile.ir import Format
 from samebits.estimates import estimate_facts
-from samebits.report.facts import NotRun, Quantity
+from samebits.record import of_design, verification_facts
+from samebits.report.facts import NotRun, Quantity, VerificationFacts
+from samebits.sim.verification import EngineReport, LayerRow, Verification
 
 pytest.importorskip("alkaid", reason="alkaid is in the extra rtl")
 
@@ -33,7 +37,10 @@ def wide_product() -> Design:
 
 def test_a_small_network_has_numbers_from_alkaid_and_none_from_the_vendor() -> None:
     latency, resources = estimate_facts(convolution(2))
-    unrolled, vendor = latency.estimates
+    measured, unrolled, vendor = latency.estimates
+    assert measured.latency_ns == NotRun(
+        reason="the RTL was not run: `samebits verify --against rtl` measures it"
+    )
     assert isinstance(unrolled.latency_ns, Quantity)
     assert unrolled.latency_ns.kind == "estimated"
     assert isinstance(resources.estimates[0].used["LUT"], Quantity)
@@ -56,7 +63,70 @@ def test_what_unrolled_logic_cannot_express_is_not_run_and_says_why(
     design: Design, reason: str
 ) -> None:
     latency, resources = estimate_facts(design)
-    for absent in (latency.estimates[0].latency_ns, resources.estimates[0].used["LUT"]):
+    for absent in (latency.estimates[1].latency_ns, resources.estimates[0].used["LUT"]):
         assert isinstance(absent, NotRun)
         assert absent.reason.endswith(reason)
     assert latency.headline is None
+
+
+def verified(design: Design) -> VerificationFacts:
+    """As if Verilator had run the RTL that stands in the design's folder."""
+    rtl = design.rtl()
+    row = EngineReport(
+        "rtl",
+        "equal",
+        "answers every event",
+        "Verilator 5.48, alkaid 0.8",
+        (LayerRow("y", "f", 5, 0, 40, 0),),
+        latency_cycles=rtl.latency_cycles,
+        files_sha256=rtl.files_sha256,
+    )
+    return verification_facts(Verification((row,), {"ties": 5}))
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Design:
+    design = convolution(2)
+    design = Design(design.graph, Target(clock_mhz=400))
+    design.save(tmp_path)
+    return design
+
+
+def test_measured_cycles_come_first_with_the_clock_as_a_target(saved: Design) -> None:
+    latency, _ = estimate_facts(saved, 20.0, verified(saved))
+    headline = latency.headline
+    assert headline is latency.estimates[0]
+    cycles, clock, fmax = headline.cycles, headline.clock_mhz, headline.fmax_mhz
+    assert isinstance(cycles, Quantity)
+    assert isinstance(clock, Quantity)
+    assert isinstance(fmax, Quantity)
+    assert (cycles.kind, cycles.tool) == ("measured", "Verilator 5.48")
+    assert (clock.value, clock.kind) == (400, "assumed")
+    assert (fmax.kind, fmax.tool.split()[0]) == ("estimated", "alkaid")
+    assert any(
+        "the cycles are measured, the clock (400 MHz) is the target" in n for n in headline.notes
+    )
+    assert isinstance(headline.latency_ns, Quantity)
+    assert headline.latency_ns.value == cycles.value * 2.5
+    assert sum(layer.cycles.value for layer in headline.layers) == pytest.approx(cycles.value)
+    assert latency.estimates[1].layers == ()
+
+
+def test_rtl_in_other_stages_is_not_what_was_measured(saved: Design) -> None:
+    old = verified(saved)
+    assert of_design(old, saved) == old
+    saved.rtl(latency_cycles=7)
+    changed = of_design(old, saved)
+    assert isinstance(changed, VerificationFacts)
+    assert changed.engines[0].status == "not run"
+    latency, _ = estimate_facts(saved, None, changed)
+    assert latency.estimates[0].latency_ns == NotRun(
+        reason="the RTL: rtl/ is not what was verified; run `samebits verify --against rtl` again"
+    )
+
+
+@pytest.mark.parametrize("budget_ns", [0.0, -5.0, float("nan"), float("inf")])
+def test_a_budget_is_above_0(budget_ns: float) -> None:
+    with pytest.raises(errors.UsageError) as caught:
+        estimate_facts(convolution(1), budget_ns)
+    assert str(caught.value) == f"--budget-ns must be above 0 ns, got {budget_ns:g}"

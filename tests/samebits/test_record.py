@@ -104,14 +104,42 @@ def test_verification_as_the_report_shows_it() -> None:
         ("csim", "MISMATCH", 10, 2),
         ("rtl", "not run", 0, 0),
     ]
-    assert facts.engines[1].reason == "no RTL yet"
-    assert [(e.kind, e.events, e.is_adversarial) for e in facts.events] == [
+    assert facts.engines[1].detail == "no RTL yet"
+    assert [(e.kind, e.events, e.is_adversarial) for e in facts.engines[0].event_sets] == [
         ("data", 7, False),
         ("ties", 3, True),
     ]
     assert facts.layers[0].layer == "fc1"
     assert facts.first_mismatch == "first difference in layer fc1"
     assert verified().first_mismatch is None
+
+
+def test_engines_that_were_compared_earlier_stay() -> None:
+    row = LayerRow("layer:fc1", "ap_fixed<6,2,TRN,WRAP>", 10, 0, 60, 0)
+
+    def ran(*names: str, events: int) -> VerificationFacts:
+        engines = tuple(EngineReport(name, "equal", "", "t 1", (row,)) for name in names)
+        absent = EngineReport("onnxruntime", "not run", "not installed")
+        return record.verification_facts(Verification((*engines, absent), {"ties": events}))
+
+    first, second = ran("csim", "native", events=5), ran("native", "rtl", events=9)
+    both = record.merged(first, second)
+    assert [(e.engine, e.status, e.events) for e in both.engines] == [
+        ("csim", "equal", 5),
+        ("native", "equal", 9),
+        ("onnxruntime", "not run", 0),
+        ("rtl", "equal", 9),
+    ]
+    assert sorted(layer.engine for layer in both.layers) == ["csim", "native", "rtl"]
+    assert [len(engines) for engines in both.runs.values()] == [1, 2]
+    assert record.merged(NotRun(reason="no"), first) == first
+    # an engine that cannot run any more does not take back what it showed of the same design
+    gone = EngineReport("csim", "not run", "no compiler")
+    later = record.verification_facts(Verification((gone,), {"ties": 5}))
+    assert record.merged(both, later) == both
+    worse = record.merged(both, verified("MISMATCH", 2))
+    assert worse.first_mismatch == "first difference in layer fc1"
+    assert record.merged(worse, second).mismatching_bits == 2
 
 
 def test_fidelity_as_the_report_shows_it(tmp_path: Path) -> None:
@@ -145,6 +173,8 @@ def test_compile_and_verify_write_their_sections(tmp_path: Path) -> None:
         layer.name for layer in Design.load(build).graph.layers
     ]
     assert values["commands"] == ["samebits compile m.onnx"]
+    verify_build(Design.load(build), np.ones((3, 4)), ("onnxruntime",), adversarial=False)
+    assert values["fingerprint"] == Design.load(build).fingerprint
     compile_model(model, build, Target(clock_mhz=250))
     assert isinstance(record.load_record(build).verification, NotRun)
 

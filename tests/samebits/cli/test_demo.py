@@ -13,7 +13,7 @@ RAN = {"status": "equal", "bits_compared": 9}
 STATES: list[tuple[dict[str, Any], int]] = [
     (RAN, 0),
     (RAN | {"status": "MISMATCH", "mismatching_bits": 1}, 1),
-    ({"status": "not run", "reason": "no compiler"}, 1),
+    ({"status": "not run", "detail": "no compiler"}, 1),
 ]
 
 
@@ -26,7 +26,7 @@ def test_a_demo_without_proof_is_exit_code_1(
     code: int,
 ) -> None:
     engine = EngineFacts.model_validate({"engine": "csim", "tool": "hls4ml 1.3", **state})
-    verification = VerificationFacts(reference="NumPy", engines=(engine,), events=())
+    verification = VerificationFacts(reference="NumPy", engines=(engine,))
     facts = ReportFacts(design="d", created=utc_now(), versions={}, verification=verification)
     monkeypatch.setattr("samebits.demo.demo", lambda *arguments, **options: facts)
     assert samebits("demo", "-o", tmp_path / "build").code == code
