@@ -11,8 +11,22 @@ import typer
 
 from samebits import __version__, errors
 
+from . import (
+    check,
+    demo,
+    diff,
+    doctor,
+    emulate,
+    export,
+    freeze,
+    ranges,
+    report,
+    rtl,
+    simulate,
+    train,
+    verify,
+)
 from . import compile as compile_command
-from . import demo, diff, doctor, emulate, export, ranges, report, rtl, simulate, train, verify
 from .console import err, warnings_shown
 
 __all__ = ["app", "main"]
@@ -29,7 +43,7 @@ app = typer.Typer(
 )
 _COMMANDS = (
     *(demo, train, export, compile_command, simulate, ranges, verify, report),
-    *(rtl, emulate, diff, doctor),
+    *(freeze, check, rtl, emulate, diff, doctor),
 )
 for module in _COMMANDS:
     app.command(name=module.NAME)(module.command)

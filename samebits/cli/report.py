@@ -10,6 +10,7 @@ from samebits.design import Design
 
 from .console import bar, command_line, line, out
 from .options import Build, Json
+from .outcome import GatesFile, Github, Junit, tell_ci
 
 NAME = "report"
 
@@ -26,16 +27,25 @@ def command(
     budget_ns: Annotated[
         float | None, typer.Option("--budget-ns", help="Latency that the trigger allows.")
     ] = None,
+    gates: GatesFile = None,
+    junit: Junit = None,
+    github: Github = False,
     json: Json = False,
 ) -> None:
     """Write report.html and report.json; exit code 1 if the bits or a gate failed."""
     import sys
 
+    from samebits.ci import gate_cases
+    from samebits.gates import read_gates
     from samebits.report import render_terminal
     from samebits.stages import build_report
 
+    limits = read_gates(gates) if gates else None
     design = Design.load(build)
-    facts = build_report(design, data, budget_ns=budget_ns, command=command_line(), bar=bar)
+    facts = build_report(
+        design, data, budget_ns=budget_ns, gates=limits, command=command_line(), bar=bar
+    )
+    tell_ci("samebits report", gate_cases(facts.gates), junit, github, str(gates or ""))
     if json:
         sys.stdout.write(facts.model_dump_json(indent=1) + "\n")
     else:

@@ -17,6 +17,7 @@ from samebits.sim.verification import Verification
 
 from .console import command_line, engine_bars, err, line, out, print_json
 from .options import Build, Json, Seed, Within, data_range, events_of
+from .outcome import Github, Junit, tell_ci
 
 NAME = "verify"
 
@@ -43,10 +44,13 @@ def command(
     vcd: Annotated[
         Path | None, typer.Option("--vcd", help="Waveform of the RTL's first mismatch.")
     ] = None,
+    junit: Junit = None,
+    github: Github = False,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Compare all engines bit by bit, at the output and every layer; exit code 0 if they agree."""
+    from samebits.ci import verification_cases
     from samebits.stages import verify_build
 
     if within and not ranges:
@@ -65,19 +69,21 @@ def command(
             progress=progress,
             vcd=vcd,
         )
+    tell_ci("samebits verify", verification_cases(result), junit, github)
     found: dict[str, TensorRange] = {}
     words = ""
     if ranges:
         data, words = data_range(design, features, within or ())
         found = design.ranges(data, seed=seed)
     if json:
-        summary = _summary(result)
+        values = summary(result)
         if ranges:
             listed = {name: to_json(design.graph, one) for name, one in found.items()}
-            summary |= {"within": words, "ranges": listed}
-        print_json(summary)
+            values |= {"within": words, "ranges": listed}
+        print_json(values)
     else:
-        out.print(_table(result))
+        total = sum(result.events.values())
+        out.print(table(result, f"Same bits as the NumPy engine? {total} events"))
     for engine in result.engines:
         if engine.status == "not run":
             line(f"{engine.engine}: not run: {engine.detail}", err)
@@ -109,7 +115,8 @@ def _show_ranges(design: Design, found: Sequence[TensorRange], words: str) -> No
     line(f"ranges (inputs: {words}): {listed}", err)
 
 
-def _summary(result: Verification) -> dict[str, object]:
+def summary(result: Verification) -> dict[str, object]:
+    """The outcome as --json prints it."""
     return {
         "mismatching_bits": result.mismatching_bits,
         "events": dict(result.events),
@@ -127,9 +134,9 @@ def _summary(result: Verification) -> dict[str, object]:
     }
 
 
-def _table(result: Verification) -> Table:
-    total = sum(result.events.values())
-    table = Table(title=f"Same bits as the NumPy engine? {total} events", title_justify="left")
+def table(result: Verification, title: str) -> Table:
+    """One row for every engine."""
+    table = Table(title=title, title_justify="left")
     table.add_column("engine", overflow="fold")
     table.add_column("status", overflow="fold")
     for column in ("layers and outputs", "bits compared", "mismatching bits", "seconds"):

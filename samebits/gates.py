@@ -1,0 +1,253 @@
+"""Gates: limits in a TOML file, held against the facts of a report."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from samebits import errors
+from samebits.report.facts import Gate, MetricsFacts, NotRun, Quantity, ReportFacts
+from samebits.report.wording import format_number
+
+__all__ = ["Gates", "evaluate", "read_gates", "with_gates"]
+
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+_FIRMWARE = "firmware"
+# how the report calls the engines
+_ENGINES = {"onnxruntime": "firmware.onnx", "csim": "csim", "native": "native", "rtl": "rtl"}
+
+
+class Gates(BaseModel):
+    """The limits of a gates file; those that are not given are not looked at.
+
+    `max_..._share`: fraction of the part. `latency_from` and `resources_from` choose the estimate
+    whose source or tool contains this text; by default the first that gave a number.
+    `not_evaluated`: what a gate without its number does.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    not_evaluated: Literal["fail", "ignore"] = "fail"
+    latency_from: str = ""
+    resources_from: str = ""
+    max_mismatching_bits: Annotated[int, Field(ge=0)] | None = None
+    engines: tuple[Literal["csim", "onnxruntime", "native", "rtl"], ...] = ()
+    max_accuracy_drop_points: NotNegative | None = None
+    max_auc_drop: Fraction | None = None
+    min_accuracy: Fraction | None = None
+    min_auc: Fraction | None = None
+    max_latency_ns: NotNegative | None = None
+    max_latency_cycles: NotNegative | None = None
+    max_initiation_interval: NotNegative | None = None
+    max_lut_share: NotNegative | None = None
+    max_ff_share: NotNegative | None = None
+    max_dsp_share: NotNegative | None = None
+    max_bram_share: NotNegative | None = None
+
+
+Reading = tuple[float, str]  # the number, and where it comes from; NotRun where there is none
+
+
+def read_gates(path: Path) -> Gates:
+    """The gates of a TOML file.
+
+    Raises:
+        UsageError: no such file, no TOML, keys that do not exist or values that make no sense.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise errors.UsageError(f"{path}: cannot be read: {reason}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise errors.UsageError(f"{path}: is no TOML: {error}") from None
+    try:
+        gates = Gates.model_validate(values)
+    except ValidationError as error:
+        found = error.errors()
+        unknown = [str(e["loc"][0]) for e in found if e["type"] == "extra_forbidden"]
+        wrong = [
+            f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}"
+            for e in found
+            if e["type"] != "extra_forbidden"
+        ]
+        if unknown:
+            wrong.append(
+                f"there is no gate {', '.join(unknown)}; gates: {', '.join(Gates.model_fields)}"
+            )
+        raise errors.UsageError(f"{path}: {'; '.join(wrong)}") from None
+    if not gates.engines and all(getattr(gates, name) is None for name in _READINGS):
+        raise errors.UsageError(f"{path}: holds no gate; gates: {', '.join(_READINGS)}, engines")
+    return gates
+
+
+def evaluate(gates: Gates, facts: ReportFacts) -> tuple[Gate, ...]:
+    """Every gate of the file; one whose number is not there fails, or has `passed` None."""
+    found = []
+    for name, (read, unit) in _READINGS.items():
+        limit = getattr(gates, name)
+        if limit is None:
+            continue
+        reading = read(gates, facts)
+        if isinstance(reading, NotRun):
+            found.append(_absent(gates, name, reading.reason))
+            continue
+        value, origin = reading
+        passed = value <= limit if name.startswith("max_") else value >= limit
+        words = f"{format_number(value)} {unit}".strip()
+        wanted = "at most" if name.startswith("max_") else "at least"
+        detail = f"{words}, wanted {wanted} {format_number(limit)}: {origin}"
+        found.append(Gate(name=name, passed=passed, detail=detail))
+    return (*found, *(_engine(gates, engine, facts) for engine in gates.engines))
+
+
+def with_gates(facts: ReportFacts, gates: Gates) -> ReportFacts:
+    """The facts with the outcome of these gates, which replace a report's own of the same thing."""
+    own = {
+        "accuracy": gates.max_accuracy_drop_points is not None,
+        "latency budget": gates.max_latency_ns is not None,
+    }
+    kept = (gate for gate in facts.gates if not own.get(gate.name, False))
+    return facts.model_copy(update={"gates": (*kept, *evaluate(gates, facts))})
+
+
+def _absent(gates: Gates, name: str, reason: str) -> Gate:
+    passed = False if gates.not_evaluated == "fail" else None
+    return Gate(name=name, passed=passed, detail=f"not evaluated: {reason}")
+
+
+def _engine(gates: Gates, engine: str, facts: ReportFacts) -> Gate:
+    name = f"engine {engine}"
+    if isinstance(facts.verification, NotRun):
+        return _absent(gates, name, facts.verification.reason)
+    rows = [e for e in facts.verification.engines if e.engine.startswith(_ENGINES[engine])]
+    if not rows:
+        return _absent(gates, name, f"not asked for: samebits verify --against {engine}")
+    not_run = [e for e in rows if e.status == "not run"]
+    if not_run:
+        return _absent(gates, name, not_run[0].detail)
+    bits = sum(e.mismatching_bits for e in rows)
+    compared = sum(e.bits_compared for e in rows)
+    detail = f"{bits:,} of {compared:,} bits differ"
+    return Gate(name=name, passed=bits == 0, detail=detail)
+
+
+def _mismatching_bits(gates: Gates, facts: ReportFacts) -> Reading | NotRun:
+    v = facts.verification
+    if isinstance(v, NotRun):
+        return v
+    if not v.ran:
+        return NotRun(reason="no engine ran")
+    return v.mismatching_bits, f"of {v.bits_compared:,}, {', '.join(e.engine for e in v.ran)}"
+
+
+def _metrics(facts: ReportFacts) -> MetricsFacts | NotRun:
+    if not isinstance(facts.metrics, NotRun) and _FIRMWARE not in facts.metrics.models:
+        return NotRun(reason="the report holds no metrics of the firmware")
+    return facts.metrics
+
+
+def _accuracy(gates: Gates, facts: ReportFacts) -> Reading | NotRun:
+    metrics = _metrics(facts)
+    if isinstance(metrics, NotRun):
+        return metrics
+    model = metrics.models[_FIRMWARE]
+    return model.accuracy, f"firmware, {model.events:,} events, {metrics.tool}"
+
+
+def _auc(gates: Gates, facts: ReportFacts) -> Reading | NotRun:
+    metrics = _metrics(facts)
+    if isinstance(metrics, NotRun):
+        return metrics
+    worst = min(metrics.models[_FIRMWARE].classes, key=lambda one: one.auc)
+    return worst.auc, f"firmware, class {worst.name}, {metrics.tool}"
+
+
+def _drop(facts: ReportFacts, quantity: str, factor: float) -> Reading | NotRun:
+    metrics = _metrics(facts)
+    if isinstance(metrics, NotRun):
+        return metrics
+    comparison = metrics.comparison
+    if isinstance(comparison, NotRun):
+        return comparison
+    differences = [
+        d for d in comparison.differences if (d.model, d.quantity) == (_FIRMWARE, quantity)
+    ]
+    if not differences:
+        return NotRun(reason=f"the report compares no {quantity} of the firmware")
+    worst = min(differences, key=lambda d: d.value)
+    of = f" of class {worst.class_name}" if worst.class_name else ""
+    low, high = (format_number(-factor * bound) for bound in (worst.high_95, worst.low_95))
+    return -factor * worst.value, (
+        f"loss{of} against {comparison.reference}, {low} to {high} at 95 %, "
+        f"{comparison.events:,} events"
+    )
+
+
+def _latency(field: str) -> Callable[[Gates, ReportFacts], Reading | NotRun]:
+    def read(gates: Gates, facts: ReportFacts) -> Reading | NotRun:
+        if isinstance(facts.latency, NotRun):
+            return facts.latency
+        reasons = []
+        for estimate in facts.latency.estimates:
+            number = getattr(estimate, field)
+            tool = number.tool if isinstance(number, Quantity) else ""
+            if gates.latency_from not in f"{estimate.source}, {tool}":
+                continue
+            if isinstance(number, Quantity):
+                return number.value, f"{number.kind}, {number.tool}: {estimate.source}"
+            reasons.append(f"{estimate.source}: {number.reason}")
+        return _none(reasons, gates.latency_from, "latency_from")
+
+    return read
+
+
+def _share(resource: str) -> Callable[[Gates, ReportFacts], Reading | NotRun]:
+    def read(gates: Gates, facts: ReportFacts) -> Reading | NotRun:
+        resources = facts.resources
+        if isinstance(resources, NotRun):
+            return resources
+        reasons = []
+        for estimate in resources.estimates:
+            used = estimate.used.get(resource)
+            tool = used.tool if isinstance(used, Quantity) else ""
+            if gates.resources_from not in f"{estimate.source}, {tool}":
+                continue
+            share = resources.share(estimate, resource)
+            if isinstance(used, Quantity) and share is not None:
+                return share, (
+                    f"{format_number(used.value)} {used.unit} of {resources.part}, {used.kind}, "
+                    f"{used.tool}"
+                )
+            reason = used.reason if isinstance(used, NotRun) else f"no share of {resource}"
+            reasons.append(f"{estimate.source}: {reason}")
+        return _none(reasons, gates.resources_from, "resources_from")
+
+    return read
+
+
+def _none(reasons: list[str], wanted: str, key: str) -> NotRun:
+    if not reasons and wanted:
+        return NotRun(reason=f"no estimate of {key} = {wanted!r}")
+    return NotRun(reason="; ".join(dict.fromkeys(reasons)) or "no tool gave a number")
+
+
+_READINGS: dict[str, tuple[Callable[[Gates, ReportFacts], Reading | NotRun], str]] = {
+    "max_mismatching_bits": (_mismatching_bits, "bits"),
+    "max_accuracy_drop_points": (lambda _, f: _drop(f, "accuracy", 100), "points"),
+    "max_auc_drop": (lambda _, f: _drop(f, "auc", 1), ""),
+    "min_accuracy": (_accuracy, ""),
+    "min_auc": (_auc, ""),
+    "max_latency_ns": (_latency("latency_ns"), "ns"),
+    "max_latency_cycles": (_latency("cycles"), "cycles"),
+    "max_initiation_interval": (_latency("initiation_interval"), "cycles"),
+    "max_lut_share": (_share("LUT"), ""),
+    "max_ff_share": (_share("FF"), ""),
+    "max_dsp_share": (_share("DSP"), ""),
+    "max_bram_share": (_share("BRAM36"), ""),
+}
