@@ -144,6 +144,23 @@ def quant_function(attributes: QuantAttributes) -> onnx.FunctionProto:
     )
 
 
+def bipolar_function() -> onnx.FunctionProto:
+    """The body of BipolarQuant: x >= 0: scale, else -scale.
+
+    Source: qonnx 1.0, custom_op/general/bipolar_quant.py, `binary_quant`.
+    """
+    nodes = [
+        _constant("zero", 0.0),
+        _constant("one", 1.0),
+        _constant("other", -1.0),
+        helper.make_node("GreaterOrEqual", ["x", "zero"], ["above"]),
+        helper.make_node("Where", ["above", "one", "other"], ["sign"]),
+        helper.make_node("Mul", ["sign", "scale"], ["y"]),
+    ]
+    opset = [helper.make_opsetid("", OPSET)]
+    return helper.make_function(DOMAIN, "BipolarQuant", ["x", "scale"], ["y"], nodes, opset)
+
+
 def quant_node(
     name: str, inputs: tuple[str, str, str, str], output: str, attributes: QuantAttributes
 ) -> onnx.NodeProto:

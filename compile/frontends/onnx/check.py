@@ -34,7 +34,9 @@ def check_operators(model: onnx.ModelProto, refused: Mapping[str, str] | None = 
             found.append((node, reason))
         elif refused and (node.op_type == "QuantizeLinear" or integers.intersection(node.input)):
             integers.update(node.output)  # said with its DequantizeLinear
-        elif all(name in constants for name in node.input if name):
+        elif all(name in constants for name in node.input if name) and (
+            node.op_type == "Quant" or node.op_type not in _UNKNOWN
+        ):
             constants.update(node.output)
             if node.op_type == "Quant" and (reason := _quant(node, constants)):
                 found.append((node, reason))

@@ -16,7 +16,10 @@ __all__ = ["Names", "add_constant", "constants_of", "drop_unused", "fold_constan
 
 MAX_ELEMENTS = 1 << 26
 # A quantizer says what type its constant has, so it stays.
-_KEPT = ("BipolarQuant", "DequantizeLinear", "IntQuant", "Quant", "QuantizeLinear")
+_KEPT = (
+    *("BipolarQuant", "DequantizeLinear", "FloatQuant", "IntQuant", "MultiThreshold", "Quant"),
+    *("QuantizeLinear", "Trunc"),
+)
 # Operators that move numbers and change none: they may be exchanged with a quantizer.
 _MOVEMENT = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 _RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform")

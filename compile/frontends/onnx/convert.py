@@ -28,7 +28,7 @@ from ..quant import grid_of
 from .check import SUPPORTED_OPERATORS, check_operators
 from .guard import check_numbers, check_sizes, shape_fault
 from .layout import write_layout
-from .nodes import layer_precisions, registered
+from .nodes import layer_precisions, node_attributes, registered
 from .prepare import (
     add_zero_biases,
     check_softmax_axes,
@@ -51,6 +51,7 @@ from .sklearn import drop_labels
 __all__ = ["SUPPORTED_OPERATORS", "Converted", "to_hls4ml"]
 
 _WIDE, _NARROW = "fixed<32,16>", "fixed<16,6>"
+SIGNIFICANT_BITS = 20  # of the factors of a batch normalisation
 
 
 def to_hls4ml(model: onnx.ModelProto, target: Target) -> Converted:
@@ -125,6 +126,7 @@ def _convert(wrapper: Any, own: dict[str, str], notes: list[str], target: Target
     precision = target.precision
     given = precision if isinstance(precision, Mapping) else {}
     default = precision if isinstance(precision, str) else given.get("default")
+    default_given = default is not None or not quantized
     default = default or (_WIDE if quantized else _NARROW)
     set_state_types(wrapper.model, given, default)
     config = hls4ml.utils.config_from_onnx_model(
@@ -143,6 +145,9 @@ def _convert(wrapper: Any, own: dict[str, str], notes: list[str], target: Target
             settings["Strategy"] = target.strategy
     for name, text in _input_precisions(wrapper.model, own).items():
         layers[name]["Precision"]["result"] = text
+    if not default_given:
+        for name, types in _batchnorm_types(wrapper.model).items():
+            layers[name]["Precision"].update(types)
     for name, types in layer_precisions(wrapper.model).items():
         layers[name]["Precision"].update(types)
         if "table" in types:  # hls4ml reads it only beside "Precision", not in it
@@ -228,6 +233,36 @@ def _input_precisions(model: onnx.ModelProto, own: Mapping[str, str]) -> dict[st
             )
         precisions[node.input[0]] = grid.precision
     return precisions
+
+
+def _batchnorm_types(model: onnx.ModelProto) -> dict[str, dict[str, str]]:
+    """Types of scales and biases by layer, where they are finer than the default's.
+
+    A batch normalisation between two quantizers decides what is rounded where, and its factors are
+    often far below 1: `SIGNIFICANT_BITS` of the smallest of them count, in 32 bits at most.
+    """
+    constants = {
+        t.name: numpy_helper.to_array(t).astype(np.float64) for t in model.graph.initializer
+    }
+    found: dict[str, dict[str, str]] = {}
+    for node in model.graph.node:
+        if node.op_type != "BatchNormalization":
+            continue
+        operands = [constants[name] for name in node.input[1:5] if name in constants]
+        if len(operands) != 4:
+            continue
+        scale, shift, mean, variance = operands
+        factor = scale / np.sqrt(variance + node_attributes(node).get("epsilon", 1e-5))
+        offset = shift - mean * factor
+        smallest = np.abs(factor[factor != 0]).min(initial=1.0)
+        fraction = max(0, SIGNIFICANT_BITS - int(np.frexp(smallest)[1]))
+        found[node.name] = {}
+        for key, values in (("scale", factor), ("bias", offset)):
+            integer = max(0, int(np.frexp(np.abs(values).max(initial=0.0))[1])) + 1
+            bits = min(fraction, 32 - integer)
+            if bits > 16:
+                found[node.name][key] = f"fixed<{integer + bits},{integer}>"
+    return found
 
 
 def _choose_softmax_formats(model: onnx.ModelProto, layers: dict[str, Any]) -> None:

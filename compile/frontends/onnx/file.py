@@ -9,11 +9,15 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from samebits import errors
 
-from ..quant import DOMAIN, IR_VERSION, OPERATOR, attributes_of, quant_function
+from .dialects import QUANTIZERS, declare_domains, give_bodies, set_batch, write_channels_last
 from .guard import MOST_BYTES, check_model, refuse_outside_data
+from .opset import upgraded
+from .qdq import to_qonnx
 from .sklearn import drop_labels
 
 __all__ = ["read_onnx", "runnable"]
+
+OLDEST_RUN = 7  # what ONNX Runtime runs
 
 
 def read_onnx(path: str | Path) -> onnx.ModelProto:
@@ -46,6 +50,7 @@ def read_onnx(path: str | Path) -> onnx.ModelProto:
         raise errors.ModelError(f"{path}: {error}") from None
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise errors.ModelError(f"{path}: external data cannot be read: {error}") from None
+    declare_domains(model)
     try:
         check_model(model)
     except errors.ModelError as error:
@@ -73,31 +78,25 @@ def _content(path: Path) -> bytes:
 def runnable(data: bytes) -> onnx.ModelProto:
     """The model in a form that a stock ONNX Runtime runs on any number of events.
 
-    `Quant` nodes without a body of their own get one, the batch axis becomes open, and outputs that
-    are labels are gone.
+    Quantizers of QONNX without a body of their own get one, channels-last operators become ONNX's,
+    the batch axis is open, and outputs that are labels are gone. ONNX Runtime runs opset 7 and
+    later, so files of older ones are converted.
 
     Raises:
-        UnsupportedError: a Quant node with attributes that have no body.
+        UnsupportedError: a quantizer with attributes that have no body.
     """
     model = onnx.ModelProto()
     model.ParseFromString(data)
     drop_labels(model)
-    bodies = {(function.domain, function.name, function.overload) for function in model.functions}
-    added: dict[str, onnx.FunctionProto] = {}
-    for node in model.graph.node:
-        if node.op_type != OPERATOR or (node.domain, node.op_type, node.overload) in bodies:
-            continue
-        attributes = attributes_of(node)
-        node.domain, node.overload = DOMAIN, attributes.overload
-        if (DOMAIN, OPERATOR, attributes.overload) not in bodies:
-            added[attributes.overload] = quant_function(attributes)
-    if added:
-        model.functions.extend(added.values())
-        model.ir_version = max(model.ir_version, IR_VERSION)
-        if all(item.domain != DOMAIN for item in model.opset_import):
-            model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
-    constants = {tensor.name for tensor in model.graph.initializer}
-    for value in (*model.graph.input, *model.graph.output):
-        if value.name not in constants and value.type.tensor_type.shape.dim:
-            value.type.tensor_type.shape.dim[0].dim_param = "N"
+    declare_domains(model)
+    write_channels_last(model)
+    main = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 0)
+    if main < OLDEST_RUN or any(node.op_type in QUANTIZERS for node in model.graph.node):
+        model = upgraded(model)  # the bodies are of opset 13 or later
+    try:
+        give_bodies(model)
+    except errors.UnsupportedError:  # other rounding modes, of constants
+        model, _ = to_qonnx(model)
+        give_bodies(model)
+    set_batch(model, "N")
     return model

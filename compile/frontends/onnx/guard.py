@@ -18,6 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from samebits import errors
 
+from .dialects import batch_of
+
 __all__ = [
     "check_content",
     "check_model",
@@ -66,6 +68,7 @@ def check_content(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     if not model.HasField("graph") or not model.graph.node or not model.opset_import:
         raise errors.ModelError("it has no graph")
+    events = batch_of(model)
     for message in _messages(model):
         match message:
             case TensorProto():
@@ -73,7 +76,7 @@ def check_content(model: onnx.ModelProto) -> onnx.ModelProto:
             case onnx.SparseTensorProto():
                 raise errors.ModelError("sparse tensors are not supported; export dense ones")
             case onnx.ValueInfoProto():
-                _check_value(message)
+                _check_value(message, events)
     _check_calls(model)
     _check_names(model)
     _check_metadata(model)
@@ -229,14 +232,15 @@ def _check_tensor(tensor: TensorProto) -> None:
         )
 
 
-def _check_value(value: onnx.ValueInfoProto) -> None:
+def _check_value(value: onnx.ValueInfoProto, events: int = 1) -> None:
     kind = value.type.tensor_type.elem_type
     if kind not in TensorProto.DataType.values():
         raise errors.ModelError(f"tensor {value.name} has element type {kind}, unknown to ONNX")
     sizes = _sizes(value)
     if any(size < 0 for size in sizes):
         raise errors.ModelError(f"tensor {value.name} has the negative shape {sizes}")
-    if math.prod(max(1, size) for size in sizes) > MOST_NUMBERS:
+    counted = sizes[1:] if sizes and sizes[0] == events else sizes
+    if math.prod(max(1, size) for size in counted) > MOST_NUMBERS:
         raise errors.ModelError(
             f"tensor {value.name} of shape {sizes} has more than 2^{MOST_NUMBERS.bit_length() - 1} "
             "numbers; no firmware holds them"

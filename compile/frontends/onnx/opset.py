@@ -11,7 +11,7 @@ from .nodes import FLAT
 
 __all__ = ["upgraded"]
 
-OLDEST, WANTED = 7, 13
+OLDEST, WANTED = 6, 13
 _MAIN = ("", "ai.onnx")
 # Until opset 12 these run over `axis` and all axes behind it: the same along the last axis, all
 # that firmware has, and what ONNX's converter writes instead depends on shapes it may not know.

@@ -20,6 +20,7 @@ from ..quant import (
     quant_node,
 )
 from .constants import fold_constants
+from .dialects import set_batch
 from .nodes import FLAT, layer_node, node_attributes
 from .storage import quantized_values
 
@@ -48,10 +49,7 @@ def one_event(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     static = onnx.ModelProto()
     static.CopyFrom(model)
-    for value in (*static.graph.input, *static.graph.output):
-        dimensions = value.type.tensor_type.shape.dim
-        if dimensions and not dimensions[0].HasField("dim_value"):
-            dimensions[0].dim_value = 1
+    set_batch(static, 1)
     asking = [node for node in static.graph.node if node.op_type in ("Shape", "Size")]
     if not asking:
         return static

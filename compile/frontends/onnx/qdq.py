@@ -26,13 +26,13 @@ from onnx import TensorProto, helper
 
 from ..quant import DOMAIN, OPERATOR, QuantAttributes, power_of_two, quant_node
 from .constants import Names, add_constant, constants_of, drop_unused, fold_constants
+from .dialects import DIALECTS, declare_domains, write_channels_last
 from .nodes import node_attributes
 from .opset import upgraded
 from .sklearn import write_sklearn
 
 __all__ = ["to_qonnx"]
 
-_DIALECTS = ("", "finn.custom_op.general", "onnx.brevitas", DOMAIN)
 _RANGES: dict[int, tuple[int, int]] = {
     TensorProto.INT4: (-8, 7),
     TensorProto.UINT4: (0, 15),
@@ -68,6 +68,8 @@ def to_qonnx(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, str]]:
         ModelError: an opset that cannot be read; a constant that cannot be computed.
     """
     fresh = upgraded(model)
+    declare_domains(fresh)
+    write_channels_last(fresh)
     write_sklearn(fresh)
     fold_constants(fresh)
     refused = _Conversion(fresh).run()
@@ -110,7 +112,7 @@ class _Conversion:
         for node in self.model.graph.node:
             node.input[:] = [self.renamed.get(name, name) for name in node.input]
             rule = rules.get(node.op_type)
-            if rule is None or node.domain not in (*_DIALECTS, "ai.onnx", "com.microsoft"):
+            if rule is None or node.domain not in ("", *DIALECTS, "ai.onnx", "com.microsoft"):
                 self.nodes.append(node)
                 continue
             try:
