@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from samebits import errors
 
-__all__ = ["CLOSURE_LIMITS", "PARTS", "RESOURCES", "Part", "part_of"]
+__all__ = ["CLOSURE_LIMITS", "PARTS", "RESOURCES", "Part", "family_of", "part_of"]
 
 RESOURCES = ("LUT", "FF", "DSP", "BRAM36")
 
@@ -102,3 +103,30 @@ def part_of(name: str) -> Part:
         )
     found = PARTS[known]
     return Part(name.strip(), *(getattr(found, field) for field in Part.__slots__[1:]))
+
+
+_FAMILIES = (
+    # an Alveo card is called after itself: xcu50, xcu250; a Kria module is xck26, xck24
+    (re.compile(r"xc(vu\d+p|ku\d+p|zu\d+(cg|eg|ev|dr)|au\d+p|u\d+[cn]?|k2[46])"), _PLUS),
+    (re.compile(r"xc(vu|ku)\d+"), _ULTRA),
+    (re.compile(r"xc7(a|k|v|vx|vh|s|z)\d+"), _SEVEN),
+)
+
+
+def family_of(name: str) -> str:
+    """The family of any AMD part, also of those whose totals are not known here.
+
+    >>> family_of("xcvu19p-fsva3824-2-e"), family_of("xc7k325tffg900-2")
+    ('UltraScale+', '7 series')
+
+    Raises:
+        UnsupportedError: a part of another family or maker.
+    """
+    device = name.strip().lower()
+    for pattern, family in _FAMILIES:
+        if pattern.match(device):
+            return family
+    raise errors.UnsupportedError(
+        f"{name!r}: not a part of AMD's families {_PLUS}, {_ULTRA} or {_SEVEN}; write the part's "
+        "full name, for example xcvu13p-flga2577-2-e"
+    )

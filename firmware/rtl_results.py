@@ -1,0 +1,202 @@
+"""What tools say about the RTL: kept as JSON beside it, and shown for the same sources only."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import ValidationError
+
+from samebits import errors
+
+from . import process
+from .open_tools import OpenTool
+from .results import Facts, NotRun, Text
+from .rtl import Rtl
+
+__all__ = ["LOGS", "RtlResult", "Used", "digest", "last", "read", "run", "workplace", "write"]
+
+LOGS = "logs"
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+
+
+class Used(Facts):
+    """Seconds by the clock, and peak memory where it is known."""
+
+    seconds: float
+    memory_mb: int | None
+
+
+class RtlResult(Facts):
+    """What a result says about where it comes from.
+
+    `sources`: the SHA-256 of `digest`. `commands`: what the tools were told, without file names.
+    """
+
+    version: Literal[1] = 1
+    sources: Text
+    tools: tuple[Text, ...]
+    commands: tuple[Text, ...]
+    used: Used
+
+
+_Result = TypeVar("_Result", bound=RtlResult)
+
+
+def digest(rtl: Rtl) -> str:
+    """A hash of the RTL's files and their names.
+
+    Raises:
+        BuildError: a file that cannot be read.
+    """
+    total = hashlib.sha256(rtl.top.encode())
+    try:
+        for path in rtl.sources:
+            total.update(path.relative_to(rtl.folder).as_posix().encode() + b"\0")
+            total.update(hashlib.sha256(path.read_bytes()).digest())
+    except OSError as error:
+        raise errors.BuildError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    return total.hexdigest()
+
+
+def read(rtl: Rtl, name: str, kind: type[_Result], command: str) -> _Result | NotRun:
+    """The result `name` beside the RTL, or why there is none; `command` makes one.
+
+    Raises:
+        BuildError: it is damaged.
+    """
+    path = rtl.folder / name
+    try:
+        found = kind.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return NotRun(reason=f"run `{command}`")
+    except (OSError, ValidationError) as error:
+        told = error.strerror if isinstance(error, OSError) else f"{error.error_count()} errors"
+        raise errors.BuildError(
+            f"{path}: is damaged ({told}); delete it, or run it again"
+        ) from None
+    if found.sources != digest(rtl):
+        return NotRun(reason=f"the RTL has changed since {path.name}; run `{command}`")
+    return found
+
+
+def last(
+    rtl: Rtl, name: str, kind: type[_Result], tools: Sequence[str], commands: Sequence[str]
+) -> _Result | None:
+    """The result beside the RTL if the same tools and commands would make it again."""
+    try:
+        found = read(rtl, name, kind, "")
+    except errors.BuildError:  # a damaged one is made again
+        return None
+    same = not isinstance(found, NotRun) and found.tools == tuple(tools)
+    return found if same and found.commands == tuple(commands) else None
+
+
+def write(rtl: Rtl, name: str, result: RtlResult) -> None:
+    """Puts a result beside the RTL, whole or not at all.
+
+    Raises:
+        BuildError: the RTL is another one by now, or the file cannot be written.
+    """
+    path = rtl.folder / name
+    if digest(rtl) != result.sources:
+        raise errors.BuildError(
+            f"{rtl.folder}: the RTL was changed while {result.tools[-1]} ran; run it again"
+        )
+    temporary: str | None = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=rtl.folder)
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(result.model_dump_json(indent=1) + "\n")
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise errors.BuildError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def workplace(rtl: Rtl, tool: str) -> Iterator[tuple[Path, list[str]]]:
+    """A temporary folder with a copy of the RTL, and the files' names in it.
+
+    Raises:
+        UnsupportedError: VHDL.
+        BuildError: a file whose name cannot stand in a script, or a full disk.
+    """
+    if rtl.language != "verilog":
+        raise errors.UnsupportedError(
+            f"{rtl.folder}: {tool} reads Verilog, this RTL is {rtl.language}; write it in Verilog: "
+            "both come from the same pipeline"
+        )
+    names = [path.relative_to(rtl.folder).as_posix() for path in rtl.sources]
+    for name in names:
+        if not _PLAIN_PATH.fullmatch(name):
+            raise errors.BuildError(
+                f"{rtl.folder / name}: is no file of this RTL; write the RTL again"
+            )
+    try:
+        with tempfile.TemporaryDirectory(prefix="samebits-") as temporary:
+            folder = Path(temporary)
+            for name in names:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes((rtl.folder / name).read_bytes())
+            yield folder, names
+    except OSError as error:
+        raise errors.BuildError(
+            f"{error.filename or tempfile.gettempdir()}: {error.strerror or error}"
+        ) from None
+
+
+def run(
+    rtl: Rtl,
+    tool: OpenTool,
+    arguments: Sequence[str],
+    *,
+    folder: Path,
+    log: str,
+    timeout_s: float,
+    on_line: Callable[[str], None] | None = None,
+) -> Used:
+    """Runs a tool in the workplace; its whole log goes to logs/ beside the RTL.
+
+    Raises:
+        ToolError: it fails, with the telling lines of its log, or takes too long.
+        BuildError: the log cannot be written.
+    """
+    logs = rtl.folder / LOGS
+    try:
+        logs.mkdir(exist_ok=True)
+        (logs / log).open("ab").close()
+    except OSError as error:
+        raise errors.BuildError(f"{logs}: cannot be written: {error.strerror or error}") from None
+    before, started = _children_mb(), time.monotonic()
+    process.run(
+        [*tool.command, *arguments],
+        what=f"{tool.title} on {rtl.top}",
+        timeout_s=timeout_s,
+        folder=folder,
+        log=logs / log,
+        on_line=on_line,
+    )
+    after = _children_mb()
+    # the system keeps the largest of all children so far: known if this one was the largest
+    return Used(
+        seconds=round(time.monotonic() - started, 1), memory_mb=after if after > before else None
+    )
+
+
+def _children_mb() -> int:
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024))

@@ -1,0 +1,182 @@
+"""Logic synthesis of the RTL with yosys for AMD's parts: LUT, FF, DSP, BRAM and carry blocks.
+
+yosys reads the files that `verify --against rtl` simulates; what it says stands in synthesis.json
+beside them. Its timing is not used, since it knows no routing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from samebits import errors
+
+from . import rtl_results
+from .open_tools import YOSYS, OpenTool, find_tool
+from .parts import family_of
+from .results import Measured, NotRun, Quantity, ResourceEstimate, Text
+from .rtl import Rtl
+from .rtl_results import RtlResult
+
+__all__ = ["FAMILIES", "RESULT", "TIMEOUT_S", "Synthesis", "read_synthesis", "synthesise"]
+
+RESULT = "synthesis.json"
+COMMAND = "samebits rtl BUILD --synthesise"
+TIMEOUT_S = 3600.0
+FAMILIES: Mapping[str, str] = {"UltraScale+": "xcup", "UltraScale": "xcu", "7 series": "xc7"}
+"""yosys' names of the families of `parts.family_of`."""
+
+Progress = Callable[[int, int, str], None]
+STEPS = 58  # passes of synth_xilinx in yosys 0.70, for the progress bar
+_PASS = re.compile(r"\d+\.(\d+)\. Executing (.+?)(?: pass| frontend)?[.:( ]*(?:\(|$|:)")
+_COUNTED: Mapping[str, Mapping[str, float]] = {
+    "LUT": {
+        **dict.fromkeys(("LUT1", "LUT2", "LUT3", "LUT4", "LUT5", "LUT6", "LUT6_2"), 1),
+        "INV": 1,  # a LUT of its own, unless place and route hides it in a neighbour
+        **dict.fromkeys(("SRL16", "SRL16E", "SRLC16", "SRLC16E", "SRLC32E"), 1),
+        # a distributed memory's LUTs: AMD UG953 and UG974
+        **{"RAM32X1S": 1, "RAM64X1S": 1, "RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4},
+        **{"RAM256X1D": 8, "RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8},
+    },
+    "FF": dict.fromkeys(("FDRE", "FDSE", "FDCE", "FDPE", "LDCE", "LDPE"), 1),
+    "DSP": {"DSP48E1": 1, "DSP48E2": 1},
+    "BRAM36": {"RAMB36E1": 1, "RAMB36E2": 1, "RAMB18E1": 0.5, "RAMB18E2": 0.5},
+    "CARRY4": {"CARRY4": 1, "CARRY8": 2},
+}
+_NOT_COUNTED = ("MUXF7", "MUXF8", "MUXF9", "BUFG", "VCC", "GND")  # part of a slice, or no logic
+_NOTES = (
+    "LUT: one for every LUT cell and inverter; Vivado packs two small ones into a LUT6, and a row "
+    "of three summands into one LUT per bit: it is likely to need fewer",
+    "CARRY4: blocks of four bits; a CARRY8 of UltraScale and UltraScale+ holds two",
+    "after synthesis, neither placed nor routed; no register is moved (retiming)",
+)
+
+
+class Synthesis(RtlResult):
+    """What yosys made of the RTL. `cells`: the netlist's cells by type."""
+
+    part: Text
+    family: Text
+    cells: dict[str, int]
+    resources: ResourceEstimate
+
+
+def synthesise(
+    rtl: Rtl,
+    *,
+    tool: OpenTool | None = None,
+    timeout_s: float = TIMEOUT_S,
+    progress: Progress | None = None,
+) -> Synthesis:
+    """The RTL's resources on its part's family; the last result if nothing has changed.
+
+    Args:
+        rtl: Verilog on disk.
+        timeout_s: after which yosys is stopped.
+        progress: called with the number of passes done, how many there are, and the pass.
+
+    Raises:
+        UnsupportedError: VHDL, or a part of a family that yosys does not know.
+        MissingToolError: no yosys.
+        ToolError: yosys fails, takes too long, or writes what is no result.
+        BuildError: the RTL changes meanwhile, or something cannot be written.
+    """
+    family = _family(rtl.part)
+    with rtl_results.workplace(rtl, "yosys") as (folder, names):
+        tool = tool or find_tool(YOSYS)
+        commands = (
+            f"synth_xilinx -family {family} -flatten -noiopad -noclkbuf -top {rtl.top}",
+            "tee -q -o stat.json stat -json",
+        )
+        sources = rtl_results.digest(rtl)
+        last = rtl_results.last(rtl, RESULT, Synthesis, (tool.title,), commands)
+        if last and last.part == rtl.part:
+            return last
+        script = [f"read_verilog -defer {' '.join(names)}", *commands]
+        (folder / "synth.ys").write_text("\n".join(script) + "\n", encoding="ascii")
+        used = rtl_results.run(
+            *(rtl, tool, ["-s", "synth.ys"]),
+            folder=folder,
+            log="synthesis.log",
+            timeout_s=timeout_s,
+            on_line=_watch(progress),
+        )
+        cells = cells_of(folder / "stat.json", tool)
+    label = f"{tool.title} (synth_xilinx -family {family})"
+    result = Synthesis(
+        sources=sources,
+        tools=(tool.title,),
+        commands=commands,
+        used=used,
+        part=rtl.part,
+        family=family,
+        cells=cells,
+        resources=ResourceEstimate(
+            source="rtl/, yosys",
+            used=_resources(cells, label),
+            notes=(*_NOTES, *_unknown(cells)),
+        ),
+    )
+    rtl_results.write(rtl, RESULT, result)
+    return result
+
+
+def read_synthesis(rtl: Rtl) -> Synthesis | NotRun:
+    """What `synthesise` found for the RTL as it stands there, or why there is nothing.
+
+    Raises:
+        BuildError: synthesis.json is damaged.
+    """
+    return rtl_results.read(rtl, RESULT, Synthesis, COMMAND)
+
+
+def cells_of(path: Path, tool: OpenTool) -> dict[str, int]:
+    """The cells of a netlist by type, from what yosys' `stat -json` wrote.
+
+    Raises:
+        ToolError: it is missing or truncated, or counts nothing.
+    """
+    try:
+        found = json.loads(path.read_bytes())["design"]["num_cells_by_type"]
+        cells = {str(kind): int(count) for kind, count in found.items() if kind[0] != "$"}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise errors.ToolError(
+            f"{tool.title}: its statistics of the netlist cannot be read "
+            f"({type(error).__name__}: {error}); run it again"
+        ) from None
+    if not cells:
+        raise errors.ToolError(f"{tool.title}: the netlist holds no cells")
+    return cells
+
+
+def _family(part: str) -> str:
+    return FAMILIES[family_of(part)]
+
+
+def _resources(cells: Mapping[str, int], tool: str) -> dict[str, Measured]:
+    used: dict[str, Measured] = {}
+    for name, weights in _COUNTED.items():
+        count = sum(weights.get(kind, 0) * n for kind, n in cells.items())
+        value = int(count) if count == int(count) else count
+        used[name] = Quantity(value=value, unit=name, kind="synthesised", tool=tool)
+    return used
+
+
+def _unknown(cells: Mapping[str, int]) -> tuple[str, ...]:
+    known = {kind for weights in _COUNTED.values() for kind in weights}.union(_NOT_COUNTED)
+    other = [f"{n} {kind}" for kind, n in sorted(cells.items()) if kind not in known]
+    return (f"not counted: {', '.join(other)}",) if other else ()
+
+
+def _watch(progress: Progress | None) -> Callable[[str], None] | None:
+    if progress is None:
+        return None
+
+    def look(line: str) -> None:
+        found = _PASS.match(line)
+        if found and int(found.group(1)) > 1:
+            progress(min(int(found.group(1)), STEPS), STEPS, found.group(2).strip())
+
+    return look
