@@ -129,12 +129,14 @@ def on_github() -> bool:
     return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
-def github_lines(suite: str, cases: Sequence[Case], file: str = "") -> list[str]:
+def github_lines(
+    suite: str, cases: Sequence[Case], file: str = "", line: int | None = None
+) -> list[str]:
     """A line `::error ...::text` for the first failure of every group, which counts the others, and
     `::warning ...::` for every skip: GitHub shows ten of each and drops the rest.
 
     Args:
-        file: where GitHub shows them, relative to the repository.
+        file, line: where GitHub shows them; the file relative to the repository.
 
     Source: "Workflow commands for GitHub Actions" in GitHub's documentation.
     """
@@ -149,6 +151,7 @@ def github_lines(suite: str, cases: Sequence[Case], file: str = "") -> list[str]
                 others = failed[case.group] - 1
                 text += f"\n{others} more of {case.group} failed" if others else ""
             place = f"file={_property(file)}," if file else ""
+            place += f"line={line}," if line is not None else ""
             title = _property(f"{suite}: {case.group}, {case.name}")
             lines.append(f"::{level} {place}title={title}::{_data(text)}")
     return lines
