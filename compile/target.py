@@ -11,7 +11,7 @@ from samebits import errors
 
 from .ir import Overflow, Rounding
 
-__all__ = ["Target"]
+__all__ = ["Target", "check_clock"]
 
 _BACKENDS = ("Vitis", "Vivado")
 _IO_TYPES = ("io_parallel", "io_stream")
@@ -21,6 +21,14 @@ _PRECISION = re.compile(
     rf"|fixed<[1-9]\d*,\s*-?\d+(?:,\s*(?:{'|'.join(Rounding.__members__)})"
     rf"(?:,\s*(?:{'|'.join(Overflow.__members__)}))?)?>)"
 )
+
+
+def check_clock(clock_mhz: float) -> None:
+    """Raises UsageError unless it is a clock that an FPGA may have."""
+    if not (isinstance(clock_mhz, int | float) and 1 <= clock_mhz <= 2000):
+        raise errors.UsageError(
+            f"clock_mhz must be a clock between 1 and 2000 MHz, got {clock_mhz}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +67,7 @@ class Target:
         _choose("strategy", self.strategy, _STRATEGIES)
         if not self.part or not isinstance(self.part, str):
             raise errors.UsageError(f"part must be the FPGA's name, got {self.part!r}")
-        if not (isinstance(self.clock_mhz, int | float) and 1 <= self.clock_mhz <= 2000):
-            raise errors.UsageError(
-                f"clock_mhz must be a clock between 1 and 2000 MHz, got {self.clock_mhz}"
-            )
+        check_clock(self.clock_mhz)
         if not (isinstance(self.reuse_factor, int) and self.reuse_factor >= 1):
             raise errors.UsageError(
                 f"reuse_factor must be a whole number from 1, got {self.reuse_factor}"

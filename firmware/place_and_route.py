@@ -99,7 +99,7 @@ def place_and_route(
         )
         tools = (yosys.title, nextpnr.title)
         commands = (*synthesis, f"nextpnr-ecp5 {' '.join(options)}")
-        sources = rtl_results.digest(rtl)
+        files_sha256 = rtl.files_sha256
         if last := rtl_results.last(rtl, RESULT, PlaceAndRoute, tools, commands):
             return last
         (folder / "harness.v").write_text(_harness(rtl), encoding="ascii")
@@ -124,7 +124,7 @@ def place_and_route(
         fmax_mhz, utilisation = report_of(folder / _REPORT, nextpnr)
     harness_ff = _given(rtl) + _taken(rtl)
     result = PlaceAndRoute(
-        sources=sources,
+        files_sha256=files_sha256,
         tools=tools,
         commands=commands,
         used=Used(

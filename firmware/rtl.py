@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 import shutil
@@ -25,6 +24,7 @@ from samebits.compile.emitters.alkaid import alkaid_version, deep_recursion, tra
 from samebits.compile.emitters.alkaid_size import MAX_OPERATIONS
 from samebits.compile.emitters.onnx import output_names
 from samebits.compile.ir import Format, Graph
+from samebits.compile.target import check_clock
 
 from .estimate import DELAY_UNIT_NS, as_rtl, longest_delay
 from .rtl_text import Port, constraints, from_pipeline, identifiers, to_pipeline, top
@@ -38,6 +38,7 @@ _PORTS = ("clk", "rst", "in_valid", "out_valid")
 _MOST_CYCLES = 1000
 _WIDEST = 63
 _PART = re.compile(r"[A-Za-z0-9._+-]+")
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _STAGE = re.compile(r"\blogic(\d+)\b")  # alkaid's names, the same in every network
 
 
@@ -168,8 +169,7 @@ def _check_replaceable(folder: Path) -> None:
 def _check(part: str, clock_mhz: float, latency_cycles: int | None, language: str) -> None:
     if not _PART.fullmatch(part):  # it stands in scripts
         raise errors.UsageError(f"rtl: {part!r} is no name of a part")
-    if not (math.isfinite(clock_mhz) and clock_mhz > 0):
-        raise errors.UsageError(f"rtl: the clock must be above 0 MHz, got {clock_mhz}")
+    check_clock(clock_mhz)
     if latency_cycles is not None and not 1 <= latency_cycles <= _MOST_CYCLES:
         raise errors.UsageError(
             f"rtl: the latency must be 1 to {_MOST_CYCLES} cycles, got {latency_cycles}"
@@ -318,6 +318,13 @@ def read_rtl(folder: str | os.PathLike[str]) -> Rtl:
                 for x in facts[key]
             )
 
+        # these stand in scripts and sources
+        names = [facts["top"], *(x["port"] for way in ("inputs", "outputs") for x in facts[way])]
+        if not (all(map(_IDENTIFIER.fullmatch, names)) and _PART.fullmatch(facts["part"])):
+            raise ValueError("names that are none")
+        if facts["language"] not in LANGUAGES:
+            raise ValueError(f"no language {facts['language']!r}")
+        check_clock(facts["clock_mhz"])
         return Rtl(
             folder=path.parent,
             inputs=ports("inputs"),
@@ -332,7 +339,10 @@ def read_rtl(folder: str | os.PathLike[str]) -> Rtl:
         )
     except FileNotFoundError:
         raise errors.BuildError(f"{path.parent}: holds no RTL (no {FACTS})") from None
-    except (OSError, ValueError, LookupError, TypeError, errors.FormatError) as error:
+    except (
+        *(OSError, ValueError, LookupError, TypeError),
+        *(errors.FormatError, errors.UsageError),
+    ) as error:
         raise errors.BuildError(
             f"{path}: is damaged ({type(error).__name__}: {error}); write the RTL again"
         ) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import resource
@@ -23,7 +22,7 @@ from .open_tools import OpenTool
 from .results import Facts, NotRun, Text
 from .rtl import Rtl
 
-__all__ = ["LOGS", "RtlResult", "Used", "digest", "last", "read", "run", "workplace", "write"]
+__all__ = ["LOGS", "RtlResult", "Used", "last", "read", "run", "workplace", "write"]
 
 LOGS = "logs"
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
@@ -39,33 +38,17 @@ class Used(Facts):
 class RtlResult(Facts):
     """What a result says about where it comes from.
 
-    `sources`: the SHA-256 of `digest`. `commands`: what the tools were told, without file names.
+    `files_sha256`: the RTL's. `commands`: what the tools were told, without file names.
     """
 
     version: Literal[1] = 1
-    sources: Text
+    files_sha256: Text
     tools: tuple[Text, ...]
     commands: tuple[Text, ...]
     used: Used
 
 
 _Result = TypeVar("_Result", bound=RtlResult)
-
-
-def digest(rtl: Rtl) -> str:
-    """A hash of the RTL's files and their names.
-
-    Raises:
-        BuildError: a file that cannot be read.
-    """
-    total = hashlib.sha256(rtl.top.encode())
-    try:
-        for path in rtl.sources:
-            total.update(path.relative_to(rtl.folder).as_posix().encode() + b"\0")
-            total.update(hashlib.sha256(path.read_bytes()).digest())
-    except OSError as error:
-        raise errors.BuildError(f"{error.filename}: cannot be read: {error.strerror}") from None
-    return total.hexdigest()
 
 
 def read(rtl: Rtl, name: str, kind: type[_Result], command: str) -> _Result | NotRun:
@@ -77,14 +60,13 @@ def read(rtl: Rtl, name: str, kind: type[_Result], command: str) -> _Result | No
     path = rtl.folder / name
     try:
         found = kind.model_validate_json(path.read_bytes())
+        same = found.files_sha256 == rtl.files_sha256
     except FileNotFoundError:
         return NotRun(reason=f"run `{command}`")
     except (OSError, ValidationError) as error:
-        told = error.strerror if isinstance(error, OSError) else f"{error.error_count()} errors"
-        raise errors.BuildError(
-            f"{path}: is damaged ({told}); delete it, or run it again"
-        ) from None
-    if found.sources != digest(rtl):
+        told = error.strerror if isinstance(error, OSError) else error.errors()[0]["msg"]
+        raise errors.BuildError(f"{path}: is damaged ({told}); delete it") from None
+    if not same:
         return NotRun(reason=f"the RTL has changed since {path.name}; run `{command}`")
     return found
 
@@ -97,8 +79,9 @@ def last(
         found = read(rtl, name, kind, "")
     except errors.BuildError:  # a damaged one is made again
         return None
-    same = not isinstance(found, NotRun) and found.tools == tuple(tools)
-    return found if same and found.commands == tuple(commands) else None
+    if isinstance(found, NotRun) or found.tools != tuple(tools):
+        return None
+    return found if found.commands == tuple(commands) else None
 
 
 def write(rtl: Rtl, name: str, result: RtlResult) -> None:
@@ -108,12 +91,12 @@ def write(rtl: Rtl, name: str, result: RtlResult) -> None:
         BuildError: the RTL is another one by now, or the file cannot be written.
     """
     path = rtl.folder / name
-    if digest(rtl) != result.sources:
-        raise errors.BuildError(
-            f"{rtl.folder}: the RTL was changed while {result.tools[-1]} ran; run it again"
-        )
     temporary: str | None = None
     try:
+        if rtl.files_sha256 != result.files_sha256:
+            raise errors.BuildError(
+                f"{rtl.folder}: the RTL was changed while {result.tools[-1]} ran; run it again"
+            )
         handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=rtl.folder)
         with open(handle, "w", encoding="utf-8") as file:
             file.write(result.model_dump_json(indent=1) + "\n")

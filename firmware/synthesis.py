@@ -90,7 +90,7 @@ def synthesise(
             f"synth_xilinx -family {family} -flatten -noiopad -noclkbuf -top {rtl.top}",
             "tee -q -o stat.json stat -json",
         )
-        sources = rtl_results.digest(rtl)
+        files_sha256 = rtl.files_sha256
         last = rtl_results.last(rtl, RESULT, Synthesis, (tool.title,), commands)
         if last and last.part == rtl.part:
             return last
@@ -106,7 +106,7 @@ def synthesise(
         cells = cells_of(folder / "stat.json", tool)
     label = f"{tool.title} (synth_xilinx -family {family})"
     result = Synthesis(
-        sources=sources,
+        files_sha256=files_sha256,
         tools=(tool.title,),
         commands=commands,
         used=used,

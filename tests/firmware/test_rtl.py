@@ -262,7 +262,8 @@ def test_vhdl(tmp_path: Path) -> None:
 def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     graph, where = _identity(), tmp_path / "rtl"
     wrong: list[tuple[Mapping[str, Any], str]] = [
-        ({"clock_mhz": 0}, "rtl: the clock must be above 0 MHz, got 0"),
+        ({"clock_mhz": 0}, "clock_mhz must be a clock between 1 and 2000 MHz, got 0"),
+        ({"clock_mhz": 2001.0}, "clock_mhz must be a clock between 1 and 2000 MHz, got 2001.0"),
         ({"latency_cycles": 0}, "rtl: the latency must be 1 to 1000 cycles, got 0"),
         ({"part": 'x"; exec ls'}, """rtl: 'x"; exec ls' is no name of a part"""),
         ({"language": "chisel"}, "rtl: no language 'chisel'; languages: verilog, vhdl"),
