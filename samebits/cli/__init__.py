@@ -23,6 +23,7 @@ from . import (
     report,
     rtl,
     simulate,
+    sweep,
     train,
     verify,
 )
@@ -43,7 +44,7 @@ app = typer.Typer(
 )
 _COMMANDS = (
     *(demo, train, export, compile_command, simulate, ranges, verify, report),
-    *(freeze, check, rtl, emulate, diff, doctor),
+    *(freeze, check, rtl, emulate, sweep, diff, doctor),
 )
 for module in _COMMANDS:
     app.command(name=module.NAME)(module.command)

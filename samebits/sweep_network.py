@@ -1,0 +1,169 @@
+"""What a sweep works on: one network at any width, and labelled events for it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from samebits import errors
+from samebits.compile.target import Target
+from samebits.design import Design
+from samebits.recipe import JETS, Recipe, load_data, recipe_of
+from samebits.sweep import Events
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["Network", "labelled_events", "network_of"]
+
+ROUNDED_AGAIN = (
+    "quantizers rounded again to the width, their ranges kept, after the training: nothing was "
+    "trained for it"
+)
+CALIBRATED = "the float model quantized to the width with data, nothing trained for it"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network at any width; `design` is the one on disk, if `source` is a build directory."""
+
+    source: Path
+    target: Target
+    sha256: str
+    at_width: Callable[[int | None], Design]
+    shapes: dict[str, tuple[int, ...]]
+    widths_by: str
+    design: Design | None = None
+    recipe: Recipe | None = None
+    no_recipe: str = ""
+
+
+def network_of(source: Path, calibrate: Path | None = None) -> Network:
+    """The network in a build directory or an ONNX file.
+
+    Args:
+        calibrate: events that a float ONNX model is quantized with, at every width.
+
+    Raises:
+        BuildError, ModelError, DataError: what cannot be read.
+        UsageError: `calibrate` with a build directory.
+    """
+    if source.suffix == ".onnx" and not source.is_dir():
+        return _of_file(source, calibrate)
+    if calibrate is not None:
+        raise errors.UsageError(
+            "--calibrate is for float ONNX models: give the .onnx file, not a build directory"
+        )
+    design = Design.load(source)
+    recipe, why = recipe_of(design)
+
+    def at_width(width: int | None) -> Design:
+        if width is None:
+            return design
+        if design.model_bytes is None:
+            raise errors.UnsupportedError(
+                f"{source}: holds no model.onnx whose formats could be rounded again; sweep clocks "
+                "and reuse factors without --width, or compile a model trained at each width"
+            )
+        import onnx as library
+
+        model = library.load_model_from_string(design.model_bytes)
+        return _rounded(model, width, design.target, source.name)
+
+    graph = design.graph
+    return Network(
+        source=source,
+        target=design.target,
+        sha256=design.fingerprint,
+        at_width=at_width,
+        shapes={name: graph.tensors[name].shape for name in graph.inputs},
+        widths_by=ROUNDED_AGAIN,
+        design=design,
+        recipe=recipe,
+        no_recipe=why,
+    )
+
+
+def _of_file(source: Path, calibrate: Path | None) -> Network:
+    from samebits.calibration import input_shapes
+    from samebits.compile.frontends.onnx import read_onnx
+
+    model = read_onnx(source)
+    shapes = input_shapes(model)
+    digest = hashlib.sha256(model.SerializeToString())
+    if calibrate is None:
+        return Network(
+            source=source,
+            target=Target(),
+            sha256=digest.hexdigest(),
+            at_width=lambda width: _rounded(model, width, Target(), source.name),
+            shapes=shapes,
+            widths_by=ROUNDED_AGAIN,
+        )
+    from samebits.calibration import BITS, read_events
+    from samebits.calibration import calibrate as quantize
+
+    events, _, _ = read_events(calibrate, shapes)
+    digest.update(calibrate.read_bytes())
+
+    def at_width(width: int | None) -> Design:
+        made = quantize(model, events, bits=width or BITS).model
+        made.graph.name = source.name
+        return Design.from_onnx(made)
+
+    return Network(source, Target(), digest.hexdigest(), at_width, shapes, CALIBRATED)
+
+
+def _rounded(model: onnx.ModelProto, width: int | None, target: Target, name: str) -> Design:
+    from samebits.compile.frontends.onnx.rewidth import rewidth
+
+    if width is not None:
+        model, _ = rewidth(model, width)
+    return Design.from_onnx(model, target)
+
+
+def labelled_events(network: Network, data: str | None) -> Events:
+    """The events that a network is judged on: never those that it was trained on, if known.
+
+    Args:
+        data: "jets", or a file; None: the test part of what the network was trained on.
+
+    Raises:
+        DataError: a file that cannot be used, or has no labels.
+        UsageError: no data given, and none known.
+    """
+    recipe = network.recipe
+    if data is None:
+        if recipe is None:
+            raise errors.UsageError(
+                "sweep needs labelled events for the accuracy: give --data"
+                + (f" ({network.no_recipe})" if network.no_recipe else "")
+            )
+        return _of_dataset(recipe.split().test, "test part of the training data")
+    if data == JETS or [len(shape) for shape in network.shapes.values()] == [1]:
+        from samebits.train.data import in_order
+
+        names = network.design.feature_names if network.design is not None else ()
+        dataset = in_order(load_data(data), names)
+        if recipe is not None and dataset.sha256 == recipe.data_sha256:
+            return _of_dataset(recipe.split().test, "test part of the training data")
+        return _of_dataset(dataset, Path(dataset.source).name)
+    from samebits.calibration import read_events
+
+    x, labels, classes = read_events(Path(data), network.shapes)
+    if labels is None:
+        raise errors.DataError(f"{data}: has no array label, which the accuracy needs")
+    names = classes or tuple(str(i) for i in range(int(labels.max(initial=0)) + 1))
+    return Events(x, labels, names, Path(data).name)
+
+
+def _of_dataset(dataset: Any, about: str) -> Events:
+    return Events(
+        dataset.features,
+        dataset.labels,
+        dataset.class_names,
+        f"{len(dataset)} events, {about}",
+    )
