@@ -355,14 +355,18 @@ class ResourceFacts(Facts):
 
     @property
     def headline(self) -> ResourceEstimate | None:
-        return next(
-            (e for e in self.estimates if any(isinstance(u, Quantity) for u in e.used.values())),
-            None,
+        """The first that ran and is of the part itself."""
+        numbers = (
+            e
+            for e in self.estimates
+            if not e.device and any(isinstance(u, Quantity) for u in e.used.values())
         )
+        return next(numbers, None)
 
     def share(self, estimate: ResourceEstimate, name: str) -> float | None:
-        """Fraction of the part that `estimate` uses of resource `name`; None where unknown."""
-        used, total = estimate.used.get(name), self.totals.get(name)
+        """Fraction of its device that `estimate` uses of resource `name`; None where unknown."""
+        totals = estimate.totals if estimate.device else self.totals
+        used, total = estimate.used.get(name), totals.get(name)
         if not isinstance(used, Quantity) or total is None or not total.value:
             return None
         return used.value / total.value

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from samebits import errors
 
 from .facts import ReportFacts
-from .html import render_html
+from .html import plots_of, render_html
 
-__all__ = ["ReportFiles", "read_facts", "write_report"]
+__all__ = ["ReportFiles", "read_facts", "write_plots", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,28 @@ class ReportFiles:
 
     html: Path
     json: Path
+
+
+PLOTS = "plots"
+
+
+def write_plots(facts: ReportFacts, folder: str | Path) -> Path:
+    """Writes every plot of the report as PDF and PNG into plots/ of `folder`; gives that folder.
+
+    Plots of an earlier report that are not in this one are removed.
+
+    Raises: BuildError where it cannot be written; MissingToolError without matplotlib or mplhep.
+    """
+    place = Path(folder) / PLOTS
+    found = [plot for plots in plots_of(facts).values() for plot in plots]
+    for plot in found:
+        for kind in ("pdf", "png"):
+            plot.save(place / f"{plot.name}.{kind}")
+    names = {plot.name for plot in found}
+    for path in place.glob("*.p[dn][fg]"):
+        if path.stem not in names:
+            path.unlink()
+    return place
 
 
 def write_report(facts: ReportFacts, folder: str | Path) -> ReportFiles:

@@ -7,9 +7,17 @@ from typing import Any
 
 from samebits import errors
 
-from . import plots
-from .facts import LatencyEstimate, NotRun, Quantity, ReportFacts
+from . import hardware, plots
+from .facts import (
+    BUNCH_CROSSING_NS,
+    LatencyEstimate,
+    NotRun,
+    Quantity,
+    ReportFacts,
+    ResourceEstimate,
+)
 from .wording import (
+    clock_caveat,
     format_number,
     format_points,
     format_quantity,
@@ -18,7 +26,7 @@ from .wording import (
     verdict_words,
 )
 
-__all__ = ["render_html"]
+__all__ = ["plots_of", "render_html"]
 
 _FOLDER = Path(__file__).parent
 
@@ -32,6 +40,7 @@ class Card:
     detail: str
     origin: str
     is_run: bool = True
+    caveat: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,22 +69,33 @@ def render_html(facts: ReportFacts) -> str:
     Raises: MissingToolError without jinja2, or without matplotlib or mplhep where there is
     something to plot.
     """
-    metrics = None if isinstance(facts.metrics, NotRun) else facts.metrics
-    training = None if isinstance(facts.training, NotRun) else facts.training
-    comparison = None
-    if metrics is not None and not isinstance(metrics.comparison, NotRun):
-        comparison = metrics.comparison
     text: str = _template().render(
         facts=facts,
         verdict=_verdict(facts),
         cards=_cards(facts),
-        roc_plots=plots.roc_curves(metrics) if metrics else [],
-        score_plots=plots.score_histograms(metrics) if metrics else [],
-        difference_plots=plots.differences(comparison) if comparison else [],
-        training_plots=plots.training_curves(training) if training else [],
+        plots=plots_of(facts),
         max_classes=plots.MAX_CLASSES,
     )
     return text
+
+
+def plots_of(facts: ReportFacts) -> dict[str, list[plots.Plot]]:
+    """All plots of a report by what they show; an empty list where there is nothing to plot."""
+    found: dict[str, list[plots.Plot]] = {
+        name: [] for name in ("roc", "scores", "differences", "training", "latency", "resources")
+    }
+    if not isinstance(facts.metrics, NotRun):
+        found["roc"] = plots.roc_curves(facts.metrics)
+        found["scores"] = plots.score_histograms(facts.metrics)
+        if not isinstance(facts.metrics.comparison, NotRun):
+            found["differences"] = plots.differences(facts.metrics.comparison)
+    if not isinstance(facts.training, NotRun):
+        found["training"] = plots.training_curves(facts.training)
+    if not isinstance(facts.latency, NotRun):
+        found["latency"] = hardware.waterfalls(facts.latency)
+    if not isinstance(facts.resources, NotRun):
+        found["resources"] = hardware.resource_bars(facts.resources)
+    return found
 
 
 def _verdict(facts: ReportFacts) -> dict[str, Any]:
@@ -138,7 +158,11 @@ def _latency_card(facts: ReportFacts) -> Card:
     parts = (estimate.cycles, estimate.bunch_crossings)
     detail = f"{', '.join(map(format_quantity, parts))}: {estimate.source}"
     return Card(
-        "Latency", format_quantity(estimate.latency_ns), detail, origin(estimate.latency_ns)
+        "Latency",
+        format_quantity(estimate.latency_ns),
+        detail,
+        origin(estimate.latency_ns),
+        caveat=clock_caveat(estimate),
     )
 
 
@@ -162,7 +186,12 @@ def _resource_card(facts: ReportFacts) -> Card:
 
 def _resource_bar(facts: Any, estimate: Any, name: str) -> Bar | None:
     share = facts.share(estimate, name)
-    return None if share is None else Bar(share, facts.closure_limits.get(name))
+    limits = {} if estimate.device else facts.closure_limits  # they are of AMD's parts
+    return None if share is None else Bar(share, limits.get(name))
+
+
+def _has_numbers(estimate: ResourceEstimate) -> bool:
+    return not estimate.device and any(isinstance(u, Quantity) for u in estimate.used.values())
 
 
 def _budget_bar(estimate: LatencyEstimate, budget: Any) -> Bar | None:
@@ -208,6 +237,7 @@ def _template() -> Any:
     )
     environment.tests["not_run"] = lambda value: isinstance(value, NotRun)
     environment.filters.update(
+        has_numbers=_has_numbers,
         number=format_number,
         share=format_share,
         points=format_points,
@@ -219,6 +249,9 @@ def _template() -> Any:
     )
     environment.globals.update(
         css=(_FOLDER / "report.css").read_text(encoding="utf-8"),
+        script=(_FOLDER / "report.js").read_text(encoding="utf-8"),
+        clock_caveat=clock_caveat,
+        bx_ns=BUNCH_CROSSING_NS,
         resource_bar=_resource_bar,
         budget_bar=_budget_bar,
     )

@@ -10,20 +10,26 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samebits import errors
+from samebits import errors, storage
 from samebits.sim.metrics import Difference, ModelComparison
 
 from .facts import MetricsFacts, TrainingFacts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = [
+    "LIMIT_COLOUR",
     "MAX_CLASSES",
     "Plot",
+    "colour_of",
     "differences",
+    "plain_text",
     "roc_curves",
     "score_histograms",
     "training_curves",
@@ -34,6 +40,7 @@ MAX_CLASSES = 12  # plots are per class; with more classes the tables alone show
 # Petroff's accessible colours, as in mplhep. Source: Petroff, arXiv:2107.02270.
 _COLOURS = ("#5790fc", "#e42536", "#f89c20", "#964a8b", "#7a21dd")
 _REFERENCE_COLOUR = "#303030"
+LIMIT_COLOUR = "#b3261e"
 _WIDTHS = (3.2, 2.0, 1.1)  # later curves are thinner, so that curves on top of each other all show
 _STYLES: tuple[Any, ...] = ("-", "-", (0, (4, 2)))
 
@@ -59,10 +66,43 @@ _SETTINGS: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Plot:
-    """One finished plot: `svg` is safe markup, `alt` says in words what it shows."""
+    """One plot of `width` x `height` inches, drawn when it is asked for.
 
-    svg: str
+    `name` is its own on the page; `alt` says in words what it shows.
+    """
+
+    name: str
+    draw: Callable[["Axes"], None]
     alt: str
+    width: float = 4.1
+    height: float = 3.0
+
+    @cached_property
+    def svg(self) -> str:
+        """Safe markup to stand inside HTML."""
+        buffer = io.StringIO()
+        with self._figure() as figure:
+            empty = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+            figure.savefig(buffer, format="svg", transparent=True, metadata=empty)
+        return _inline(buffer.getvalue(), self.name)
+
+    def save(self, path: Path) -> None:
+        """Writes a PDF or a PNG, by the ending of the path."""
+        kind = path.suffix[1:]
+        empty = dict.fromkeys(
+            ("Creator", "Producer", "CreationDate") if kind == "pdf" else ("Software",)
+        )
+        with self._figure() as figure, storage.replace_file(path) as temporary:
+            figure.savefig(temporary, format=kind, dpi=200, metadata=empty)
+
+    @contextmanager
+    def _figure(self) -> Iterator["Figure"]:
+        with _style(self.name):
+            from matplotlib.figure import Figure
+
+            figure = Figure(figsize=(self.width, self.height))
+            self.draw(figure.add_subplot())
+            yield figure
 
 
 def roc_curves(facts: MetricsFacts) -> list[Plot]:
@@ -85,7 +125,7 @@ def roc_curves(facts: MetricsFacts) -> list[Plot]:
                 ax.plot(
                     [s for s, _ in points],
                     [b for _, b in points],
-                    label=f"{_text(model)}, AUC {metrics.auc:.4f}",
+                    label=f"{plain_text(model)}, AUC {metrics.auc:.4f}",
                     **_line(k),
                 )
             ax.set_yscale("log")
@@ -93,13 +133,13 @@ def roc_curves(facts: MetricsFacts) -> list[Plot]:
             ax.set_ylim(max(lowest, 1e-6) * 0.8, 1.15)
             ax.set_xlabel("signal efficiency")
             ax.set_ylabel("background efficiency")
-            ax.set_title(f"{_text(name)} against the rest")
+            ax.set_title(f"{plain_text(name)} against the rest")
             ax.grid(which="major", alpha=0.35, linewidth=0.6)
             ax.legend(loc="lower right")
 
         aucs = ", ".join(f"{m} {facts.models[m].classes[c].auc:.4f}" for m in models)
         plots.append(
-            _plot(f"roc-{c}", draw, f"ROC curve of class {name} against the rest. AUC: {aucs}.")
+            Plot(f"roc-{c}", draw, f"ROC curve of class {name} against the rest. AUC: {aucs}.")
         )
     return plots
 
@@ -117,7 +157,7 @@ def score_histograms(facts: MetricsFacts) -> list[Plot]:
                 filled = model == last
                 for counts, what, colour in (
                     (histogram.background, "rest", _COLOURS[0]),
-                    (histogram.signal, _text(name), _COLOURS[1]),
+                    (histogram.signal, plain_text(name), _COLOURS[1]),
                 ):
                     total = sum(counts)
                     ax.stairs(
@@ -128,15 +168,15 @@ def score_histograms(facts: MetricsFacts) -> list[Plot]:
                         alpha=0.55 if filled else 1.0,
                         linestyle="-" if what == "rest" or filled else (0, (3, 1.5)),
                         linewidth=1.1,
-                        label=f"{_text(model)}: {what}",
+                        label=f"{plain_text(model)}: {what}",
                     )
             ax.set_yscale("log")
-            ax.set_xlabel(f"score of {_text(name)}")
+            ax.set_xlabel(f"score of {plain_text(name)}")
             ax.set_ylabel("share of events per bin")
             ax.figure.legend(loc="outside upper center", ncols=2)
 
         plots.append(
-            _plot(
+            Plot(
                 f"score-{c}",
                 draw,
                 f"Distribution of the score of class {name}, for events of the class and for the "
@@ -190,7 +230,7 @@ def training_curves(facts: TrainingFacts) -> list[Plot]:
             from matplotlib.ticker import MaxNLocator
 
             for k, run in enumerate(runs):
-                colour = _colour(k)
+                colour = colour_of(k)
                 for values, style, what in (
                     (getattr(run.curve, kind), (0, (2, 1.5)), "training"),
                     (_validation(run.curve, kind), "-", "validation"),
@@ -198,7 +238,7 @@ def training_curves(facts: TrainingFacts) -> list[Plot]:
                     if values:
                         epochs = range(1, len(values) + 1)
                         marker = "o" if len(values) == 1 else None
-                        label = f"{_text(run.model)}, {what}"
+                        label = f"{plain_text(run.model)}, {what}"
                         ax.plot(
                             epochs,
                             values,
@@ -219,7 +259,7 @@ def training_curves(facts: TrainingFacts) -> list[Plot]:
             for r in runs
         )
         alt = f"Training {kind} by epoch; at the end {last}."
-        plots.append(_plot(f"training-{kind}", draw, alt))
+        plots.append(Plot(f"training-{kind}", draw, alt))
     return plots
 
 
@@ -240,7 +280,7 @@ def _forest(
 
     def draw(ax: "Axes") -> None:
         for y, d in enumerate(rows):
-            colour = _colour(models.index(d.model) + 1)
+            colour = colour_of(models.index(d.model) + 1)
             ax.plot([scale * d.low_95, scale * d.high_95], [y, y], color=colour, linewidth=1.2)
             ax.plot(
                 [scale * d.low_68, scale * d.high_68],
@@ -255,7 +295,7 @@ def _forest(
             )
         ax.axvline(0, color=_REFERENCE_COLOUR, linewidth=0.9)
         if limit is not None:
-            ax.axvline(limit, color="#b3261e", linewidth=1.1, linestyle=(0, (4, 2)))
+            ax.axvline(limit, color=LIMIT_COLOUR, linewidth=1.1, linestyle=(0, (4, 2)))
             ax.annotate(
                 "gate",
                 (limit, 1),
@@ -264,13 +304,13 @@ def _forest(
                 textcoords="offset points",
                 ha="left",
                 va="top",
-                color="#b3261e",
+                color=LIMIT_COLOUR,
             )
-        ax.set_yticks(range(len(rows)), [_text(label) for label in labels])
+        ax.set_yticks(range(len(rows)), [plain_text(label) for label in labels])
         ax.set_ylim(len(rows) - 0.3, -0.9)
         ax.tick_params(axis="y", which="both", left=False, right=False)
         ax.yaxis.set_tick_params(which="minor", left=False, right=False)
-        ax.set_xlabel(_text(axis, 60))
+        ax.set_xlabel(plain_text(axis, 60))
         ax.grid(axis="x", alpha=0.35, linewidth=0.6)
 
     told = "; ".join(
@@ -278,7 +318,7 @@ def _forest(
         f"({scale * d.low_95:+.2f} to {scale * d.high_95:+.2f} at 95 %)"
         for label, d in zip(labels, rows, strict=True)
     )
-    return _plot(name, draw, f"{axis}: {told}.", height=0.85 + 0.21 * len(rows))
+    return Plot(name, draw, f"{axis}: {told}.", height=0.85 + 0.21 * len(rows))
 
 
 def _plotted_classes(facts: MetricsFacts) -> tuple[str, ...]:
@@ -286,7 +326,8 @@ def _plotted_classes(facts: MetricsFacts) -> tuple[str, ...]:
     return () if first is None else first.class_names[:MAX_CLASSES]
 
 
-def _colour(k: int) -> str:
+def colour_of(k: int) -> str:
+    """The colour of curve number k; the first is the reference."""
     return _REFERENCE_COLOUR if k == 0 else _COLOURS[(k - 1) % len(_COLOURS)]
 
 
@@ -295,10 +336,10 @@ def _line(k: int) -> dict[str, Any]:
     last = len(_WIDTHS) - 1
     width = _WIDTHS[min(k, last)]
     faint = {"alpha": 0.45} if k == 0 else {}
-    return {"color": _colour(k), "linewidth": width, "linestyle": _STYLES[min(k, last)], **faint}
+    return {"color": colour_of(k), "linewidth": width, "linestyle": _STYLES[min(k, last)], **faint}
 
 
-def _text(name: str, longest: int = 22) -> str:
+def plain_text(name: str, longest: int = 22) -> str:
     """A name that matplotlib draws literally: no formulas, no control characters, not too long."""
     clean = "".join(ch if ch.isprintable() else " " for ch in name)
     if len(clean) > longest:
@@ -306,21 +347,6 @@ def _text(name: str, longest: int = 22) -> str:
     if clean.startswith("_"):
         clean = " " + clean  # a legend leaves out labels that start with an underscore
     return clean.replace("$", r"\$")
-
-
-def _plot(
-    name: str, draw: Callable[["Axes"], None], alt: str, width: float = 4.1, height: float = 3.0
-) -> Plot:
-    """Draw into a figure of `width` x `height` inches and return it as inline SVG."""
-    with _style(name):
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(width, height))
-        draw(figure.add_subplot())
-        buffer = io.StringIO()
-        empty = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(buffer, format="svg", transparent=True, metadata=empty)
-    return Plot(_inline(buffer.getvalue(), name), alt)
 
 
 @contextmanager

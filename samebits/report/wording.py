@@ -1,8 +1,9 @@
 """How numbers and the verdict are written, the same in the report and in the terminal."""
 
-from .facts import Measured, NotRun, Quantity, ReportFacts
+from .facts import LatencyEstimate, Measured, NotRun, Quantity, ReportFacts
 
 __all__ = [
+    "clock_caveat",
     "format_number",
     "format_points",
     "format_quantity",
@@ -65,6 +66,20 @@ def origin(measured: Measured) -> str:
     if isinstance(measured, Quantity):
         return f"{measured.kind}, {measured.tool}"
     return measured.reason
+
+
+def clock_caveat(estimate: LatencyEstimate) -> str:
+    """Says that the clock is faster than the tool expects it to be met; empty where it is not."""
+    clock, fmax = estimate.clock_mhz, estimate.fmax_mhz
+    if not (isinstance(clock, Quantity) and isinstance(fmax, Quantity)):
+        return ""
+    if fmax.value >= clock.value:
+        return ""
+    return (
+        f"the clock of {format_quantity(clock)} is above Fmax {format_quantity(fmax)} "
+        f"({origin(fmax)}): the worst stage takes {1000 / fmax.value:.3g} ns of "
+        f"{1000 / clock.value:.3g} ns"
+    )
 
 
 def verdict_words(facts: ReportFacts) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from samebits.firmware.results import layer_latency
 from samebits.report.facts import (
     DataFacts,
     EngineFacts,
@@ -173,7 +174,23 @@ def full_facts() -> ReportFacts:
         ),
         latency=LatencyFacts(
             estimates=(
-                latency_estimate("RTL", 13, 200, 1, "estimated", "alkaid 0.8.2"),
+                latency_estimate(
+                    "RTL",
+                    13,
+                    200,
+                    1,
+                    "measured",
+                    "Verilator 5.48",
+                    ("the clock is the target",),
+                    fmax_mhz=Quantity(
+                        value=160, unit="MHz", kind="estimated", tool="alkaid's delay model"
+                    ),
+                    layers=tuple(
+                        layer_latency(name, cycles, 200, "estimated", "alkaid 0.8.2")
+                        for name, cycles in (("fc1", 9.5), ("relu1", 0.0), ("softmax", 3.5))
+                    ),
+                    layers_note="shares add up",
+                ),
                 LatencyEstimate(
                     source="Vitis HLS",
                     cycles=nothing,
@@ -198,6 +215,21 @@ def full_facts() -> ReportFacts:
                     },
                 ),
                 ResourceEstimate(source="Vitis HLS", used={"LUT": nothing}),
+                ResourceEstimate(
+                    source="nextpnr",
+                    used={
+                        "LUT4": Quantity(
+                            value=840, unit="LUT4", kind="synthesised", tool="nextpnr 0.9"
+                        )
+                    },
+                    device="LFE5U-85F",
+                    totals={
+                        "LUT4": Quantity(
+                            value=84000, unit="LUT4", kind="assumed", tool="nextpnr 0.9"
+                        )
+                    },
+                    notes=("another device",),
+                ),
             ),
         ),
         gates=(Gate(name="accuracy", passed=True, detail="0.1 of 0.5 points lost"),),

@@ -58,7 +58,7 @@ class Page(HTMLParser):
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if not self._open or self._open[-1] != "style":
+        if not self._open or self._open[-1] not in ("style", "script"):
             self.text.append(data)
 
     @property
@@ -125,7 +125,8 @@ def hostile(facts: ReportFacts) -> ReportFacts:
 
 def test_nothing_is_loaded_from_outside(full_html: str) -> None:
     page = Page(full_html)
-    assert {tag for tag, _ in page.elements}.isdisjoint({"script", "link", "img", "iframe"})
+    assert {tag for tag, _ in page.elements}.isdisjoint({"link", "img", "iframe"})
+    assert [attributes for tag, attributes in page.elements if tag == "script"] == [{}]
     for name in ("src", "href", "xlink:href", "srcset", "action", "data"):
         assert all(value.startswith("#") for value in page.attributes(name))
     assert "://" not in full_html
@@ -146,7 +147,8 @@ def test_ids_are_unique_and_references_resolve(full_html: str) -> None:
 def test_every_picture_is_told_in_words_and_every_table_has_headers(full_html: str) -> None:
     page = Page(full_html)
     figures = [a for tag, a in page.elements if tag == "figure"]
-    assert len(figures) == 3 + 3 + 2 + 1  # ROC and scores per class, two differences, the loss
+    # ROC and scores per class, two differences, the loss, the latency by layer
+    assert len(figures) == 3 + 3 + 2 + 1 + 1
     assert all(a["role"] == "img" and len(str(a["aria-label"])) > 20 for a in figures)
     headers = [a for tag, a in page.elements if tag == "th"]
     assert headers
@@ -164,7 +166,14 @@ def test_the_numbers_stand_in_the_page(full_html: str, full_facts: ReportFacts) 
         "Not run: RTL.",
         "accuracy: passed 0.1 of 0.5 points lost",
         f"{100 * accuracy:.2f} %",
-        "65 ns 13 cycles, 2.6 BX: RTL estimated, alkaid 0.8.2",
+        "65 ns 13 cycles, 2.6 BX: RTL measured, Verilator 5.48",
+        "Caveat: the clock of 200 MHz is above Fmax 160 MHz (estimated, alkaid's delay model): the "
+        "worst stage takes 6.25 ns of 5 ns.",
+        "fc1 47.5 1.9 9.5 47.5 4.8 % estimated, alkaid 0.8.2",
+        "softmax 17.5 0.7 3.5 65 1.8 % estimated, alkaid 0.8.2",
+        "RTL: shares add up.",
+        "nextpnr, device LFE5U-85F",
+        "LUT4 840 LUT4 synthesised, nextpnr 0.9 84,000 1.00 %",
         "LUT 75.00 %",
         "not run: no verilator found",
         "Vitis HLS, not run: no Vitis report in hls/",
@@ -181,8 +190,8 @@ def test_the_numbers_stand_in_the_page(full_html: str, full_facts: ReportFacts) 
 def test_names_cannot_inject(full_facts: ReportFacts) -> None:
     text = render_html(hostile(full_facts))
     page = Page(text)
-    assert "script" not in {tag for tag, _ in page.elements}
-    assert "<script" not in text.lower()
+    assert [tag for tag, _ in page.elements].count("script") == 1
+    assert text.lower().count("<script") == 1
     assert page.words.count('<script>alert("1")</script>&amp;') > 10
     assert not any(name.startswith("on") for _, attrs in page.elements for name in attrs)
 
