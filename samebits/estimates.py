@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Any
 
 from samebits import errors, storage
 from samebits.design import Design
@@ -27,14 +25,14 @@ from samebits.firmware.results import (
     latency_estimate,
     layer_latency,
 )
-from samebits.firmware.vitis_reports import HlsReport, Usage, VivadoReport, read_reports
+from samebits.firmware.vendor_reports import VendorResults, hls_results, rtl_results
 from samebits.report.facts import LatencyFacts, ResourceFacts, VerificationFacts
 from samebits.rtl import present
 
 __all__ = ["check_budget", "estimate_facts"]
 
 _RTL, _ALKAID = "rtl/ in Verilator", "unrolled logic, alkaid"
-_HLS, _VIVADO = "hls/, Vitis HLS", "hls/, Vivado"
+_HLS = "hls/, Vitis HLS"
 
 
 def check_budget(budget_ns: float | None) -> None:
@@ -61,12 +59,10 @@ def estimate_facts(
     check_budget(budget_ns)
     found = _alkaid_estimate(design)
     measured = _measured(design, verification, found)
-    latencies: list[LatencyEstimate] = [measured]
-    resources: list[ResourceEstimate] = []
-    for latency, used in (_alkaid(design, found, not measured.layers), *_vendor(design)):
-        if latency is not None:
-            latencies.append(latency)
-        resources.append(used)
+    latency, used = _alkaid(design, found, not measured.layers)
+    vendor = _vendor(design)
+    latencies = [measured, latency, *(one for v in vendor for one in v.latencies)]
+    resources = [used, *(one for v in vendor for one in v.resources)]
     part = part_of(design.target.part)
     totals = {
         name: Quantity(value=total, unit=name, kind="assumed", tool=part.source)
@@ -189,57 +185,15 @@ def _no_latency(source: str, absent: NotRun) -> LatencyEstimate:
     )
 
 
-def _vendor(design: Design) -> list[tuple[LatencyEstimate | None, ResourceEstimate]]:
-    folder = design.folder / storage.HLS if design.folder else Path()
-    if design.folder is None or not folder.is_dir():
+def _vendor(design: Design) -> list[VendorResults]:
+    """What vendors' tools have reported of `hls/` and of `rtl/`, each where it is on disk."""
+    found = []
+    folder = design.folder / storage.HLS if design.folder else None
+    if folder is None or not folder.is_dir():
         absent = NotRun(reason="the design has no HLS project on disk")
-        return [(_no_latency(_HLS, absent), _no_resources(_HLS, absent))]
-    reports = read_reports(folder)
-    rows: list[tuple[LatencyEstimate | None, ResourceEstimate]] = []
-    if isinstance(reports.hls, HlsReport):
-        rows.append(_hls(reports.hls))
+        row = ResourceEstimate(source=_HLS, used={"LUT": absent})
+        found.append(VendorResults((_no_latency(_HLS, absent),), (row,)))
     else:
-        absent = NotRun(reason=reports.hls.reason)
-        rows.append((_no_latency(_HLS, absent), _no_resources(_HLS, absent)))
-    if isinstance(reports.vivado, VivadoReport):
-        rows.append((None, _vivado(reports.vivado)))
-    else:
-        rows.append((None, _no_resources(_VIVADO, NotRun(reason=reports.vivado.reason))))
-    return rows
-
-
-def _no_resources(source: str, absent: NotRun) -> ResourceEstimate:
-    return ResourceEstimate(source=source, used={"LUT": absent})
-
-
-def _hls(report: HlsReport) -> tuple[LatencyEstimate, ResourceEstimate]:
-    tool = " ".join(filter(None, (report.tool, report.version)))
-    cycles, interval = report.latency_cycles_max, report.interval_cycles_max
-    if cycles is None or interval is None:
-        latency = _no_latency(_HLS, NotRun(reason=report.unresolved or "latency left open"))
-    else:
-        latency = latency_estimate(
-            _HLS, cycles, 1000 / report.clock_target_ns, interval, "estimated", tool
-        )
-    used: dict[str, Any] = {
-        "LUT": _quantity(report.lut, 1, "LUT", "estimated", tool),
-        "FF": _quantity(report.ff, 1, "FF", "estimated", tool),
-        "DSP": _quantity(report.dsp, 1, "DSP", "estimated", tool),
-        "BRAM36": _quantity(report.bram18k, 0.5, "BRAM36", "estimated", tool),
-    }
-    return latency, ResourceEstimate(source=_HLS, used=used)
-
-
-def _vivado(report: VivadoReport) -> ResourceEstimate:
-    tool = " ".join(filter(None, (report.tool, report.version)))
-    used: dict[str, Any] = {
-        "LUT": _quantity(report.lut, 1, "LUT", "synthesised", tool),
-        "FF": _quantity(report.ff, 1, "FF", "synthesised", tool),
-        "DSP": _quantity(report.dsp, 1, "DSP", "synthesised", tool),
-        "BRAM36": _quantity(report.bram36, 1, "BRAM36", "synthesised", tool),
-    }
-    return ResourceEstimate(source=_VIVADO, used=used)
-
-
-def _quantity(usage: Usage, factor: float, unit: str, kind: Any, tool: str) -> Quantity:
-    return Quantity(value=usage.used * factor, unit=unit, kind=kind, tool=tool)
+        found.append(hls_results(folder))
+    rtl = present(design)
+    return found if rtl is None else [*found, rtl_results(rtl)]
