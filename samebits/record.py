@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from pydantic import ValidationError
+
 from samebits import __version__, errors, storage
 from samebits.compile.ir import Format, Graph
 from samebits.compile.target import Target
 from samebits.fidelity import Fidelity
 from samebits.report.facts import (
+    CalibrationFacts,
     DataFacts,
     EngineFacts,
     EventSet,
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from samebits.design import Design
 
 __all__ = [
+    "calibration_facts",
     "data_facts",
     "export_facts",
     "fidelity_facts",
@@ -149,6 +153,25 @@ def target_facts(target: Target) -> TargetFacts:
     values = target.to_json()
     values.pop("precision")
     return TargetFacts(**values)
+
+
+def calibration_facts(design: Design) -> CalibrationFacts | NotRun:
+    """What `calibrate` wrote into the design's model.onnx."""
+    from onnx import load_model_from_string
+
+    from samebits.compile.frontends.onnx.quantize import CALIBRATION
+
+    absent = NotRun(reason="not calibrated: the model came with its formats")
+    if design.model_bytes is None:
+        return absent
+    found = load_model_from_string(design.model_bytes).metadata_props
+    text = next((item.value for item in found if item.key == CALIBRATION), None)
+    if text is None:
+        return absent
+    try:
+        return CalibrationFacts.model_validate_json(text)
+    except ValidationError as error:
+        return NotRun(reason=f"its record in model.onnx is damaged: {error.errors()[0]['msg']}")
 
 
 def layer_facts(graph: Graph) -> tuple[LayerFacts, ...]:

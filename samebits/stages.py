@@ -241,6 +241,7 @@ def _recorded(design: Design) -> tuple[ReportFacts, Recipe | None, str]:
         "fingerprint": design.fingerprint,
         "target": record.target_facts(design.target),
         "layers": record.layer_facts(design.graph),
+        "calibration": record.calibration_facts(design),
         "export": old.export,
     }
     if why:

@@ -27,6 +27,9 @@ def command(
     budget_ns: Annotated[
         float | None, typer.Option("--budget-ns", help="Latency that the trigger allows.")
     ] = None,
+    plots: Annotated[
+        bool, typer.Option("--plots", help="Write every plot as PDF and PNG into plots/ too.")
+    ] = False,
     gates: GatesFile = None,
     junit: Junit = None,
     github: Github = False,
@@ -37,7 +40,7 @@ def command(
 
     from samebits.ci import gate_cases
     from samebits.gates import read_gates
-    from samebits.report import render_terminal
+    from samebits.report import render_terminal, write_plots
     from samebits.stages import build_report
 
     limits = read_gates(gates) if gates else None
@@ -45,10 +48,14 @@ def command(
     facts = build_report(
         design, data, budget_ns=budget_ns, gates=limits, command=command_line(), bar=bar
     )
+    if plots:
+        with bar("plots", 1) as advance:
+            write_plots(facts, build)
+            advance(1)
     tell_ci("samebits report", gate_cases(facts.gates), junit, github, str(gates or ""))
     if json:
         sys.stdout.write(facts.model_dump_json(indent=1) + "\n")
     else:
         out.print(render_terminal(facts))
-        line(f"{build / 'report.html'}")
+        line(f"{build / 'report.html'}" + (f", {build / 'plots'}" if plots else ""))
     raise typer.Exit(0 if facts.passed else 1)

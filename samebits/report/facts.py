@@ -17,6 +17,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
+from samebits.calibration import OutputLoss, TensorFormat
 from samebits.firmware.parts import CLOSURE_LIMITS
 from samebits.firmware.results import (
     BUNCH_CROSSING_NS,
@@ -35,6 +36,7 @@ from samebits.sim.metrics import ClassificationMetrics, ModelComparison
 __all__ = [
     "BUNCH_CROSSING_NS",
     "CLOSURE_LIMITS",
+    "CalibrationFacts",
     "DataFacts",
     "EngineFacts",
     "EventSet",
@@ -164,6 +166,18 @@ class ExportFacts(Facts):
     provably_equal: Text
     only_rounding: Text
     checks: tuple[ExportCheck, ...] = ()
+
+
+class CalibrationFacts(Facts):
+    """Formats chosen from data after training, and what rounding cost on the same events.
+
+    `metrics`: name, value of the float model, value of the quantized one.
+    """
+
+    events: Count
+    formats: tuple[TensorFormat, ...]
+    loss: tuple[OutputLoss, ...]
+    metrics: tuple[tuple[str, float, float], ...]
 
 
 class OutputFidelityFacts(Facts):
@@ -393,6 +407,7 @@ class ReportFacts(Facts):
     data: DataFacts | NotRun = Field(default_factory=_absent("data set"))
     training: TrainingFacts | NotRun = Field(default_factory=_absent("training"))
     export: ExportFacts | NotRun = Field(default_factory=_absent("export check"))
+    calibration: CalibrationFacts | NotRun = Field(default_factory=_absent("calibration"))
     layers: tuple[LayerFacts, ...] = ()
     fidelity: FidelityFacts | NotRun = Field(default_factory=_absent("fidelity measurement"))
     verification: VerificationFacts | NotRun = Field(default_factory=_absent("verification"))

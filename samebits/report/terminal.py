@@ -3,8 +3,16 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .facts import NotRun, Quantity, ReportFacts
-from .wording import format_points, format_quantity, format_share, origin, verdict_words
+from .facts import BUNCH_CROSSING_NS, NotRun, Quantity, ReportFacts
+from .wording import (
+    clock_caveat,
+    format_number,
+    format_points,
+    format_quantity,
+    format_share,
+    origin,
+    verdict_words,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -12,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["render_terminal"]
 
 _Row = Callable[..., None]
+_BAR_WIDTH = 40
 _COLOURS = {"equal": "green", "MISMATCH": "bold red", "not run": "yellow"}
 
 
@@ -51,7 +60,57 @@ def render_terminal(facts: ReportFacts) -> "RenderableType":
         state = "not run" if gate.passed is None else "passed" if gate.passed else "FAILED"
         style = {"passed": "green", "FAILED": "bold red", "not run": "yellow"}[state]
         row(f"gate {gate.name}", state, gate.detail, style)
-    return Group(table, Text(head, style=colour), Text(_clean(tail)))
+    return Group(table, *_bars(facts), Text(head, style=colour), Text(_clean(tail)))
+
+
+def _bars(facts: ReportFacts) -> "list[RenderableType]":
+    """Latency by layer against the budget, and resources against the part, as bars."""
+    from rich.bar import Bar
+    from rich.table import Table
+    from rich.text import Text
+
+    def begun(title: str, *columns: str) -> Table:
+        table = Table(title=Text(_clean(title)), title_justify="left", box=None, pad_edge=True)
+        table.add_column(columns[0], style="bold", max_width=30, overflow="fold")
+        for column in columns[1:-1]:
+            table.add_column(column, justify="right")
+        table.add_column(columns[-1], no_wrap=True)
+        return table
+
+    tables: list[RenderableType] = []
+    latency = facts.latency
+    told = None if isinstance(latency, NotRun) else latency.headline
+    if not isinstance(latency, NotRun) and told is not None and told.layers:
+        whole = sum(layer.latency_ns.value for layer in told.layers)
+        budget = latency.budget_ns
+        size, scale = whole, "0 to the whole latency"
+        if isinstance(budget, Quantity):
+            size = max(whole, budget.value)
+            scale = f"0 to {format_number(size)} ns; budget {format_quantity(budget)}"
+        table = begun(f"Latency by layer: {told.source}", "layer", "ns", "BX", scale)
+        end = 0.0
+        for layer in told.layers:
+            ns, start = layer.latency_ns.value, end
+            end += ns
+            over = isinstance(budget, Quantity) and end > budget.value
+            bar = Bar(size, start, end, width=_BAR_WIDTH, color="red" if over else "blue")
+            name = Text(_clean(layer.layer))
+            table.add_row(name, f"{ns:.3g}", f"{ns / BUNCH_CROSSING_NS:.3g}", bar)
+        tables.append(table)
+    resources = facts.resources
+    used_by = None if isinstance(resources, NotRun) else resources.headline
+    if not isinstance(resources, NotRun) and used_by is not None:
+        table = begun(f"Resources: {used_by.source}", "resource", "share", "limit", "0 to 100 %")
+        for name in used_by.used:
+            share = resources.share(used_by, name)
+            if share is not None:
+                limit = resources.closure_limits.get(name)
+                over = share > (1 if limit is None else limit)
+                bar = Bar(1, 0, min(share, 1), width=_BAR_WIDTH, color="red" if over else "blue")
+                limit_text = "" if limit is None else format_share(limit, 0)
+                table.add_row(Text(_clean(name)), format_share(share), limit_text, bar)
+        tables.append(table)
+    return tables
 
 
 def _clean(text: str) -> str:
@@ -86,6 +145,8 @@ def _add_hardware(facts: ReportFacts, row: _Row) -> None:
         parts = (estimate.latency_ns, estimate.cycles, estimate.bunch_crossings)
         values = ", ".join(map(format_quantity, parts))
         row("latency", f"{values}: {estimate.source}", origin(estimate.latency_ns))
+        if caveat := clock_caveat(estimate):
+            row("", f"caveat: {caveat}", style="yellow")
     resources = facts.resources
     if isinstance(resources, NotRun):
         row("resources", "not run", resources.reason, "yellow")

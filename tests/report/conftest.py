@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from samebits.calibration import OutputLoss, TensorFormat
 from samebits.firmware.results import layer_latency
 from samebits.report.facts import (
+    CalibrationFacts,
     DataFacts,
     EngineFacts,
     EventSet,
@@ -127,6 +129,12 @@ def full_facts() -> ReportFacts:
                     largest_difference=measured(0.0, ""),
                 ),
             ),
+        ),
+        calibration=CalibrationFacts(
+            events=400,
+            formats=(TensorFormat("fc1_out", "activation", -1.5, 3.25, "ap_fixed<8,3>", 0.001),),
+            loss=(OutputLoss("y", 0.125, 0.01, 4.5, 0.995),),
+            metrics=(("accuracy", 0.76, 0.755),),
         ),
         layers=(
             LayerFacts(

@@ -172,6 +172,9 @@ def test_the_numbers_stand_in_the_page(full_html: str, full_facts: ReportFacts) 
         "fc1 47.5 1.9 9.5 47.5 4.8 % estimated, alkaid 0.8.2",
         "softmax 17.5 0.7 3.5 65 1.8 % estimated, alkaid 0.8.2",
         "RTL: shares add up.",
+        "fc1_out activation -1.5 3.25 ap_fixed<8, 3> 0.10 %",
+        "y 0.125 0.01 4.5 99.50 %",
+        "accuracy 0.7600 0.7550 -0.0050",
         "nextpnr, device LFE5U-85F",
         "LUT4 840 LUT4 synthesised, nextpnr 0.9 84,000 1.00 %",
         "LUT 75.00 %",
@@ -204,6 +207,7 @@ def test_what_was_not_run_says_so(bare_facts: ReportFacts) -> None:
         "Metrics Not run: no labelled data in this run",
         "Exported model Not run: no export check in this run",
         "Training Not run: no training in this run",
+        "Calibration Not run: no calibration in this run",
         "Latency Not run: no latency estimate in this run",
         "Resources Not run: no resource estimate in this run",
     ):
