@@ -25,6 +25,7 @@ __all__ = [
     "write_summary",
 ]
 
+_GATES = "gates"
 # control characters that XML 1.0 forbids even when escaped. Source: XML 1.0, section 2.2.
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
@@ -74,7 +75,7 @@ def gate_cases(gates: Iterable[Gate]) -> list[Case]:
     """A case for every gate."""
     return [
         Case(
-            "gates",
+            _GATES,
             gate.name,
             gate.detail if gate.passed is False else "",
             gate.detail if gate.passed is None else "",
@@ -132,8 +133,8 @@ def on_github() -> bool:
 def github_lines(
     suite: str, cases: Sequence[Case], file: str = "", line: int | None = None
 ) -> list[str]:
-    """A line `::error ...::text` for the first failure of every group, which counts the others, and
-    `::warning ...::` for every skip: GitHub shows ten of each and drops the rest.
+    """A line `::error ...::text` for the first failure of every group, which counts the others,
+    for every gate, and `::warning ...::` for every skip: GitHub drops more than ten of each.
 
     Args:
         file, line: where GitHub shows them; the file relative to the repository.
@@ -146,7 +147,7 @@ def github_lines(
     for case in cases:
         level, text = ("error", case.failure) if case.failure else ("warning", case.skipped)
         if text and (level, case.group) not in told:
-            if case.failure:
+            if case.failure and case.group != _GATES:
                 told.add((level, case.group))
                 others = failed[case.group] - 1
                 text += f"\n{others} more of {case.group} failed" if others else ""

@@ -96,6 +96,14 @@ def test_one_annotation_for_every_engine_that_differs() -> None:
     assert last.endswith("native%2C same bits::answers too late")
 
 
+def test_an_annotation_for_every_gate() -> None:
+    gates = [Gate(name=name, passed=False, detail="no") for name in ("min_auc", "max_lut_share")]
+    assert github_lines("samebits report", gate_cases(gates)) == [
+        "::error title=samebits report%3A gates%2C min_auc::no",
+        "::error title=samebits report%3A gates%2C max_lut_share::no",
+    ]
+
+
 def test_the_job_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     write_summary("samebits verify", verification_cases(RESULT))
