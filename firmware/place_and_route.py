@@ -9,7 +9,6 @@ pipeline is timed and two pins are enough.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,11 +27,17 @@ from .results import (
     Text,
 )
 from .rtl import Rtl
-from .rtl_results import RtlResult, Used
+from .rtl_results import Progress, RtlResult, Used
 from .synthesis import cells_of
 
-__all__ = ["DEVICE", "RESULT", "TIMEOUT_S", "PlaceAndRoute", "place_and_route"]
-__all__ += ["read_place_and_route"]
+__all__ = [
+    "DEVICE",
+    "TIMEOUT_S",
+    "PlaceAndRoute",
+    "expected",
+    "place_and_route",
+    "read_place_and_route",
+]
 
 RESULT = "place_and_route.json"
 COMMAND = "samebits rtl BUILD --place-and-route"
@@ -50,8 +55,13 @@ _USED = {
     "EBR18": "DP16KD",
 }
 
-Progress = Callable[[str], None]
-_STEP = re.compile(r"Info: (Packing|Creating initial|Running .*placer|Routing)")
+_STEPS = ("mapping", "packing", "placing", "refining the placement", "routing")
+_STEP = {
+    "Info: Packing": 1,
+    "Info: Creating initial": 2,
+    "Info: Running simulated annealing": 3,
+    "Info: Routing": 4,
+}
 
 
 class PlaceAndRoute(RtlResult):
@@ -77,7 +87,7 @@ def place_and_route(
     Args:
         rtl: Verilog on disk.
         timeout_s: after which a tool is stopped.
-        progress: called with what is being done.
+        progress: called with the number of steps done, how many there are, and the step.
 
     Raises:
         UnsupportedError: VHDL, or a network that does not fit into the device.
@@ -85,7 +95,7 @@ def place_and_route(
         ToolError: a tool fails, takes too long, or writes what is no result.
         BuildError: the RTL changes meanwhile, or something cannot be written.
     """
-    say = progress or (lambda _: None)
+    step = progress or (lambda done, total, name: None)
     with rtl_results.workplace(rtl, "yosys") as (folder, names):
         yosys, nextpnr = yosys or find_tool(YOSYS), nextpnr or find_tool(NEXTPNR)
         synthesis = (
@@ -105,7 +115,7 @@ def place_and_route(
         (folder / "harness.v").write_text(_harness(rtl), encoding="ascii")
         script = [f"read_verilog -defer harness.v {' '.join(names)}", *synthesis]
         (folder / "synth.ys").write_text("\n".join(script) + "\n", encoding="ascii")
-        say("synthesis for ECP5")
+        step(0, len(_STEPS), _STEPS[0])
         first = rtl_results.run(
             *(rtl, yosys, ["-s", "synth.ys"]),
             folder=folder,
@@ -113,13 +123,12 @@ def place_and_route(
             timeout_s=timeout_s,
         )
         _check_fits(rtl, cells_of(folder / "stat.json", yosys))
-        say("placing and routing")
         second = rtl_results.run(
             *(rtl, nextpnr, [*options, "--json", _NETLIST, "--report", _REPORT]),
             folder=folder,
             log="ecp5_place_and_route.log",
             timeout_s=timeout_s,
-            on_line=_watch(say),
+            on_line=_watch(step),
         )
         fmax_mhz, utilisation = report_of(folder / _REPORT, nextpnr)
     harness_ff = _given(rtl) + _taken(rtl)
@@ -139,6 +148,11 @@ def place_and_route(
     )
     rtl_results.write(rtl, RESULT, result)
     return result
+
+
+def expected(rtl: Rtl) -> str:
+    """About how long the tools take, and their memory; measured as docs/rtl.md says."""
+    return rtl_results.expected(rtl, s_per_kb=1.5, mb_per_kb=2.0)
 
 
 def read_place_and_route(rtl: Rtl) -> PlaceAndRoute | NotRun:
@@ -270,9 +284,10 @@ def _resources(
     )
 
 
-def _watch(say: Progress) -> Callable[[str], None]:
+def _watch(step: Progress) -> Callable[[str], None]:
     def look(line: str) -> None:
-        if found := _STEP.search(line):
-            say(found.group(1).lower())
+        for start, done in _STEP.items():
+            if line.startswith(start):
+                step(done, len(_STEPS), _STEPS[done])
 
     return look

@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ __all__ = ["FACTS", "LANGUAGES", "Rtl", "read_rtl", "write_rtl"]
 
 LANGUAGES = {"verilog": "v", "vhdl": "vhd"}
 FACTS = "rtl.json"
+RESULTS = ("simulation", "logs", "synthesis.json", "place_and_route.json")  # of tools on the RTL
 SCHEMA = 2
 _PORTS = ("clk", "rst", "in_valid", "out_valid")
 _MOST_CYCLES = 1000
@@ -94,6 +95,8 @@ def write_rtl(
 ) -> Rtl:
     """Writes the RTL of a graph into a folder, in place of RTL that is there.
 
+    What simulation and synthesis made of RTL that is there stays if the new RTL is the same.
+
     Args:
         graph: best simplified.
         part: the FPGA's full name, for the build scripts.
@@ -145,6 +148,7 @@ def write_rtl(
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as temporary:
             new, old = Path(temporary) / "new", Path(temporary) / "old"
             _write(made, new, f"{prefix}_pipeline", machine, constants)
+            kept = _results(made, new)
             if folder.exists():
                 folder.rename(old)
             try:
@@ -153,9 +157,20 @@ def write_rtl(
                 if old.exists():
                     old.rename(folder)
                 raise
+            for name in kept:
+                (old / name).rename(folder / name)
     except OSError as error:
         raise errors.BuildError(f"{folder}: cannot be written: {error.strerror or error}") from None
     return made
+
+
+def _results(made: Rtl, new: Path) -> list[str]:
+    """What tools have made of the RTL that is there, if the new one is the same."""
+    if not (made.folder / FACTS).is_file():
+        return []
+    if made.files_sha256 != replace(made, folder=new).files_sha256:
+        return []
+    return [name for name in RESULTS if (made.folder / name).exists()]
 
 
 def _check_replaceable(folder: Path) -> None:

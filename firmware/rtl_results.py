@@ -22,9 +22,21 @@ from .open_tools import OpenTool
 from .results import Facts, NotRun, Text
 from .rtl import Rtl
 
-__all__ = ["LOGS", "RtlResult", "Used", "last", "read", "run", "workplace", "write"]
+__all__ = [
+    "LOGS",
+    "Progress",
+    "RtlResult",
+    "Used",
+    "expected",
+    "last",
+    "read",
+    "run",
+    "workplace",
+    "write",
+]
 
 LOGS = "logs"
+Progress = Callable[[int, int, str], None]  # steps done, of how many, and the step
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
 
@@ -49,6 +61,14 @@ class RtlResult(Facts):
 
 
 _Result = TypeVar("_Result", bound=RtlResult)
+
+
+def expected(rtl: Rtl, s_per_kb: float, mb_per_kb: float) -> str:
+    """About how long a tool takes and its memory, from what it took by size of the sources."""
+    size_kb = sum(path.stat().st_size for path in rtl.sources) / 1000
+    seconds, memory_mb = 5 + s_per_kb * size_kb, 200 + mb_per_kb * size_kb
+    time_ = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    return f"about {time_} of one core, {memory_mb / 1000:.1f} GB"
 
 
 def read(rtl: Rtl, name: str, kind: type[_Result], command: str) -> _Result | NotRun:

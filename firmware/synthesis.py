@@ -18,9 +18,9 @@ from .open_tools import YOSYS, OpenTool, find_tool
 from .parts import family_of
 from .results import Measured, NotRun, Quantity, ResourceEstimate, Text
 from .rtl import Rtl
-from .rtl_results import RtlResult
+from .rtl_results import Progress, RtlResult
 
-__all__ = ["FAMILIES", "RESULT", "TIMEOUT_S", "Synthesis", "read_synthesis", "synthesise"]
+__all__ = ["FAMILIES", "TIMEOUT_S", "Synthesis", "expected", "read_synthesis", "synthesise"]
 
 RESULT = "synthesis.json"
 COMMAND = "samebits rtl BUILD --synthesise"
@@ -28,7 +28,6 @@ TIMEOUT_S = 3600.0
 FAMILIES: Mapping[str, str] = {"UltraScale+": "xcup", "UltraScale": "xcu", "7 series": "xc7"}
 """yosys' names of the families of `parts.family_of`."""
 
-Progress = Callable[[int, int, str], None]
 STEPS = 58  # passes of synth_xilinx in yosys 0.70, for the progress bar
 _PASS = re.compile(r"\d+\.(\d+)\. Executing (.+?)(?: pass| frontend)?[.:( ]*(?:\(|$|:)")
 _COUNTED: Mapping[str, Mapping[str, float]] = {
@@ -47,8 +46,8 @@ _COUNTED: Mapping[str, Mapping[str, float]] = {
 }
 _NOT_COUNTED = ("MUXF7", "MUXF8", "MUXF9", "BUFG", "VCC", "GND")  # part of a slice, or no logic
 _NOTES = (
-    "LUT: one for every LUT cell and inverter; Vivado packs two small ones into a LUT6, and a row "
-    "of three summands into one LUT per bit: it is likely to need fewer",
+    "LUT: every LUT cell and inverter counts as one; a sum of three numbers takes yosys three LUT "
+    "cells per bit, where alkaid's estimate takes one, as the parts' carry chains allow",
     "CARRY4: blocks of four bits; a CARRY8 of UltraScale and UltraScale+ holds two",
     "after synthesis, neither placed nor routed; no register is moved (retiming)",
 )
@@ -121,6 +120,11 @@ def synthesise(
     )
     rtl_results.write(rtl, RESULT, result)
     return result
+
+
+def expected(rtl: Rtl) -> str:
+    """About how long yosys takes, and its memory; measured as docs/rtl.md says."""
+    return rtl_results.expected(rtl, s_per_kb=0.16, mb_per_kb=1.1)
 
 
 def read_synthesis(rtl: Rtl) -> Synthesis | NotRun:

@@ -22,6 +22,7 @@ __all__ = [
     "out",
     "print_json",
     "say",
+    "steps",
     "warnings_shown",
 ]
 
@@ -49,6 +50,19 @@ def bar(title: str, total: int) -> Iterator[Callable[..., None]]:
             progress.update(task, completed=done)
 
         yield advance
+
+
+@contextlib.contextmanager
+def steps(title: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A progress bar on stderr for steps that have names: call it with (done, total, name)."""
+    columns = (*_columns(), TextColumn("{task.fields[step]}"))
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(title, total=None, step="")
+
+        def show(done: int, total: int, step: str) -> None:
+            progress.update(task, completed=done, total=total, step=step)
+
+        yield show
 
 
 @contextlib.contextmanager
