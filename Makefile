@@ -77,7 +77,7 @@ lock: $(STAMP)
 		$(BIN)/python -m venv $(BUILD)/lock-env && $(BUILD)/lock-env/bin/pip install --quiet uv; }
 	@$(BUILD)/lock-env/bin/uv pip compile --quiet $(LOCK_OPTIONS) \
 		--universal --python-version 3.11 --fork-strategy fewest \
-		--extra train --extra rtl --extra hep --extra cxx --extra dev --group lock \
+		--extra train --extra rtl --extra synth --extra hep --extra cxx --extra dev --group lock \
 		--no-emit-index-url --no-emit-package pyparser --no-emit-package parse \
 		--annotation-style line --custom-compile-command "make lock" \
 		--output-file $(LOCK) pyproject.toml

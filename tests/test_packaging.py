@@ -26,7 +26,7 @@ FOLDERS: dict[str, str] = PROJECT["tool"]["setuptools"]["package-dir"]
 NOT_OURS = {"build", "dist", "node_modules", "__pycache__"}
 # Tracked, or new and not ignored.
 GIT_LIST = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
-LOCKED_EXTRAS = ("train", "rtl", "hep", "cxx", "dev")
+LOCKED_EXTRAS = ("train", "rtl", "synth", "hep", "cxx", "dev")
 
 
 def run(
