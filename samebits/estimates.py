@@ -7,7 +7,6 @@ import math
 from samebits import errors, storage
 from samebits.design import Design
 from samebits.firmware.estimate import (
-    CALIBRATION,
     DELAY_UNIT_NS,
     LAYERS_NOTE,
     Estimate,
@@ -15,6 +14,7 @@ from samebits.firmware.estimate import (
     fmax_mhz,
 )
 from samebits.firmware.parts import part_of
+from samebits.firmware.place_and_route import DEVICE, read_place_and_route
 from samebits.firmware.results import (
     LatencyEstimate,
     LayerLatency,
@@ -25,6 +25,8 @@ from samebits.firmware.results import (
     latency_estimate,
     layer_latency,
 )
+from samebits.firmware.rtl import Rtl
+from samebits.firmware.synthesis import read_synthesis
 from samebits.firmware.vendor_reports import VendorResults, hls_results, rtl_results
 from samebits.report.facts import LatencyFacts, ResourceFacts, VerificationFacts
 from samebits.rtl import present
@@ -33,6 +35,7 @@ __all__ = ["check_budget", "estimate_facts"]
 
 _RTL, _ALKAID = "rtl/ in Verilator", "unrolled logic, alkaid"
 _HLS = "hls/, Vitis HLS"
+_YOSYS, _ECP5 = "rtl/, yosys", f"rtl/ on Lattice {DEVICE}, not the target's part"
 
 
 def check_budget(budget_ns: float | None) -> None:
@@ -46,7 +49,9 @@ def estimate_facts(
     budget_ns: float | None = None,
     verification: VerificationFacts | NotRun | None = None,
 ) -> tuple[LatencyFacts, ResourceFacts]:
-    """Cycles measured in the RTL, alkaid's estimate, and the vendor's reports where they exist.
+    """Cycles measured in the RTL, alkaid's estimate, and other tools' results where they exist.
+
+    The first that ran is the headline: for resources yosys, which synthesised the RTL.
 
     Args:
         budget_ns: the latency that the trigger allows.
@@ -55,14 +60,17 @@ def estimate_facts(
     Raises:
         UsageError: a budget that is not above 0.
         ToolError: a vendor report that is truncated or cannot be read.
+        BuildError: a damaged result of yosys or nextpnr.
     """
     check_budget(budget_ns)
     found = _alkaid_estimate(design)
-    measured = _measured(design, verification, found)
+    rtl = _rtl(design)
+    measured = _measured(design, rtl, verification, found)
     latency, used = _alkaid(design, found, not measured.layers)
-    vendor = _vendor(design)
-    latencies = [measured, latency, *(one for v in vendor for one in v.latencies)]
-    resources = [used, *(one for v in vendor for one in v.resources)]
+    routed_latency, routed = _placed_and_routed(rtl)
+    vendor = _vendor(design, rtl)
+    latencies = [measured, latency, *(one for v in vendor for one in v.latencies), routed_latency]
+    resources = [_synthesised(rtl), used, *(one for v in vendor for one in v.resources), routed]
     part = part_of(design.target.part)
     totals = {
         name: Quantity(value=total, unit=name, kind="assumed", tool=part.source)
@@ -77,16 +85,42 @@ def estimate_facts(
     )
 
 
+def _rtl(design: Design) -> Rtl | NotRun:
+    try:
+        found = present(design)
+    except errors.BuildError as error:  # damaged, or another design's
+        return NotRun(reason=str(error))
+    return found or NotRun(reason="there is no rtl/: run `samebits rtl`")
+
+
+def _synthesised(rtl: Rtl | NotRun) -> ResourceEstimate:
+    found = rtl if isinstance(rtl, NotRun) else read_synthesis(rtl)
+    if isinstance(found, NotRun):
+        return ResourceEstimate(source=_YOSYS, used={"LUT": found})
+    return found.resources
+
+
+def _placed_and_routed(rtl: Rtl | NotRun) -> tuple[LatencyEstimate, ResourceEstimate]:
+    found = rtl if isinstance(rtl, NotRun) else read_place_and_route(rtl)
+    if isinstance(found, NotRun):
+        return _no_latency(_ECP5, found), ResourceEstimate(
+            source=_ECP5, used={"LUT4": found}, device=DEVICE
+        )
+    return found.latency, found.resources
+
+
 def _measured(
-    design: Design, verification: VerificationFacts | NotRun | None, found: Estimate | NotRun
+    design: Design,
+    rtl: Rtl | NotRun,
+    verification: VerificationFacts | NotRun | None,
+    found: Estimate | NotRun,
 ) -> LatencyEstimate:
     """What `verify --against rtl` measured; the shares of the layers are alkaid's."""
     absent = NotRun(reason="the RTL was not run: `samebits verify --against rtl` measures it")
     if verification is None or isinstance(verification, NotRun):
         return _no_latency(_RTL, absent)
     row = next((e for e in verification.engines if e.engine == "rtl"), None)
-    rtl = present(design) if row is not None and row.latency_cycles else None
-    if row is None or row.latency_cycles is None or rtl is None:
+    if row is None or row.latency_cycles is None or isinstance(rtl, NotRun):
         if row is not None:
             what = row.detail if row.status == "not run" else "its bits differ from the reference"
             absent = NotRun(reason=f"the RTL: {what}")
@@ -117,7 +151,7 @@ def _measured(
         1,
         "measured",
         row.latency_cycles.tool,
-        (f"{row.detail}; {row.events:,} events", clock, CALIBRATION),
+        (*_scope(design), f"{row.detail}; {row.events:,} events", clock),
         fmax_mhz=limit,
         layers=shares,
         layers_note=LAYERS_NOTE if shares else "",
@@ -185,7 +219,7 @@ def _no_latency(source: str, absent: NotRun) -> LatencyEstimate:
     )
 
 
-def _vendor(design: Design) -> list[VendorResults]:
+def _vendor(design: Design, rtl: Rtl | NotRun) -> list[VendorResults]:
     """What vendors' tools have reported of `hls/` and of `rtl/`, each where it is on disk."""
     found = []
     folder = design.folder / storage.HLS if design.folder else None
@@ -195,5 +229,4 @@ def _vendor(design: Design) -> list[VendorResults]:
         found.append(VendorResults((_no_latency(_HLS, absent),), (row,)))
     else:
         found.append(hls_results(folder))
-    rtl = present(design)
-    return found if rtl is None else [*found, rtl_results(rtl)]
+    return found if isinstance(rtl, NotRun) else [*found, rtl_results(rtl)]

@@ -37,14 +37,17 @@ def wide_product() -> Design:
 
 def test_a_small_network_has_numbers_from_alkaid_and_none_from_the_vendor() -> None:
     latency, resources = estimate_facts(convolution(2))
-    measured, unrolled, vendor = latency.estimates
+    measured, unrolled, vendor, routed = latency.estimates
     assert measured.latency_ns == NotRun(
         reason="the RTL was not run: `samebits verify --against rtl` measures it"
     )
     assert isinstance(unrolled.latency_ns, Quantity)
     assert unrolled.latency_ns.kind == "estimated"
-    assert isinstance(resources.estimates[0].used["LUT"], Quantity)
+    assert isinstance(resources.estimates[1].used["LUT"], Quantity)
     assert vendor.latency_ns == NotRun(reason="the design has no HLS project on disk")
+    for absent in (routed.latency_ns, resources.estimates[0].used["LUT"]):
+        assert absent == NotRun(reason="there is no rtl/: run `samebits rtl`")
+    assert resources.headline is resources.estimates[1]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +66,7 @@ def test_what_unrolled_logic_cannot_express_is_not_run_and_says_why(
     design: Design, reason: str
 ) -> None:
     latency, resources = estimate_facts(design)
-    for absent in (latency.estimates[1].latency_ns, resources.estimates[0].used["LUT"]):
+    for absent in (latency.estimates[1].latency_ns, resources.estimates[1].used["LUT"]):
         assert isinstance(absent, NotRun)
         assert absent.reason.endswith(reason)
     assert latency.headline is None
