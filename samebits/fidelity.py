@@ -6,6 +6,7 @@ difference of the order of the outputs themselves means that something was conve
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Fidelity", "OutputFidelity", "measure_fidelity"]
 
 _SPAN = 4.0
+_MOST_NUMBERS = 1 << 24  # of the largest tensor, over all events: of large images fewer are run
 # beyond these a wrong conversion is likelier than the cost of the formats
 LOWEST_EQUAL_DECISIONS = 0.9
 LARGEST_RELATIVE_DIFFERENCE = 0.25
@@ -103,6 +105,7 @@ def measure_fidelity(design: Design, events: int = 2000, seed: int = 0) -> Fidel
 
     The events are random points of the input formats' grids, which the model's own input quantizer
     does not change: uniform over the whole format where the model gave it, over -4 to 4 otherwise.
+    Of networks on large images fewer than `events` are run.
     """
     from samebits.compile.frontends.onnx import runnable
     from samebits.sim.onnx_engine import OnnxEngine
@@ -110,6 +113,8 @@ def measure_fidelity(design: Design, events: int = 2000, seed: int = 0) -> Fidel
     if design.model_bytes is None and design.reference is None:
         return Fidelity(reason="the design has no model.onnx")
     rng = np.random.default_rng(seed)
+    largest = max(math.prod(tensor.shape) for tensor in design.graph.tensors.values())
+    events = max(1, min(events, _MOST_NUMBERS // largest))
     tensors = design.graph.tensors_of(design.graph.inputs)
     inputs = [_on_grid(t.format, (events, *t.shape), rng) for t in tensors]
     try:

@@ -81,7 +81,7 @@ def batch_of(model: onnx.ModelProto) -> int:
     for value in model.graph.input:
         dimensions = value.type.tensor_type.shape.dim
         if value.name not in constants and dimensions:
-            return max(0, dimensions[0].dim_value)
+            return max(0, int(dimensions[0].dim_value))
     return 0
 
 

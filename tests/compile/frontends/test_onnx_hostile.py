@@ -113,7 +113,7 @@ def metadata(key: str, value: str) -> onnx.ModelProto:
     return made
 
 
-TOO_LARGE = "has more than 2^20 numbers; no firmware holds them"
+TOO_LARGE = "has more than 2^22 numbers, more than samebits takes"
 READ: dict[str, tuple[Callable[[], Any], str]] = {
     "a billion numbers": (
         lambda: with_weights(dims(4, 10**9)),
@@ -294,10 +294,10 @@ COMPILED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "Range": (lambda: blown_up("Range", [0, 10**12, 1]), ""),
     "Expand": (lambda: stretched("Expand", ([1, 10**6, 10**6, 4], INTS)), ""),
     "Tile": (lambda: stretched("Tile", ([1, 10**6, 10**6, 1], INTS)), ""),
-    "Pad": (lambda: stretched("Pad", ([0, 0, 10**6, 10**6] * 2, INTS)), "more than 2^20 numbers"),
+    "Pad": (lambda: stretched("Pad", ([0, 0, 10**6, 10**6] * 2, INTS)), "more than 2^22 numbers"),
     "Resize": (
         lambda: stretched("Resize", None, ([1, 1, 1e6, 1e6], FLOATS)),
-        "more than 2^20 numbers",
+        "more than 2^22 numbers",
     ),
     "bits 0": (lambda: quantizer(bits=0), "bit width"),
     "bits 1000": (lambda: quantizer(bits=1000), "bit width"),
