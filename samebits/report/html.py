@@ -26,7 +26,7 @@ from .wording import (
     verdict_words,
 )
 
-__all__ = ["plots_of", "render_html"]
+__all__ = ["plots_of", "render_html", "template"]
 
 _FOLDER = Path(__file__).parent
 
@@ -69,7 +69,7 @@ def render_html(facts: ReportFacts) -> str:
     Raises: MissingToolError without jinja2, or without matplotlib or mplhep where there is
     something to plot.
     """
-    text: str = _template().render(
+    text: str = template("report.html.j2").render(
         facts=facts,
         verdict=_verdict(facts),
         cards=_cards(facts),
@@ -221,7 +221,8 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 @cache
-def _template() -> Any:
+def template(name: str) -> Any:
+    """A template of this folder, with the filters, styles and script of every page."""
     try:
         import jinja2
     except ImportError as error:
@@ -255,4 +256,4 @@ def _template() -> Any:
         resource_bar=_resource_bar,
         budget_bar=_budget_bar,
     )
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
