@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from samebits import errors
 from samebits.compile.target import Target
 from samebits.design import Design
-from samebits.recipe import JETS, Recipe, load_data, recipe_of
+from samebits.recipe import FLOAT_MODEL, JETS, Recipe, load_data, recipe_of
 from samebits.sweep import Events
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ ROUNDED_AGAIN = (
     "quantizers rounded again to the width, their ranges kept, after the training: nothing was "
     "trained for it"
 )
+TRAINED = "a network trained at each width from float.keras, as `samebits train` does"
 CALIBRATED = "the float model quantized to the width with data, nothing trained for it"
 
 
@@ -41,17 +42,20 @@ class Network:
     no_recipe: str = ""
 
 
-def network_of(source: Path, calibrate: Path | None = None) -> Network:
+def network_of(source: Path, calibrate: Path | None = None, *, train: bool = False) -> Network:
     """The network in a build directory or an ONNX file.
 
     Args:
         calibrate: events that a float ONNX model is quantized with, at every width.
+        train: the build directory's training is done again at every width.
 
     Raises:
         BuildError, ModelError, DataError: what cannot be read.
-        UsageError: `calibrate` with a build directory.
+        UsageError: `calibrate` with a build directory, `train` with what was not trained here.
     """
     if source.suffix == ".onnx" and not source.is_dir():
+        if train:
+            raise errors.UsageError("--train is for build directories that samebits train made")
         return _of_file(source, calibrate)
     if calibrate is not None:
         raise errors.UsageError(
@@ -73,14 +77,21 @@ def network_of(source: Path, calibrate: Path | None = None) -> Network:
         model = library.load_model_from_string(design.model_bytes)
         return _rounded(model, width, design.target, source.name)
 
+    if train:
+        if recipe is None or not recipe.config:
+            raise errors.UsageError(
+                f"--train: {source} holds no training of this design"
+                + (f": {why}" if why else "; give a folder that samebits train made")
+            )
+        at_width = _trainer(source, recipe, design, at_width)
     graph = design.graph
     return Network(
         source=source,
         target=design.target,
-        sha256=design.fingerprint,
+        sha256=f"{design.fingerprint}{' trained' if train else ''}",
         at_width=at_width,
         shapes={name: graph.tensors[name].shape for name in graph.inputs},
-        widths_by=ROUNDED_AGAIN,
+        widths_by=TRAINED if train else ROUNDED_AGAIN,
         design=design,
         recipe=recipe,
         no_recipe=why,
@@ -115,6 +126,31 @@ def _of_file(source: Path, calibrate: Path | None) -> Network:
         return Design.from_onnx(made)
 
     return Network(source, Target(), digest.hexdigest(), at_width, shapes, CALIBRATED)
+
+
+def _trainer(
+    folder: Path, recipe: Recipe, design: Design, as_it_is: Callable[[int | None], Design]
+) -> Callable[[int | None], Design]:
+    """Networks trained at a width as the one in the folder was; the test part is not touched."""
+
+    def at_width(width: int | None) -> Design:
+        if width is None:
+            return as_it_is(width)
+        from samebits.compile.frontends.keras import export_keras
+        from samebits.train import fit, store
+        from samebits.train.config import training_config
+
+        options = {**recipe.config, "weight_bits": width, "activation_bits": width}
+        config = training_config(**options)
+        split = recipe.split()
+        prepared = fit.prepare(split.train, config)
+        start = store.load_model(folder / FLOAT_MODEL)
+        model, _ = fit.fit_quantized(split.train, split.validation, prepared, config, start=start)
+        exported = export_keras(model, split.train.feature_names, split.train.class_names)
+        exported.graph.name = f"{width}-bits"
+        return Design.from_onnx(exported, design.target)
+
+    return at_width
 
 
 def _rounded(model: onnx.ModelProto, width: int | None, target: Target, name: str) -> Design:

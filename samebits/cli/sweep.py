@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from samebits import errors
+from samebits import errors, storage
+from samebits.design import Design
 from samebits.firmware.results import Measured, NotRun
 from samebits.stages import check_folder
 from samebits.sweep import Grid, Row, Sweep, best, read_sweep, sweep, write
@@ -46,6 +47,9 @@ def command(
         Path | None,
         typer.Option("--calibrate", help="Events that a float ONNX model is quantized with."),
     ] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Train at every width, as the network was trained.")
+    ] = False,
     part: Annotated[
         str | None, typer.Option("--part", help="Full name of the FPGA; default: the design's.")
     ] = None,
@@ -67,15 +71,25 @@ def command(
     widths = (None,) if width is None else whole_numbers("--width", width, *WIDTHS)
     factors = whole_numbers("--reuse", reuse, *REUSE)
     clocks = None if clock is None else clocks_of(clock)
-    network = network_of(source, calibrate)
+    if train and width is None:
+        raise errors.UsageError("--train trains at every --width: give widths")
+    network = network_of(source, calibrate, train=train)
     target = network.target if part is None else replace(network.target, part=part)
     folder = output or (source if source.is_dir() else source.parent) / "sweep"
     check_folder(folder)
     events = labelled_events(network, data)
     grid = Grid(widths, factors, clocks or (target.clock_mhz,))
+
+    def at_width(bits: int | None) -> Design:
+        design = network.at_width(bits)
+        if bits is not None and design.model_bytes is not None:
+            with storage.replace_file(folder / f"{bits}-bits.onnx") as temporary:
+                temporary.write_bytes(design.model_bytes)
+        return design
+
     with bar("configurations", grid.steps) as advance:
         found = sweep(
-            network.at_width,
+            at_width,
             events,
             grid,
             target,
@@ -105,6 +119,8 @@ def command(
             if chosen[1].key != chosen[0].key:
                 line(f"smallest within one standard deviation of it: {_words(found, chosen[1])}")
         line(f"{folder}: sweep.csv, sweep.json{plots}")
+        if width is not None:
+            line(f"the network of a width: samebits compile {folder / 'N-bits.onnx'} -o BUILD")
     if chosen is None and limits:
         line(f"error: no configuration{limits}", err)
         raise typer.Exit(1)

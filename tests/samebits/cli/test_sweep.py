@@ -82,6 +82,7 @@ def test_bad_lists(samebits: Command, build: Path, option: str, text: str, shown
             ("--max-lut-share", "70"),
             "--max-lut-share must be above 0 and up to 1 (1: the whole part), got 70",
         ),
+        (("--train",), "--train trains at every --width: give widths"),
         ((), "sweep needs labelled events for the accuracy: give --data"),
         (
             ("--calibrate", "x.npz"),
@@ -112,8 +113,11 @@ def test_a_build_directory(samebits: Command, build: Path, labelled: Path) -> No
     assert "most accurate within 100 ns: 6 bits, RTL" in result.stdout
     folder = build / "sweep"
     names = {"sweep.csv", "sweep.json", "sweep.png", "sweep.pdf"}
-    assert {path.name for path in folder.iterdir()} == names
-    assert result.stdout.endswith(f"{folder}: sweep.csv, sweep.json, sweep.png, sweep.pdf\n")
+    models = {"3-bits.onnx", "4-bits.onnx", "6-bits.onnx"}
+    assert {path.name for path in folder.iterdir()} == names | models
+    assert f"\n{folder}: sweep.csv, sweep.json, sweep.png, sweep.pdf\n" in result.stdout
+    compiled = Design.from_onnx(folder / "6-bits.onnx", Design.load(build).target)
+    assert str(compiled.graph.layers) == str(Design.load(build).graph.layers)
     assert (folder / "sweep.png").read_bytes().startswith(b"\x89PNG")
     before = (folder / "sweep.png").read_bytes()
     again = samebits("sweep", build, *options, "--budget-ns", "100", "--json")
@@ -130,6 +134,15 @@ def test_nothing_within_the_limits(samebits: Command, build: Path, labelled: Pat
     assert result.code == 1
     assert result.stderr.endswith("error: no configuration within 1 ns and 0.001 % of the LUTs\n")
     assert (build / "sweep" / "sweep.csv").is_file()
+
+
+def test_nothing_to_train(samebits: Command, build: Path, labelled: Path) -> None:
+    result = samebits("sweep", build, "--data", labelled, "--width", "4", "--train")
+    assert (result.code, result.error) == (
+        2,
+        f"--train: {build} holds no training of this design; give a folder that samebits train "
+        "made",
+    )
 
 
 def test_a_float_model(samebits: Command, labelled: Path, tmp_path: Path) -> None:
@@ -152,3 +165,26 @@ def test_a_design_without_model(samebits: Command, build: Path, labelled: Path) 
     assert result.code == 2
     assert result.error.startswith(f"{build}: holds no model.onnx whose formats could be rounded")
     assert samebits("sweep", build, "--data", labelled).code == 0
+
+
+def test_training_at_every_width(samebits: Command, tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow", reason="TensorFlow is in the extra train")
+    rng = np.random.default_rng(8)
+    labels = rng.integers(0, 3, 900)
+    features = rng.normal(0, 3, (3, 4))[labels] + rng.normal(0, 0.7, (900, 4))
+    data, build = tmp_path / "data.npz", tmp_path / "build"
+    np.savez(data, features=features.astype(np.float32), label=labels)
+    training = "--data", data, "--hidden", "6", "--epochs", "2", "--weight-bits", "5"
+    assert samebits("train", "-o", build, *training).code == 0
+    assert samebits("export", build / "model.keras", "-o", build / "model.onnx").code == 0
+    assert samebits("compile", build / "model.onnx", "-o", build).code == 0
+    result = samebits("sweep", build, "--width", "3", "--train", "--json")
+    assert result.code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert told["widths_by"].startswith("a network trained at each width")
+    assert told["events"] == 180
+    design = Design.from_onnx(build / "sweep" / "3-bits.onnx")
+    formats = [design.graph.tensors[layer.tensor].format for layer in design.graph.layers]
+    assert 3 in {fmt.width for fmt in formats}
+    samebits("sweep", build, "--width", "3", "--json")
+    assert json.loads((build / "sweep" / "sweep.json").read_text())["widths_by"].startswith("quant")
