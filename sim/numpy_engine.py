@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
@@ -13,37 +14,73 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samebits.compile.ir import Carrier, Graph
-from samebits.compile.ops import Operation, Site, operation, site_of
+from samebits.compile.ops import Site, site_of
 from samebits.compile.ops.arith import as_carrier
 from samebits.compile.ops.boundary import input_mantissas, to_values
 from samebits.compile.passes import choose_carriers
+
+from .numpy_steps import Step, join_scaled, step_of
 
 __all__ = ["NumpyEngine"]
 
 Array = NDArray[Any]
 _CHUNK_ELEMENTS = 1 << 19  # elements of a typical tensor in one chunk: about the size of a cache
 # operations whose result never shares memory with anything else
-_PRIVATE = ("add", "sub", "mul", "dot", "truncated_dot", "sum", "max", "min", "cast", "lookup")
+_PRIVATE = {
+    *("add", "sub", "mul", "dot", "truncated_dot", "sum", "max", "min", "cast", "lookup"),
+    "joined",
+}
+_LEAST_POOLED = 1 << 16  # bytes
+_MOST_KEPT = 1 << 26
+_REFERENCES_HERE = 2  # to a block that only the local variable and getrefcount's argument name
 _LARGEST_ELEMENTS = 1 << 23  # elements of the largest tensor in one chunk: bounds the memory
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
-    """One node ready to run: its inputs in its carrier."""
+class _Planned:
+    """A step, and what it does to memory."""
 
-    rules: Operation
-    site: Site
-    carrier: Carrier
-    dtype: np.dtype[Any]
-    operands: tuple[tuple[str, Array | None], ...]  # tensor name, and its mantissas if constant
+    step: Step
+    overwrites: int | None  # the operand that makes place for the result
+    takes_memory: bool  # the result gets memory from the pool
+    dead: tuple[str, ...]  # tensors that nothing needs any more
 
 
-@dataclass(frozen=True, slots=True)
-class _Memory:
-    """What a step does to memory: the operand it overwrites, and tensors not needed after it."""
+class _Pool:
+    """Memory that nothing needs any more, to be used again.
 
-    overwrites: int | None
-    dead: tuple[str, ...]
+    Large arrays from the system cost a page fault for every 4 KB, which takes longer than filling
+    them.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[Array] = []
+
+    def take(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
+        """An array with any contents; None where it is so small that it had better be made anew."""
+        size = math.prod(shape) * dtype.itemsize
+        if size < _LEAST_POOLED:
+            return None
+        fitting = [k for k, block in enumerate(self._free) if block.nbytes >= size]
+        if fitting:
+            block = self._free.pop(min(fitting, key=lambda k: self._free[k].nbytes))
+        else:
+            block = np.empty(size, dtype=np.uint8)
+        return block[:size].view(dtype).reshape(shape)
+
+    def give_back(self, live: dict[str, Array], name: str) -> None:
+        """Removes a tensor and keeps its memory, unless another tensor is a view of it."""
+        array = live.pop(name)
+        block = array.base
+        del array
+        is_ours = isinstance(block, np.ndarray) and block.dtype == np.uint8
+        if is_ours and sys.getrefcount(block) == _REFERENCES_HERE:
+            self._free.append(block)
+
+    def shrink(self) -> None:
+        """Gives the system what is more than may be kept between runs."""
+        while sum(block.nbytes for block in self._free) > _MOST_KEPT:
+            del self._free[0]
 
 
 class NumpyEngine:
@@ -55,24 +92,18 @@ class NumpyEngine:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self._steps: list[_Step] = []
+        self._steps: list[Step] = []
+        self._plans: dict[frozenset[str], list[_Planned]] = {}
+        self._pools: list[_Pool] = []  # of the threads that do not run now
         self._carriers = choose_carriers(graph)
         self._same: dict[str, str] = {}  # tensors that are another one under a new name
         for node in graph.nodes:
-            site, rules = site_of(graph, node), operation(node.op)
             carrier = self._carriers[node.output]
             first = self._held(node.inputs[0])
-            if _is_identity(site, node.op) and self._carriers.get(first) is carrier:
+            if _is_identity(site_of(graph, node), node.op) and self._carriers.get(first) is carrier:
                 self._same[node.output] = first
-                continue
-            operands = tuple(
-                (name, as_carrier(graph.constants[name], carrier)[..., None])
-                if name in graph.constants
-                else (self._held(name), None)
-                for name in node.inputs
-            )
-            dtype = np.dtype(carrier.dtype)
-            self._steps.append(_Step(rules, site, carrier, dtype, operands))
+            else:
+                self._steps.append(step_of(graph, node, carrier, self._held))
         self._chunk = _chunk_events([math.prod(step.site.output.shape) for step in self._steps])
 
     def _held(self, name: str) -> str:
@@ -107,83 +138,97 @@ class NumpyEngine:
         events = len(inputs[0])
         tensors = self.graph.tensors
         out = [np.empty((events, *tensors[name].shape), dtype=np.float64) for name in names]
-        plan = self._plan({self._held(name) for name in names})
-
+        wanted = frozenset(self._held(name) for name in names)
+        plan = self._plans.get(wanted) or self._plans.setdefault(wanted, self._plan(wanted))
         chunk = self._chunk if workers == 1 else _shared_chunk(self._chunk, events, workers)
 
         def run_chunk(start: int) -> int:
             stop = min(start + chunk, events)
-            live = self._run_chunk([x[start:stop] for x in inputs], plan)
-            for array, name in zip(out, names, strict=True):
-                constant = self.graph.constants.get(name)
-                mantissas = live[self._held(name)] if constant is None else constant[..., None]
-                events_last = np.moveaxis(array[start:stop], 0, -1)
-                to_values(mantissas, tensors[name].format, out=events_last)
+            try:
+                pool = self._pools.pop()
+            except IndexError:
+                pool = _Pool()
+            live = self._run_chunk([x[start:stop] for x in inputs], plan, pool)
+            self._read(live, names, [array[start:stop] for array in out])
+            for name in list(live):
+                pool.give_back(live, name)
+            pool.shrink()
+            self._pools.append(pool)
             return stop
 
         starts = range(0, events, chunk)
-        with ThreadPoolExecutor(max(1, workers)) as pool:
-            for stop in pool.map(run_chunk, starts) if workers > 1 else map(run_chunk, starts):
+        with ThreadPoolExecutor(max(1, workers)) as threads:
+            for stop in threads.map(run_chunk, starts) if workers > 1 else map(run_chunk, starts):
                 if progress:
                     progress(stop)
         return out
 
-    def _plan(self, wanted: Set[str]) -> list[_Memory]:
-        """For every step, what it may overwrite and what nothing needs after it."""
-        users = Counter(name for step in self._steps for name, _ in step.operands)
+    def _read(
+        self, live: Mapping[str, Array], names: Sequence[str], out: Sequence[NDArray[np.float64]]
+    ) -> None:
+        """Puts the values of named tensors into arrays with the events as their first axis."""
+        for array, name in zip(out, names, strict=True):
+            constant = self.graph.constants.get(name)
+            mantissas = live[self._held(name)] if constant is None else constant[..., None]
+            to_values(mantissas, self.graph.tensors[name].format, out=np.moveaxis(array, 0, -1))
+
+    def _plan(self, wanted: Set[str]) -> list[_Planned]:
+        """The steps that make the wanted tensors, and what each may overwrite and drop."""
+        steps = join_scaled(self._steps, wanted)
+        users = Counter(name for step in steps for name, _ in step.operands)
         last: dict[str, int] = {}
-        for position, step in enumerate(self._steps):
+        for position, step in enumerate(steps):
             last.update((name, position) for name, _ in step.operands)
-            last.setdefault(step.site.output.name, position)
-        dead: list[list[str]] = [[] for _ in self._steps]
+            last.setdefault(step.output, position)
+        dead: list[list[str]] = [[] for _ in steps]
         for name, position in last.items():
             if name not in wanted and name not in self.graph.constants:
                 dead[position].append(name)
         varies = set(self.graph.inputs)  # tensors that depend on the event
         private: dict[str, Carrier] = {}  # those of them whose memory is no other's
         plan = []
-        for step, done in zip(self._steps, dead, strict=True):
+        for step, done in zip(steps, dead, strict=True):
             overwrites = next(
                 (
                     position
-                    for position, (name, _) in enumerate(step.operands)
-                    if step.rules.in_place
-                    and step.dtype.kind == "f"
-                    and private.get(name) is step.carrier
+                    for position in step.overwritable
+                    if private.get(name := step.operands[position][0]) is step.carrier
                     and users[name] == 1
                     and name not in wanted
-                    and step.site.inputs[position].shape == step.site.output.shape
                 ),
                 None,
             )
-            plan.append(_Memory(overwrites, tuple(done)))
-            if any(name in varies for name, _ in step.operands):
-                varies.add(step.site.output.name)
-                if step.rules.name in _PRIVATE:
-                    private[step.site.output.name] = step.carrier
+            is_varying = any(name in varies for name, _ in step.operands)
+            takes_memory = step.uses_memory and is_varying and overwrites is None
+            plan.append(_Planned(step, overwrites, takes_memory, tuple(done)))
+            if is_varying:
+                varies.add(step.output)
+                if step.op in _PRIVATE:
+                    private[step.output] = step.carrier
         return plan
 
-    def _run_chunk(self, inputs: Sequence[Array], plan: Sequence[_Memory]) -> dict[str, Array]:
+    def _run_chunk(
+        self, inputs: Sequence[Array], plan: Sequence[_Planned], pool: _Pool
+    ) -> dict[str, Array]:
         live: dict[str, Array] = {}
+        events = len(inputs[0])
         for name, values in zip(self.graph.inputs, inputs, strict=True):
-            events_last = np.ascontiguousarray(np.moveaxis(values, 0, -1))
             live[name] = input_mantissas(
-                events_last, self.graph.tensors[name].format, self._carriers[name]
+                np.moveaxis(values, 0, -1), self.graph.tensors[name].format, self._carriers[name]
             )
-        for step, memory in zip(self._steps, plan, strict=True):
-            arrays = []
-            for name, constant in step.operands:
-                array = live[name] if constant is None else constant
-                if array.dtype != step.dtype:
-                    array = as_carrier(array, step.carrier)
-                arrays.append(array)
-            if memory.overwrites is not None and step.rules.in_place:
-                result = step.rules.in_place(step.site, arrays, arrays[memory.overwrites])
-            else:
-                result = step.rules.kernel(step.site, arrays)
-            live[step.site.output.name] = result
-            for name in memory.dead:
-                del live[name]
+        for planned in plan:
+            step, dtype = planned.step, planned.step.dtype
+            arrays = [live[name] if held is None else held for name, held in step.operands]
+            arrays = [x if x.dtype is dtype else as_carrier(x, step.carrier) for x in arrays]
+            out = None
+            if planned.overwrites is not None:
+                out = arrays[planned.overwrites]
+            elif planned.takes_memory:
+                out = pool.take((*step.site.output.shape, events), step.dtype)
+            live[step.output] = step.run(arrays, out)
+            del arrays, out
+            for name in planned.dead:
+                pool.give_back(live, name)
         return live
 
 

@@ -46,7 +46,7 @@ def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
     return left + right
 
 
-def _in_place(site: Site, arrays: Sequence[Array], out: Array) -> Array:
+def _into(site: Site, arrays: Sequence[Array], out: Array) -> Array:
     left, right = to_common(site, arrays, site.output.format)
     return np.add(left, right, out=out)
 
@@ -62,5 +62,5 @@ OPERATION = Operation(
     range=_range,
     peak=_peak,
     kernel=_kernel,
-    in_place=_in_place,
+    into=_into,
 )

@@ -26,6 +26,7 @@ __all__ = [
     "rescale",
     "rescale_peak",
     "result_peak",
+    "round_float",
     "round_shift",
     "scale_up",
     "to_common",
@@ -72,6 +73,12 @@ def round_shift(values: Array, bits: int, rounding: Rounding, out: Array | None 
 def _round_float(values: Array, bits: int, rounding: Rounding, out: Array | None) -> Array:
     bits = min(bits, _FLOAT_SHIFT_LIMIT)
     scaled = np.asarray(np.multiply(values, values.dtype.type(2.0**-bits), out=out))
+    round_float(scaled, rounding)
+    return scaled
+
+
+def round_float(scaled: Array, rounding: Rounding) -> None:
+    """Rounds the elements of a float array to integers, in place."""
     half = scaled.dtype.type(0.5)
     match rounding:
         case Rounding.TRN:
@@ -90,7 +97,6 @@ def _round_float(values: Array, bits: int, rounding: Rounding, out: Array | None
             np.copysign(np.floor(np.abs(scaled) + half), scaled, out=scaled)
         case Rounding.RND_ZERO:
             np.copysign(np.ceil(np.abs(scaled) - half), scaled, out=scaled)
-    return scaled
 
 
 def _round_integer(values: Array, bits: int, rounding: Rounding) -> Array:

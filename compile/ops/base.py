@@ -67,8 +67,8 @@ class Operation:
         kernel: site, mantissas with the events as their last axis -> mantissas. All inputs and the
             result have one carrier; constants come with one event, which stands for all. Inputs
             stay as they are.
-        in_place: the same where one float input, given as the third argument, has the result's
-            shape and may be overwritten.
+        into: the same for float carriers, with an array of the result's shape that may take the
+            result. It may be one of the inputs, but not for `dot`.
     """
 
     name: str
@@ -81,4 +81,4 @@ class Operation:
     range: Callable[[Site, Sequence[Interval]], Interval]
     peak: Callable[[Site, Sequence[Interval]], int]
     kernel: Callable[[Site, Sequence[Array]], Array]
-    in_place: Callable[[Site, Sequence[Array], Array], Array] | None = None
+    into: Callable[[Site, Sequence[Array], Array], Array] | None = None

@@ -25,7 +25,8 @@ def to_mantissas(values: Array, fmt: Format, carrier: Carrier) -> Array:
     """
     if 0 <= fmt.fraction < 64 and values.dtype in (np.float32, np.float64):
         with np.errstate(over="ignore"):
-            fast = _round(values * values.dtype.type(2.0**fmt.fraction), fmt.rounding)
+            scale = values.dtype.type(2.0**fmt.fraction)
+            fast = _round(np.asarray(np.multiply(values, scale, order="C")), fmt.rounding)
         bound = 2.0**23 if fast.dtype == np.float32 else 2.0**52
         low, high = _extremes(fast)
         if fmt.min_saturated <= low and high <= fmt.max_mantissa:
@@ -72,10 +73,11 @@ def _extremes(values: Array) -> tuple[float, float]:
 
 
 def _round(scaled: Array, rounding: Rounding) -> Array:
+    """Rounded to integers; the array may be overwritten."""
     if rounding is Rounding.TRN:
-        return np.floor(scaled)
+        return np.asarray(np.floor(scaled, out=scaled))
     if rounding is Rounding.RND_CONV:
-        return np.rint(scaled)
+        return np.asarray(np.rint(scaled, out=scaled))
     whole = np.trunc(scaled)
     if rounding is Rounding.TRN_ZERO:
         return whole

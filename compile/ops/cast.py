@@ -55,7 +55,7 @@ def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
     return _cast(site, arrays[0])
 
 
-def _in_place(site: Site, arrays: Sequence[Array], out: Array) -> Array:
+def _into(site: Site, arrays: Sequence[Array], out: Array) -> Array:
     return _cast(site, arrays[0], out)
 
 
@@ -78,5 +78,5 @@ OPERATION = Operation(
     range=_range,
     peak=_peak,
     kernel=_kernel,
-    in_place=_in_place,
+    into=_into,
 )

@@ -137,22 +137,29 @@ def _product(x: tuple[int, ...], weight: tuple[int, ...]) -> _Product:
     )
 
 
-def _matrix_product(x: Array, weight: Array) -> Array:
+def _matrix_product(x: Array, weight: Array, out: Array | None = None) -> Array:
     """The sum of x (K, ..., N) times weight (K, ...)."""
     how, count = _product(x.shape[:-1], weight.shape), len(weight)
     left = weight.transpose(how.left).reshape(*how.batch, how.rows, count)
     right = x.transpose(how.right).reshape(*how.batch, count, how.columns * x.shape[-1])
+    if out is not None and how.order == tuple(range(len(how.order))):
+        np.matmul(left, right, out=out.reshape(*how.batch, how.rows, -1))
+        return out
     product = (left @ right).reshape(*how.shape, x.shape[-1])
     return np.asarray(product.transpose(how.order))
 
 
 def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
+    return _into(site, arrays, None)
+
+
+def _into(site: Site, arrays: Sequence[Array], out: Array | None) -> Array:
     left, right = arrays
     if left.shape[-1] == 1:
         left, right = right, left
     if right.shape[-1] == 1 and _product(left.shape[:-1], right.shape[:-1]).rows > 1:
-        return _matrix_product(left, right[..., 0])
-    total = np.asarray(left[0] * right[0])
+        return _matrix_product(left, right[..., 0], out)
+    total = np.asarray(np.multiply(left[0], right[0], out=out))
     term = np.empty_like(total)
     for a, b in zip(left[1:], right[1:], strict=True):
         np.multiply(a, b, out=term)
@@ -171,4 +178,5 @@ OPERATION = Operation(
     range=_range,
     peak=_peak,
     kernel=_kernel,
+    into=_into,
 )

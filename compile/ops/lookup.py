@@ -50,7 +50,14 @@ def _peak(site: Site, intervals: Sequence[Interval]) -> int:
 
 
 def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
+    return _into(site, arrays, None)
+
+
+def _into(site: Site, arrays: Sequence[Array], out: Array | None) -> Array:
     index, table = arrays[0].astype(np.intp), arrays[1]
+    if table.ndim == 2 and table.shape[-1] == 1:
+        # the range analysis has checked the index: "clip" only saves NumPy a copy
+        return np.asarray(table[:, 0].take(index, out=out, mode="clip"))
     if table.shape[-1] == 1:
         found = table[..., 0].take(index, axis=0)
     else:
@@ -69,4 +76,5 @@ OPERATION = Operation(
     range=_range,
     peak=_peak,
     kernel=_kernel,
+    into=_into,
 )

@@ -31,7 +31,7 @@ def extremum(name: str, function: np.ufunc) -> Operation:
         left, right = to_common(site, arrays, site.output.format)
         return np.asarray(function(left, right))
 
-    def in_place(site: Site, arrays: Sequence[Array], out: Array) -> Array:
+    def into(site: Site, arrays: Sequence[Array], out: Array) -> Array:
         left, right = to_common(site, arrays, site.output.format)
         return np.asarray(function(left, right, out=out))
 
@@ -46,7 +46,7 @@ def extremum(name: str, function: np.ufunc) -> Operation:
         range=bounds,
         peak=result_peak,
         kernel=kernel,
-        in_place=in_place,
+        into=into,
     )
 
 

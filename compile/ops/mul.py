@@ -61,7 +61,7 @@ def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
     return product
 
 
-def _in_place(site: Site, arrays: Sequence[Array], out: Array) -> Array:
+def _into(site: Site, arrays: Sequence[Array], out: Array) -> Array:
     return np.multiply(arrays[0], arrays[1], out=out)
 
 
@@ -76,5 +76,5 @@ OPERATION = Operation(
     range=_range,
     peak=_peak,
     kernel=_kernel,
-    in_place=_in_place,
+    into=_into,
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..ir import Format, Interval, Tensor
 from .add import sum_format
 from .arith import broadcast_shape, result_peak, to_common
@@ -36,6 +38,11 @@ def _kernel(site: Site, arrays: Sequence[Array]) -> Array:
     return left - right
 
 
+def _into(site: Site, arrays: Sequence[Array], out: Array) -> Array:
+    left, right = to_common(site, arrays, site.output.format)
+    return np.subtract(left, right, out=out)
+
+
 OPERATION = Operation(
     name="sub",
     family="arithmetic",
@@ -47,4 +54,5 @@ OPERATION = Operation(
     range=_range,
     peak=_peak,
     kernel=_kernel,
+    into=_into,
 )
