@@ -28,6 +28,13 @@ from ..quant import grid_of
 from .check import SUPPORTED_OPERATORS, check_operators
 from .guard import check_numbers, check_sizes, shape_fault
 from .layout import write_layout
+from .names import (
+    check_precisions,
+    node_names,
+    printed_names,
+    remember_names,
+    settings_names,
+)
 from .nodes import layer_precisions, node_attributes, registered
 from .prepare import (
     add_zero_biases,
@@ -72,6 +79,7 @@ def to_hls4ml(model: onnx.ModelProto, target: Target) -> Converted:
     model, refused = to_qonnx(model)
     said = [*calibration_notes(model), *drop_labels(model)]
     _check_shapes(model)
+    remember_names(model)
     with quiet():
         model = one_event(model)
     check_operators(model, refused)
@@ -80,9 +88,9 @@ def to_hls4ml(model: onnx.ModelProto, target: Target) -> Converted:
     said += write_scales(model)
     with quiet():
         try:
-            wrapper, own, notes = _prepared(model)
+            wrapper, own, nodes, notes = _prepared(model)
             with registered(wrapper.model):
-                return _convert(wrapper, own, [*said, *notes], target)
+                return _convert(wrapper, own, nodes, [*said, *notes], target)
         except errors.SamebitsError:
             raise
         except Exception as error:  # hls4ml and qonnx raise bare Exceptions and KeyErrors
@@ -92,8 +100,11 @@ def to_hls4ml(model: onnx.ModelProto, target: Target) -> Converted:
             ) from error
 
 
-def _prepared(model: onnx.ModelProto) -> tuple[Any, dict[str, str], list[str]]:
-    """A qonnx model that hls4ml reads rightly, the inputs' own names, notes for the user."""
+def _prepared(model: onnx.ModelProto) -> tuple[Any, dict[str, str], dict[str, str], list[str]]:
+    """A qonnx model that hls4ml reads rightly, own names of inputs, names of nodes, notes.
+
+    Inputs: the model's own by those in the qonnx model; nodes: qonnx's by the model's own.
+    """
     from qonnx.core.modelwrapper import ModelWrapper  # type: ignore[import-untyped]
     from qonnx.transformation.gemm_to_matmul import GemmToMatMul  # type: ignore[import-untyped]
     from qonnx.transformation.infer_shapes import InferShapes  # type: ignore[import-untyped]
@@ -106,16 +117,20 @@ def _prepared(model: onnx.ModelProto) -> tuple[Any, dict[str, str], list[str]]:
     if any(node.op_type == "Softmax" for node in model.graph.node):
         check_softmax_axes(ModelWrapper(model).transform(InferShapes()))
     wrapper = cleanup_model(ModelWrapper(model))
+    before = list(wrapper.graph.node)
     wrapper = cleanup_model(wrapper.transform(GemmToMatMul()))
+    nodes = node_names(wrapper, before)
     weights = {tensor.name for tensor in model.graph.initializer}
     own = name_inputs(wrapper, [v.name for v in model.graph.input if v.name not in weights])
     # the model's own axes until here; from `write_layout` on those of the firmware
     notes = [*write_quantizers(wrapper), *write_sequences(wrapper)]
     notes += [*write_layout(wrapper, own), *write_out(wrapper)]
-    return wrapper, own, notes
+    return wrapper, own, nodes, notes
 
 
-def _convert(wrapper: Any, own: dict[str, str], notes: list[str], target: Target) -> Converted:
+def _convert(
+    wrapper: Any, own: dict[str, str], nodes: dict[str, str], notes: list[str], target: Target
+) -> Converted:
     import hls4ml  # type: ignore[import-untyped]
 
     quantized = any(node.op_type == "Quant" for node in wrapper.graph.node)
@@ -152,15 +167,18 @@ def _convert(wrapper: Any, own: dict[str, str], notes: list[str], target: Target
         layers[name]["Precision"].update(types)
         if "table" in types:  # hls4ml reads it only beside "Precision", not in it
             layers[name]["table_t"] = types["table"]
-    settings_of = {own.get(name, name): settings for name, settings in layers.items()}
+    known = {**nodes, **{name: key for key, name in own.items()}}
+    keys = settings_names(given, layers, known)
     for name, text in given.items():
         if name == "default":
             continue
-        if name not in settings_of:
+        if name not in keys:
+            graph = _hls4ml_graph(wrapper, config, target)
             raise errors.UsageError(
-                f"precision: there is no layer {name!r}; layers: {', '.join(settings_of)}"
+                f"precision: there is no layer {name!r}; layers: "
+                f"{', '.join(printed_names(graph, known))}"
             )
-        settings_of[name]["Precision"]["result"] = text
+        layers[keys[name]]["Precision"]["result"] = text
     _choose_softmax_formats(wrapper.model, layers)
     kept: dict[str, NDArray[Any]] = {}
     if target.strategy == DISTRIBUTED:
@@ -168,6 +186,8 @@ def _convert(wrapper: Any, own: dict[str, str], notes: list[str], target: Target
         kept = weights_of(early)
         _name_tensors_after_layers(wrapper, early)
     graph = _hls4ml_graph(wrapper, config, target)
+    if target.strategy != DISTRIBUTED:
+        check_precisions(graph, given, keys, known)
     # hls4ml orders outputs by their nodes
     graph.outputs = [graph.outputs[position] for position in output_order(wrapper)]
     return Converted(graph, tuple(notes), tuple(own.values()), kept)

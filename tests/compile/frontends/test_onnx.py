@@ -360,6 +360,39 @@ def test_precisions_can_be_given() -> None:
     )
 
 
+def test_precisions_by_printed_and_by_node_names() -> None:
+    """A Dense is printed as `Dense_MatMul_0` and was the node `gemm2`; the names are qonnx's."""
+    model = float_mlp("Tanh").model()
+    printed = [layer.name for layer in Design.from_onnx(model).graph.layers]
+    assert printed == ["Dense_MatMul_0", "Tanh_0", "Dense_MatMul_1"]
+    nodes = [node.name for node in model.graph.node]
+    assert nodes == ["gemm0", "tanh1", "gemm2"]
+    for name, layer in (*zip(printed, printed, strict=True), *zip(nodes, printed, strict=True)):
+        graph = Design.from_onnx(model, Target(precision={name: "fixed<9,4,RND,SAT>"})).graph
+        formats = {k: str(graph.tensors[t].format) for k, t in graph.layer_tensors.items()}
+        assert formats[layer] == "ap_fixed<9,4,RND,SAT>"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Quant_0", "precision: 'Quant_0' is no layer of the firmware: it became part of another "
+         "one; layers: x, Dense_MatMul_0, Relu_0, Dense_MatMul_1"),
+        ("Softmax_0_widened_act", "precision: 'Softmax_0_widened_act' keeps "
+         "fixed<11,6,RND_CONV,SAT>: a quantizer of the model behind it says so, or it only hands "
+         "on the layer before it"),
+        ("relu", "precision: there is no layer 'relu'; layers: x, Dense_MatMul_0, Relu_0, "
+         "Dense_MatMul_1"),
+    ],
+)  # fmt: skip
+def test_a_precision_without_effect_is_refused(name: str, message: str) -> None:
+    with pytest.raises(errors.UsageError) as caught:
+        Design.from_onnx(
+            quantized_mlp(softmax="Soft" in name).model(), Target(precision={name: "fixed<30,15>"})
+        )
+    assert str(caught.value) == message
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_quantized_networks_without_softmax_are_exact(seed: int) -> None:
     design = Design.from_onnx(quantized_mlp(seed, softmax=False).model())
