@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from samebits import errors, storage
+from samebits import errors
 from samebits.design import Design
 from samebits.firmware.estimate import (
     DELAY_UNIT_NS,
@@ -27,9 +27,10 @@ from samebits.firmware.results import (
 )
 from samebits.firmware.rtl import Rtl
 from samebits.firmware.synthesis import read_synthesis
-from samebits.firmware.vendor_reports import VendorResults, hls_results, rtl_results
+from samebits.firmware.vendor_reports import VendorResults
 from samebits.report.facts import LatencyFacts, ResourceFacts, VerificationFacts
 from samebits.rtl import present
+from samebits.vendor import results_of_hls, results_of_rtl
 
 __all__ = ["check_budget", "estimate_facts"]
 
@@ -221,12 +222,9 @@ def _no_latency(source: str, absent: NotRun) -> LatencyEstimate:
 
 def _vendor(design: Design, rtl: Rtl | NotRun) -> list[VendorResults]:
     """What vendors' tools have reported of `hls/` and of `rtl/`, each where it is on disk."""
-    found = []
-    folder = design.folder / storage.HLS if design.folder else None
-    if folder is None or not folder.is_dir():
+    found = results_of_hls(design)
+    if found is None:
         absent = NotRun(reason="the design has no HLS project on disk")
         row = ResourceEstimate(source=_HLS, used={"LUT": absent})
-        found.append(VendorResults((_no_latency(_HLS, absent),), (row,)))
-    else:
-        found.append(hls_results(folder))
-    return found if isinstance(rtl, NotRun) else [*found, rtl_results(rtl)]
+        found = VendorResults((_no_latency(_HLS, absent),), (row,))
+    return [found] if isinstance(rtl, NotRun) else [found, results_of_rtl(design, rtl)]

@@ -100,16 +100,17 @@ def hls_results(
     return VendorResults(tuple(latencies), tuple(resources))
 
 
-def rtl_results(rtl: Rtl) -> VendorResults:
-    """What Vivado and Quartus have reported of RTL, run by the scripts in its folder.
+def rtl_results(rtl: Rtl, folder: Path | None = None) -> VendorResults:
+    """What Vivado and Quartus have reported of RTL, run by the scripts in its folder or a copy.
 
     Empty where neither was run.
 
     Raises:
         ToolError: a report that is truncated or damaged, or a netlist whose memories are empty.
     """
-    _check_logs(rtl.folder)
-    output = rtl.folder / f"output_{rtl.top}"
+    folder = rtl.folder if folder is None else folder
+    _check_logs(folder)
+    output = folder / f"output_{rtl.top}"
     cycles = latency_estimate(
         "rtl/",
         rtl.latency_cycles,

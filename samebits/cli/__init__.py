@@ -12,6 +12,7 @@ import typer
 from samebits import __version__, errors
 
 from . import (
+    build,
     check,
     demo,
     diff,
@@ -44,7 +45,7 @@ app = typer.Typer(
 )
 _COMMANDS = (
     *(demo, train, export, compile_command, simulate, ranges, verify, report),
-    *(freeze, check, rtl, emulate, sweep, diff, doctor),
+    *(freeze, check, rtl, build, emulate, sweep, diff, doctor),
 )
 for module in _COMMANDS:
     app.command(name=module.NAME)(module.command)
@@ -76,8 +77,9 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 def main() -> None:
     """Entry point: errors of samebits end in one message and their exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, _interrupt)
     try:
         # a command's own exit code is returned, not raised; typer turns Ctrl-C into one, or into
         # Abort, depending on its version
