@@ -44,6 +44,7 @@ class Gates(BaseModel):
     max_latency_ns: NotNegative | None = None
     max_latency_cycles: NotNegative | None = None
     max_initiation_interval: NotNegative | None = None
+    min_fmax_mhz: NotNegative | None = None
     max_lut_share: NotNegative | None = None
     max_ff_share: NotNegative | None = None
     max_dsp_share: NotNegative | None = None
@@ -201,7 +202,8 @@ def _latency(field: str) -> Callable[[Gates, ReportFacts], Reading | NotRun]:
                 continue
             if isinstance(number, Quantity):
                 return number.value, f"{number.kind}, {number.tool}: {estimate.source}"
-            reasons.append(f"{estimate.source}: {number.reason}")
+            reason = number.reason if isinstance(number, NotRun) else "does not tell"
+            reasons.append(f"{estimate.source}: {reason}")
         return _none(reasons, gates.latency_from, "latency_from")
 
     return read
@@ -217,6 +219,8 @@ def _share(resource: str) -> Callable[[Gates, ReportFacts], Reading | NotRun]:
             used = estimate.used.get(resource)
             tool = used.tool if isinstance(used, Quantity) else ""
             if gates.resources_from not in f"{estimate.source}, {tool}":
+                continue
+            if estimate.device and not gates.resources_from:  # not of the design's own part
                 continue
             share = resources.share(estimate, resource)
             if isinstance(used, Quantity) and share is not None:
@@ -246,6 +250,7 @@ _READINGS: dict[str, tuple[Callable[[Gates, ReportFacts], Reading | NotRun], str
     "max_latency_ns": (_latency("latency_ns"), "ns"),
     "max_latency_cycles": (_latency("cycles"), "cycles"),
     "max_initiation_interval": (_latency("initiation_interval"), "cycles"),
+    "min_fmax_mhz": (_latency("fmax_mhz"), "MHz"),
     "max_lut_share": (_share("LUT"), ""),
     "max_ff_share": (_share("FF"), ""),
     "max_dsp_share": (_share("DSP"), ""),

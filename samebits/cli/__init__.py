@@ -14,6 +14,7 @@ from samebits import __version__, errors
 from . import (
     build,
     check,
+    compare,
     demo,
     diff,
     doctor,
@@ -45,7 +46,7 @@ app = typer.Typer(
 )
 _COMMANDS = (
     *(demo, train, export, compile_command, simulate, ranges, verify, report),
-    *(freeze, check, rtl, build, emulate, sweep, diff, doctor),
+    *(freeze, check, compare, rtl, build, emulate, sweep, diff, doctor),
 )
 for module in _COMMANDS:
     app.command(name=module.NAME)(module.command)

@@ -89,6 +89,9 @@ def facts(metrics: MetricsFacts) -> ReportFacts:
             part=PART,
             totals={"LUT": Quantity(value=1728000, unit="LUT", kind="assumed", tool="AMD")},
             estimates=(
+                ResourceEstimate(
+                    source="ECP5", used=lut(9000, "synthesised", "nextpnr"), device="LFE5U-85F"
+                ),
                 ResourceEstimate(source="RTL", used=lut(172800, "estimated", "alkaid 0.8")),
                 ResourceEstimate(source="hls/, Vivado", used=lut(86400, "synthesised", "Vivado")),
             ),
@@ -159,6 +162,7 @@ def test_metrics_are_the_firmwares_and_the_worst_class_counts(
         ({"max_dsp_share": 0.1}, "RTL: no share of DSP; hls/, Vivado: no share of DSP"),
         ({"max_latency_ns": 1, "latency_from": "Vitis"}, "hls/, Vitis HLS: no report of it in hls"),
         ({"max_latency_ns": 1, "latency_from": "Mars"}, "no estimate of latency_from = 'Mars'"),
+        ({"min_fmax_mhz": 200}, "hls/, Vitis HLS: does not tell; RTL: does not tell"),
         ({"engines": ("csim",)}, "no C++ compiler"),
         ({"engines": ("rtl",)}, "not asked for: samebits verify --against rtl"),
     ],

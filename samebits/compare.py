@@ -1,0 +1,367 @@
+"""Two designs side by side: formats, bits, metrics, latency, resources, versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samebits.compile.emitters.onnx import output_names
+from samebits.firmware.results import Facts, Measured, NotRun, Text
+from samebits.record import layer_facts
+from samebits.report.facts import LayerFacts, MetricsFacts, ReportFacts
+from samebits.verify import comparison_events
+
+if TYPE_CHECKING:
+    from samebits.design import Design
+    from samebits.train.data import Dataset
+
+__all__ = ["BitsFacts", "ComparisonFacts", "NumberRow", "OutputBits", "TextRow", "compare"]
+
+Array = NDArray[Any]
+_ABSENT = "absent"
+_LATENCY = {
+    "cycles": "latency",
+    "initiation_interval": "initiation interval",
+    "latency_ns": "latency in time",
+    "fmax_mhz": "fastest clock",
+}
+
+
+class TextRow(Facts):
+    """Something that differs between a and b, in words."""
+
+    what: Text
+    a: str
+    b: str
+
+
+class NumberRow(Facts):
+    """One number of both by the same tool."""
+
+    what: Text
+    source: Text
+    a: Measured
+    b: Measured
+
+
+class OutputBits(Facts):
+    """One output on the same events: how many numbers, events and decisions differ.
+
+    A decision is the largest element's place; `decisions` is None for one element per event.
+    """
+
+    name: Text
+    numbers: int
+    different_numbers: int
+    different_events: int
+    decisions: int | None
+    largest_difference: float
+
+
+class BitsFacts(Facts):
+    """Both designs on the same events; `first_layer`: the first shared layer that differs."""
+
+    events: int
+    what: Text
+    different_events: int
+    outputs: tuple[OutputBits, ...]
+    first_layer: str
+
+
+class ComparisonFacts(Facts):
+    """All of a comparison. `metrics` holds both models under `names`, with a the reference."""
+
+    names: tuple[str, str]
+    folders: tuple[str, str]
+    fingerprints: tuple[str, str]
+    settings: tuple[TextRow, ...]
+    versions: tuple[TextRow, ...]
+    layers: tuple[TextRow, ...]
+    shared_layers: int
+    bits: BitsFacts | NotRun
+    metrics: MetricsFacts | NotRun
+    latency: tuple[NumberRow, ...] | NotRun
+    resources: tuple[NumberRow, ...] | NotRun
+
+    @property
+    def same(self) -> bool:
+        """True if both are the same firmware: the same fixed-point graph and target."""
+        return self.fingerprints[0] == self.fingerprints[1]
+
+
+def compare(
+    a: Design, b: Design, data: str | None = None, x: Any = None, *, seed: int = 0
+) -> ComparisonFacts:
+    """Two saved designs side by side.
+
+    Args:
+        data: labelled events, a file or "jets"; None: the test part of what they were trained on,
+            or no metrics.
+        x: events for the bits, as for `Design.simulate`; None: the labelled ones, or adversarial
+            inputs where there are none.
+
+    Raises:
+        BuildError: a damaged build directory.
+        DataError: data that cannot be used.
+    """
+    from samebits.stages import recorded_facts
+
+    assert a.folder is not None
+    assert b.folder is not None
+    names = _two_names(a.folder, b.folder)
+    recorded = recorded_facts(a), recorded_facts(b)
+    test, split, why = _labelled(a, b, names, data)
+    bits = _bits(a, b, test, split, x, seed)
+    layers, shared = _layers(layer_facts(a.graph), layer_facts(b.graph))
+    return ComparisonFacts(
+        names=names,
+        folders=(str(a.folder), str(b.folder)),
+        fingerprints=(a.fingerprint, b.fingerprint),
+        settings=_different(a.target.to_json(), b.target.to_json()),
+        versions=_different(_versions(a), _versions(b)),
+        layers=layers,
+        shared_layers=shared,
+        bits=bits,
+        metrics=_metrics(names, a, b, test, split, why),
+        latency=_latency(*recorded),
+        resources=_resources(*recorded),
+    )
+
+
+def _two_names(a: Path, b: Path) -> tuple[str, str]:
+    """The folders' names, longer ones where these are the same."""
+    one, other = a.resolve(), b.resolve()
+    if one.name != other.name:
+        return one.name, other.name
+    if one == other:
+        return f"{one.name} (a)", f"{other.name} (b)"
+    return f"{one.parent.name}/{one.name}", f"{other.parent.name}/{other.name}"
+
+
+def _versions(design: Design) -> dict[str, Any]:
+    versions = dict(design.facts.get("versions", {}))
+    return {"samebits": design.facts.get("samebits", "unknown"), **versions}
+
+
+def _different(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[TextRow, ...]:
+    return tuple(
+        TextRow(what=name, a=str(a.get(name, _ABSENT)), b=str(b.get(name, _ABSENT)))
+        for name in (*a, *(name for name in b if name not in a))
+        if a.get(name) != b.get(name)
+    )
+
+
+def _layers(
+    a: tuple[LayerFacts, ...], b: tuple[LayerFacts, ...]
+) -> tuple[tuple[TextRow, ...], int]:
+    """What differs between layers of the same name, or which there are not; shared layers."""
+    left, right = ({layer.name: layer for layer in layers} for layers in (a, b))
+    rows = []
+    for name in (*left, *(name for name in right if name not in left)):
+        if name not in left or name not in right:
+            words = (
+                _ABSENT if name not in side else f"{side[name].class_name}"
+                for side in (left, right)
+            )
+            rows.append(TextRow(what=name, a=next(words), b=next(words)))
+            continue
+        one, other = _of_layer(left[name]), _of_layer(right[name])
+        rows += [
+            TextRow(what=f"{name}: {row.what}", a=row.a, b=row.b) for row in _different(one, other)
+        ]
+    return tuple(rows), len(set(left) & set(right))
+
+
+def _of_layer(layer: LayerFacts) -> dict[str, str]:
+    values = {
+        "kind": layer.class_name,
+        "shape": " x ".join(map(str, layer.shape)) or "scalar",
+        "result": layer.result_format,
+        "weights": layer.weight_format,
+        "bias": layer.bias_format,
+        "accumulator": layer.accumulator_format,
+    }
+    if layer.weights_total is not None:
+        values["weights not zero"] = f"{layer.weights_nonzero} of {layer.weights_total}"
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _labelled(
+    a: Design, b: Design, names: tuple[str, str], data: str | None
+) -> tuple[Dataset | None, str, str]:
+    """Labelled events that both can take, what they are, and why there are none."""
+    from samebits.recipe import recipe_of
+    from samebits.stages import labelled_events
+
+    if data is not None:
+        return *labelled_events(data, recipe_of(a)[0], a.feature_names), ""
+    recipes = [recipe_of(design)[0] for design in (a, b)]
+    if recipes[0] is None and recipes[1] is None:
+        return None, "", "no labelled data: give --data"
+    if recipes[0] is None or recipes[1] is None:
+        # the other one may have been trained on these events: the words say whose they are
+        recipe, place = (recipes[1], 1) if recipes[0] is None else (recipes[0], 0)
+        assert recipe is not None
+        return recipe.split().test, f"the test part of {names[place]}'s data", ""
+    if (recipes[0].data_sha256, recipes[0].seed) != (recipes[1].data_sha256, recipes[1].seed):
+        return None, "", "the two were trained on other parts or other data: give --data"
+    return recipes[0].split().test, "test", ""
+
+
+def _no_pair(a: Design, b: Design) -> str:
+    """Why the two cannot answer the same events; empty if they can."""
+    graphs = a.graph, b.graph
+    inputs = [[g.tensors[name].shape for name in g.inputs] for g in graphs]
+    outputs = [[t.shape for t in g.tensors_of(g.outputs)] for g in graphs]
+    for which, found in (("inputs", inputs), ("outputs", outputs)):
+        if found[0] != found[1]:
+            return f"other {which}: {_shapes(found[0])} against {_shapes(found[1])}"
+    if a.feature_names and b.feature_names and a.feature_names != b.feature_names:
+        return "the networks were trained on other features"
+    return ""
+
+
+def _shapes(shapes: list[tuple[int, ...]]) -> str:
+    return ", ".join(" x ".join(map(str, shape)) or "scalar" for shape in shapes)
+
+
+def _bits(
+    a: Design, b: Design, test: Dataset | None, split: str, x: Any, seed: int
+) -> BitsFacts | NotRun:
+    """Both on the same events."""
+    if why := _no_pair(a, b):
+        return NotRun(reason=why)
+    if x is not None:
+        events, what = comparison_events(a, x, False, seed)[0], "events"
+    elif test is not None and len(a.graph.inputs) == 1:
+        events, what = comparison_events(a, test.features, False, seed)[0], split
+    else:
+        pairs = [comparison_events(design, None, True, seed)[0] for design in (a, b)]
+        events = [np.concatenate(arrays) for arrays in zip(*pairs, strict=True)]
+        what = "adversarial inputs of both formats"
+    left, right = (d.engine.run(events, d.graph.outputs) for d in (a, b))
+    different = np.any(
+        [(x != y).reshape(len(x), -1).any(axis=1) for x, y in zip(left, right, strict=True)], axis=0
+    )
+    return BitsFacts(
+        events=len(different),
+        what={"test": "test part of the data"}.get(what, what),
+        different_events=int(different.sum()),
+        outputs=tuple(
+            _output(name, x, y)
+            for name, x, y in zip(output_names(a.graph), left, right, strict=True)
+        ),
+        first_layer=_first_layer(a, b, [array[different][:256] for array in events]),
+    )
+
+
+def _output(name: str, a: Array, b: Array) -> OutputBits:
+    x, y = (values.reshape(len(values), -1) for values in (a, b))
+    wrong = x != y
+    decides = x.shape[1] > 1
+    return OutputBits(
+        name=name,
+        numbers=x.size,
+        different_numbers=int(wrong.sum()),
+        different_events=int(wrong.any(axis=1).sum()),
+        decisions=int((x.argmax(axis=1) != y.argmax(axis=1)).sum()) if decides else None,
+        largest_difference=float(np.abs(x - y).max(initial=0.0)),
+    )
+
+
+def _first_layer(a: Design, b: Design, events: list[Array]) -> str:
+    """The first layer of both, in the order of the data, that differs on these events."""
+    if not len(events[0]):
+        return ""
+    left, right = a.graph.layer_tensors, b.graph.layer_tensors
+    names = [
+        name
+        for name in left
+        if name in right and a.graph.tensors[left[name]].shape == b.graph.tensors[right[name]].shape
+    ]
+    pairs = zip(
+        names,
+        a.engine.run(events, [left[name] for name in names]),
+        b.engine.run(events, [right[name] for name in names]),
+        strict=True,
+    )
+    return next((name for name, x, y in pairs if not np.array_equal(x, y)), "")
+
+
+def _metrics(
+    names: tuple[str, str], a: Design, b: Design, test: Dataset | None, split: str, why: str
+) -> MetricsFacts | NotRun:
+    import importlib.metadata
+
+    from samebits.sim.metrics import classification_metrics, compare_models
+
+    why = why or _no_pair(a, b)
+    if test is None or why:
+        return NotRun(reason=why or "no labelled data: give --data")
+    if len(a.graph.inputs) > 1 or len(a.graph.outputs) > 1:
+        return NotRun(reason="the networks have several inputs or outputs")
+    inputs, _, _ = comparison_events(a, test.features, False, 0)
+    answers = [design.engine.run(inputs, design.graph.outputs)[0] for design in (a, b)]
+    shape = answers[0].shape[1:]
+    if shape != (len(test.class_names),):
+        return NotRun(
+            reason=f"outputs of shape {shape} are not scores of {len(test.class_names)} classes"
+        )
+    scores = dict(zip(names, answers, strict=True))
+    return MetricsFacts(
+        split=split,
+        tool=f"scikit-learn {importlib.metadata.version('scikit-learn')}",
+        models={
+            name: classification_metrics(values, test.labels, test.class_names, where=name)
+            for name, values in scores.items()
+        },
+        comparison=replace(
+            compare_models(
+                scores, test.labels, test.class_names, reference=names[0], gated=names[1]
+            ),
+            gate=None,  # a report's own
+        ),
+    )
+
+
+def _latency(a: ReportFacts, b: ReportFacts) -> tuple[NumberRow, ...] | NotRun:
+    left, right = a.latency, b.latency
+    if isinstance(left, NotRun) or isinstance(right, NotRun):
+        return _no_report()
+    sides = [{e.source: e for e in facts.estimates} for facts in (left, right)]
+    rows = []
+    for source in dict.fromkeys((*sides[0], *sides[1])):
+        for field, words in _LATENCY.items():
+            pair = [getattr(side.get(source), field, None) for side in sides]
+            rows += _numbers(words, source, pair[0], pair[1])
+    return tuple(rows)
+
+
+def _resources(a: ReportFacts, b: ReportFacts) -> tuple[NumberRow, ...] | NotRun:
+    left, right = a.resources, b.resources
+    if isinstance(left, NotRun) or isinstance(right, NotRun):
+        return _no_report()
+    sides = [{e.source: e.used for e in facts.estimates} for facts in (left, right)]
+    rows = []
+    for source in dict.fromkeys((*sides[0], *sides[1])):
+        used = [side.get(source, {}) for side in sides]
+        for name in dict.fromkeys((*used[0], *used[1])):
+            rows += _numbers(name, source, used[0].get(name), used[1].get(name))
+    return tuple(rows)
+
+
+def _no_report() -> NotRun:
+    return NotRun(reason="run `samebits report` on both first")
+
+
+def _numbers(what: str, source: str, a: Measured | None, b: Measured | None) -> list[NumberRow]:
+    """A row, unless neither has a number."""
+    if (a is None or isinstance(a, NotRun)) and (b is None or isinstance(b, NotRun)):
+        return []
+    absent = NotRun(reason="this tool was not run")
+    return [NumberRow(what=what, source=source, a=a or absent, b=b or absent)]

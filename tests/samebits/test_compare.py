@@ -1,0 +1,182 @@
+"""Two designs side by side: what differs is found, what cannot be compared says why."""
+
+import html
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from samebits import Design, Target
+from samebits.compare import ComparisonFacts, NumberRow, TextRow, compare
+from samebits.firmware.results import NotRun, Quantity, latency_estimate
+from samebits.record import updated, write
+from samebits.report.comparison import change, comparison_html, metric_rows, verdict
+from samebits.report.facts import LatencyFacts
+from samebits.stages import recorded_facts
+
+from ..models import ModelWriter, quantized_mlp
+
+
+def save(folder: Path, writer: ModelWriter, target: Target | None = None) -> Design:
+    design = Design.from_onnx(writer.model(), target)
+    design.save(folder)
+    return design
+
+
+def narrower() -> ModelWriter:
+    """`quantized_mlp` with 5 bits behind the first layer."""
+    writer = ModelWriter(1)
+    x = writer.quant(writer.input(), 8, 4)
+    x = writer.quant(writer.node("Relu", writer.gemm(x, 4, 6, bits=6)), 5, 2, signed=False)
+    x = writer.gemm(x, 6, 3, bits=6)
+    writer.output(writer.node("Softmax", x, axis=-1), 3)
+    return writer
+
+
+@pytest.fixture(scope="module")
+def designs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Design, Design]:
+    folder = tmp_path_factory.mktemp("compare")
+    return (
+        save(folder / "wide", quantized_mlp()),
+        save(folder / "narrow", narrower(), Target(clock_mhz=320)),
+    )
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(5)
+    x = rng.normal(0, 2, (600, 4)).astype(np.float32)
+    path = tmp_path_factory.mktemp("data") / "toy.npz"
+    np.savez(path, features=x, label=np.argmax(x[:, :3], axis=1))
+    return path
+
+
+@pytest.fixture(scope="module")
+def facts(designs: tuple[Design, Design], labelled: Path) -> ComparisonFacts:
+    pytest.importorskip("sklearn", reason="scikit-learn is in the extra hep")
+    return compare(*designs, str(labelled))
+
+
+def test_formats_target_and_layers(facts: ComparisonFacts) -> None:
+    assert facts.names == ("wide", "narrow")
+    assert not facts.same
+    assert facts.settings == (TextRow(what="clock_mhz", a="200.0", b="320.0"),)
+    assert facts.versions == ()
+    assert facts.shared_layers > 3
+    assert facts.layers[0] == TextRow(
+        what="Relu_0: result", a="ap_ufixed<6,2,RND_CONV,SAT>", b="ap_ufixed<5,2,RND_CONV,SAT>"
+    )
+
+
+def test_bits_on_the_same_events(
+    facts: ComparisonFacts, designs: tuple[Design, Design], labelled: Path
+) -> None:
+    with np.load(labelled) as data:
+        answers = [design.simulate(data["features"]) for design in designs]
+    a, b = (np.asarray(answer) for answer in answers)
+    bits = facts.bits
+    assert not isinstance(bits, NotRun)
+    (output,) = bits.outputs
+    assert (bits.events, output.numbers) == (600, 1800)
+    assert output.different_numbers == np.count_nonzero(a != b) > 0
+    assert bits.different_events == np.count_nonzero((a != b).any(axis=1))
+    assert output.decisions == np.count_nonzero(a.argmax(axis=1) != b.argmax(axis=1))
+    assert output.largest_difference == np.abs(a - b).max()
+    assert bits.first_layer == "Relu_0"
+    head, tail = verdict(facts)
+    assert head == "Different answers"
+    assert tail.startswith(f"{bits.different_events} of 600 events (")
+    assert tail.endswith(
+        f"events of toy.npz) get another answer; {output.decisions} decisions differ."
+    )
+
+
+def test_metrics_are_paired(facts: ComparisonFacts) -> None:
+    assert not isinstance(facts.metrics, NotRun)
+    rows = metric_rows(facts.metrics)
+    assert [row.what for row in rows] == ["accuracy", "AUC 0", "AUC 1", "AUC 2"]
+    wide, narrow = facts.metrics.models.values()
+    assert rows[0].a == f"{100 * wide.accuracy:.2f} %"
+    assert rows[0].change.removesuffix(" points") in (
+        f"{100 * (narrow.accuracy - wide.accuracy):+.2f}",
+        "0.00",
+    )
+    assert facts.metrics.split == "events of toy.npz"
+
+
+def test_the_same_design_and_the_same_answers(
+    designs: tuple[Design, Design], tmp_path: Path
+) -> None:
+    same = compare(designs[0], designs[0])
+    assert same.names == ("wide (a)", "wide (b)")
+    assert same.same
+    assert verdict(same)[0] == "The same firmware"
+    assert same.layers == same.settings == same.versions == ()
+    assert same.metrics == NotRun(reason="no labelled data: give --data")
+    assert same.latency == NotRun(reason="run `samebits report` on both first")
+    other = save(tmp_path / "wide", quantized_mlp(), Target(clock_mhz=320))
+    found = compare(designs[0], other, x=np.zeros((5, 4)))
+    assert found.names[1] == f"{tmp_path.name}/wide"
+    assert verdict(found) == (
+        "Different firmware, the same answers",
+        "All outputs agree on 5 events (events); no proof for others.",
+    )
+
+
+def test_networks_that_answer_other_questions(
+    designs: tuple[Design, Design], labelled: Path, tmp_path: Path
+) -> None:
+    writer = ModelWriter()
+    writer.output(writer.gemm(writer.quant(writer.input(), 8, 4), 4, 2, bits=6), 2)
+    other = save(tmp_path / "other", writer)
+    facts = compare(designs[0], other, str(labelled))
+    assert facts.bits == NotRun(reason="other outputs: 3 against 2")
+    assert facts.metrics == NotRun(reason="other outputs: 3 against 2")
+    assert verdict(facts) == (
+        "Different firmware",
+        "Bits not compared: other outputs: 3 against 2.",
+    )
+    assert {row.what: row.b for row in facts.layers}["Softmax_0"] == "absent"
+
+
+def test_numbers_of_the_same_tool_stand_together(
+    designs: tuple[Design, Design], tmp_path: Path
+) -> None:
+    folders = []
+    for design, cycles in zip(designs, (10, 12), strict=True):
+        assert design.folder is not None
+        copy = tmp_path / design.folder.name
+        design_copy = Design(design.graph, design.target)
+        design_copy.save(copy)
+        estimate = latency_estimate("RTL", cycles, 200, 1, "estimated", "alkaid 0.8")
+        latency = LatencyFacts(estimates=(estimate,))
+        write(copy, updated(recorded_facts(design_copy), "", latency=latency))
+        folders.append(copy)
+    facts = compare(*(Design.load(folder) for folder in folders))
+    assert not isinstance(facts.latency, NotRun)
+    found = {row.what: change(row) for row in facts.latency}
+    assert found == {
+        "latency": "+2 (+20.0 %)",
+        "initiation interval": "none",
+        "latency in time": "+10 (+20.0 %)",
+    }
+    absent = NotRun(reason="this tool was not run")
+    one = Quantity(value=1, unit="LUT", kind="estimated", tool="x")
+    assert change(NumberRow(what="LUT", source="x", a=one, b=absent)) == ""
+
+
+def test_the_page(facts: ComparisonFacts) -> None:
+    pytest.importorskip("mplhep", reason="mplhep is in the extra hep")
+    pytest.importorskip("jinja2", reason="jinja2 is in the extra hep")
+    page = comparison_html(facts)
+    assert "Different answers" in page
+    assert page.count("<figure") == 2 + 3 + 3
+    assert page.count('role="img"') == page.count("<figure") == page.count("aria-label=") - 4
+    assert "ap_ufixed&lt;5,<wbr>2,<wbr>RND_CONV,<wbr>SAT&gt;" in page
+    assert not re.search(r'(src|href)="http', page)
+    hostile = facts.model_copy(update={"names": ("<script>", "a & b")})
+    text = comparison_html(hostile.model_copy(update={"metrics": NotRun(reason="<b>")}))
+    assert "<script>" not in text.split("</main>")[0]
+    assert html.escape("<script>") in text
+    assert "<b>" not in text
