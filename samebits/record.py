@@ -41,6 +41,7 @@ from samebits.report.facts import (
 )
 from samebits.report.files import read_facts
 from samebits.sim.verification import Verification
+from samebits.sweep import Sweep, read_sweep
 
 if TYPE_CHECKING:
     from samebits.design import Design
@@ -59,11 +60,13 @@ __all__ = [
     "training_facts",
     "training_run",
     "updated",
+    "variant_facts",
     "verification_facts",
     "write",
 ]
 
 _FILE = "report.json"
+SWEEP = "sweep"
 _log = logging.getLogger("samebits")
 
 Status = Literal["equal", "MISMATCH", "not run"]
@@ -172,6 +175,16 @@ def calibration_facts(design: Design) -> CalibrationFacts | NotRun:
         return CalibrationFacts.model_validate_json(text)
     except ValidationError as error:
         return NotRun(reason=f"its record in model.onnx is damaged: {error.errors()[0]['msg']}")
+
+
+def variant_facts(design: Design) -> Sweep | NotRun:
+    """The sweep in the design's folder, if it is of this design."""
+    found = None if design.folder is None else read_sweep(design.folder / SWEEP)
+    if found is None:
+        return NotRun(reason="no sweep here: `samebits sweep` tries widths, clocks, reuse factors")
+    if not found.inputs.get("model", "").startswith(design.fingerprint):
+        return NotRun(reason=f"{SWEEP}/ is of another design: run `samebits sweep` again")
+    return found
 
 
 def layer_facts(graph: Graph) -> tuple[LayerFacts, ...]:

@@ -341,6 +341,7 @@ def build_report(
         performance=measure_performance(design, test.features if test is not None else None),
         latency=latency,
         resources=resources,
+        variants=record.variant_facts(design),
         gates=(*_bit_gates(facts), *_accuracy_gates(metrics), *_budget_gates(latency)),
     )
     if gates is not None:

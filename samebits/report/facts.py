@@ -32,6 +32,7 @@ from samebits.firmware.results import (
     latency_estimate,
 )
 from samebits.sim.metrics import ClassificationMetrics, ModelComparison
+from samebits.sweep import Sweep
 
 __all__ = [
     "BUNCH_CROSSING_NS",
@@ -415,6 +416,7 @@ class ReportFacts(Facts):
     performance: PerformanceFacts | NotRun = Field(default_factory=_absent("speed measurement"))
     latency: LatencyFacts | NotRun = Field(default_factory=_absent("latency estimate"))
     resources: ResourceFacts | NotRun = Field(default_factory=_absent("resource estimate"))
+    variants: Sweep | NotRun = Field(default_factory=_absent("sweep"))
     gates: tuple[Gate, ...] = ()
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 
 from samebits import errors
 
-from . import hardware, plots
+from . import hardware, pareto, plots
 from .facts import (
     BUNCH_CROSSING_NS,
     LatencyEstimate,
@@ -82,7 +82,8 @@ def render_html(facts: ReportFacts) -> str:
 def plots_of(facts: ReportFacts) -> dict[str, list[plots.Plot]]:
     """All plots of a report by what they show; an empty list where there is nothing to plot."""
     found: dict[str, list[plots.Plot]] = {
-        name: [] for name in ("roc", "scores", "differences", "training", "latency", "resources")
+        name: []
+        for name in ("roc", "scores", "differences", "training", "latency", "resources", "variants")
     }
     if not isinstance(facts.metrics, NotRun):
         found["roc"] = plots.roc_curves(facts.metrics)
@@ -95,6 +96,10 @@ def plots_of(facts: ReportFacts) -> dict[str, list[plots.Plot]]:
         found["latency"] = hardware.waterfalls(facts.latency)
     if not isinstance(facts.resources, NotRun):
         found["resources"] = hardware.resource_bars(facts.resources)
+    if not isinstance(facts.variants, NotRun):
+        budget = getattr(facts.latency, "budget_ns", None)
+        limit = budget.value if isinstance(budget, Quantity) else None
+        found["variants"] = pareto.panels(facts.variants, limit)
     return found
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from samebits import storage
 from samebits.sweep import Front, Row, Sweep
 
-from .plots import _style
+from .plots import Plot, _style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["write_pareto"]
+__all__ = ["panels", "write_pareto"]
 
 # Petroff's ten accessible colours. Source: Petroff, arXiv:2107.02270.
 _COLOURS = (
@@ -52,6 +52,29 @@ def write_pareto(
                 figure.savefig(temporary, format=ending, dpi=160, metadata=empty)
 
 
+def panels(found: Sweep, budget_ns: float | None = None) -> list[Plot]:
+    """Accuracy against LUT and against ns, a plot for each."""
+    plots = []
+    costs: tuple[tuple[Front, str, float | None], ...] = (
+        ("LUT", f"LUT of {found.part}", None),
+        ("ns", "latency [ns]", budget_ns),
+    )
+    for name, label, limit in costs:
+
+        def draw(ax: Axes, name: Front = name, label: str = label, limit: Any = limit) -> None:
+            _panel(ax, found, name, limit, label)
+            ax.set_ylabel("accuracy [%]")
+            _legend(ax, found, limits=limit is not None)
+
+        best = [row for row in found.rows if name in row.front]
+        told = "; ".join(
+            f"{row.accuracy.value:.2f} % at {row.number(name):.4g} {name}" for row in best
+        )
+        alt = f"Accuracy of the variants against {label}. On the Pareto front: {told or 'none'}."
+        plots.append(Plot(f"variants-{name.lower()}", draw, alt, 5.6, 3.4))
+    return plots
+
+
 def _panel(ax: Axes, found: Sweep, name: Front, limit: float | None, label: str) -> None:
     rows = [(cost, row) for row in found.rows if (cost := row.number(name)) is not None]
     for cost, row in rows:
@@ -86,7 +109,12 @@ def _panel(ax: Axes, found: Sweep, name: Front, limit: float | None, label: str)
     if limit is not None:
         ax.axvline(limit, color=_LIMIT, linewidth=1.1, linestyle=_DASHED)
     if rows and max(cost for cost, _ in rows) > 5 * max(1.0, min(cost for cost, _ in rows)):
+        from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
         ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
     ax.margins(x=0.12)
     ax.set_xlabel(label)
     ax.grid(which="major", alpha=0.35, linewidth=0.6)

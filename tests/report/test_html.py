@@ -338,13 +338,24 @@ def chromium(folder: Path, page: Path, *arguments: str) -> str:
     return result.stdout
 
 
-# The page itself has no scripts; a copy in a frame of the width under test measures its layout.
+# A copy of the page in a frame of the width under test measures its layout, and sorts a table.
 PROBE = """<script>
 const all = (what) => [...document.querySelectorAll(what)];
+const sorts = () => {
+  const table = all("table").find((t) => t.caption.textContent.startsWith("Latency by layer"));
+  if (!table) return null;
+  const heading = table.tHead.rows[0].cells[1];
+  return [1, 2, 3].map(() => {
+    heading.querySelector("button").click();
+    const names = [...table.tBodies[0].rows].map((row) => row.cells[0].textContent);
+    return [heading.getAttribute("aria-sort"), ...names];
+  });
+};
 parent.postMessage({
   name: location.pathname.split("/").pop() + " at " + innerWidth,
   sideways: document.documentElement.scrollWidth > innerWidth,
   tiny: all("svg").filter((s) => s.getBoundingClientRect().width < 200).length,
+  sorts: sorts(),
   clipped: all(".card, .verdict, h1, dd").filter((c) => c.scrollWidth > c.clientWidth + 1).length,
 }, "*");
 </script></body>"""
@@ -378,6 +389,16 @@ def test_a_browser_shows_it_without_sideways_scrolling(
     listed = re.search(r"<pre>(.*?)</pre>", dom)
     assert listed is not None
     results = {r.pop("name"): r for r in json.loads(html.unescape(listed.group(1)))}
+    sorted_by_latency = [results[f"full.html at {width}"]["sorts"] for width in widths]
+    assert sorted_by_latency == 2 * [
+        [
+            ["ascending", "relu1", "softmax", "fc1"],
+            ["descending", "fc1", "softmax", "relu1"],
+            [None, "fc1", "relu1", "softmax"],
+        ]
+    ]
+    for result in results.values():
+        del result["sorts"]
     fine = {"sideways": False, "tiny": 0, "clipped": 0}
     assert results == {f"{name}.html at {width}": fine for name in pages for width in widths}
 
