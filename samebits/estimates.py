@@ -13,6 +13,7 @@ from samebits.firmware.estimate import (
     estimate,
     fmax_mhz,
 )
+from samebits.firmware.hls_estimate import describe, estimate_hls
 from samebits.firmware.parts import part_of
 from samebits.firmware.place_and_route import DEVICE, read_place_and_route
 from samebits.firmware.results import (
@@ -70,8 +71,11 @@ def estimate_facts(
     latency, used = _alkaid(design, found, not measured.layers)
     routed_latency, routed = _placed_and_routed(rtl)
     vendor = _vendor(design, rtl)
-    latencies = [measured, latency, *(one for v in vendor for one in v.latencies), routed_latency]
-    resources = [_synthesised(rtl), used, *(one for v in vendor for one in v.resources), routed]
+    hls = estimate_hls(describe(design.graph), design.target)
+    latencies = [measured, latency, *(one for v in vendor for one in v.latencies)]
+    latencies += [hls.latency, routed_latency]
+    resources = [_synthesised(rtl), used, *(one for v in vendor for one in v.resources)]
+    resources += [hls.resources, routed]
     part = part_of(design.target.part)
     totals = {
         name: Quantity(value=total, unit=name, kind="assumed", tool=part.source)

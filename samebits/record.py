@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import logging
 import math
 import platform
@@ -96,16 +97,38 @@ def versions() -> dict[str, str]:
 def load_record(folder: Path) -> ReportFacts:
     """The facts recorded in a folder so far; new ones if there are none.
 
-    A damaged record is said in a warning and begun again.
+    Sections of another version of samebits are said in a warning and left out; a damaged record is
+    begun again.
     """
     path = folder / _FILE
     try:
         if path.exists():
             return read_facts(folder)
     except errors.BuildError as error:
+        facts, lost = _readable(path)
+        if facts is not None:
+            _log.warning("%s: left out, as of another version of samebits: %s", path, lost)
+            return facts
         _log.warning("%s; what earlier stages recorded is lost", error)
     name = folder.resolve().name or "design"
     return ReportFacts(design=name, created=utc_now(), versions=versions())
+
+
+def _readable(path: Path) -> tuple[ReportFacts | None, str]:
+    """The sections that can be read, and which cannot; None if that is everything."""
+    try:
+        values = json.loads(path.read_bytes())
+        values["schema_version"] = ReportFacts.model_fields["schema_version"].default
+        return ReportFacts.model_validate_json(json.dumps(values)), "nothing"
+    except ValidationError as error:
+        lost = sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]})
+        kept = {name: value for name, value in values.items() if name not in lost}
+        try:
+            return ReportFacts.model_validate_json(json.dumps(kept)), ", ".join(lost)
+        except ValidationError:
+            return None, ""
+    except (OSError, ValueError, TypeError):
+        return None, ""
 
 
 def updated(old: ReportFacts, command: str | tuple[str, ...], **sections: Any) -> ReportFacts:

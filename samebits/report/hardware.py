@@ -5,7 +5,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from .facts import BUNCH_CROSSING_NS, LatencyEstimate, LatencyFacts, Quantity, ResourceFacts
-from .plots import LIMIT_COLOUR, Plot, colour_of, plain_text
+from .plots import LIMIT_COLOUR, Plot, plain_text
 from .wording import format_number, format_share
 
 if TYPE_CHECKING:
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_BARS", "resource_bars", "waterfalls"]
 
+# Petroff's accessible colours without red, which is the limit. Source: Petroff, arXiv:2107.02270.
+_COLOURS = ("#5790fc", "#f89c20", "#964a8b", "#9c9ca1", "#7a21dd")
 MAX_BARS = 40  # the table shows all layers
 
 
@@ -36,7 +38,7 @@ def _waterfall(name: str, estimate: LatencyEstimate, budget_ns: float | None) ->
 
     def draw(ax: "Axes") -> None:
         for y, i in enumerate(shown):
-            ax.barh(y, times[i], left=ends[i] - times[i], height=0.62, color=colour_of(1))
+            ax.barh(y, times[i], left=ends[i] - times[i], height=0.62, color=_COLOURS[0])
             ax.annotate(
                 f"{times[i]:.3g}",
                 (ends[i], y),
@@ -63,7 +65,7 @@ def _waterfall(name: str, estimate: LatencyEstimate, budget_ns: float | None) ->
             )
         ax.set_xlim(0, 1.12 * right)
         _name_rows(ax, [names[i] for i in shown])
-        ax.set_xlabel("latency [ns]")
+        ax.set_xlabel(f"latency [ns], {plain_text(estimate.source, 48)}")
         above = ax.secondary_xaxis(
             "top", functions=(lambda ns: ns / BUNCH_CROSSING_NS, lambda bx: bx * BUNCH_CROSSING_NS)
         )
@@ -92,7 +94,9 @@ def resource_bars(facts: ResourceFacts) -> list[Plot]:
 
     def draw(ax: "Axes") -> None:
         for y, (source, name, share) in enumerate(rows):
-            ax.barh(y, 100 * share, height=0.62, color=colour_of(1 + sources.index(source)))
+            ax.barh(
+                y, 100 * share, height=0.62, color=_COLOURS[sources.index(source) % len(_COLOURS)]
+            )
             ax.annotate(
                 format_share(share),
                 (100 * share, y),

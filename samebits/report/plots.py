@@ -27,7 +27,6 @@ __all__ = [
     "LIMIT_COLOUR",
     "MAX_CLASSES",
     "Plot",
-    "colour_of",
     "differences",
     "plain_text",
     "roc_curves",
@@ -230,7 +229,7 @@ def training_curves(facts: TrainingFacts) -> list[Plot]:
             from matplotlib.ticker import MaxNLocator
 
             for k, run in enumerate(runs):
-                colour = colour_of(k)
+                colour = _colour(k)
                 for values, style, what in (
                     (getattr(run.curve, kind), (0, (2, 1.5)), "training"),
                     (_validation(run.curve, kind), "-", "validation"),
@@ -280,7 +279,7 @@ def _forest(
 
     def draw(ax: "Axes") -> None:
         for y, d in enumerate(rows):
-            colour = colour_of(models.index(d.model) + 1)
+            colour = _colour(models.index(d.model) + 1)
             ax.plot([scale * d.low_95, scale * d.high_95], [y, y], color=colour, linewidth=1.2)
             ax.plot(
                 [scale * d.low_68, scale * d.high_68],
@@ -326,8 +325,7 @@ def _plotted_classes(facts: MetricsFacts) -> tuple[str, ...]:
     return () if first is None else first.class_names[:MAX_CLASSES]
 
 
-def colour_of(k: int) -> str:
-    """The colour of curve number k; the first is the reference."""
+def _colour(k: int) -> str:
     return _REFERENCE_COLOUR if k == 0 else _COLOURS[(k - 1) % len(_COLOURS)]
 
 
@@ -336,7 +334,7 @@ def _line(k: int) -> dict[str, Any]:
     last = len(_WIDTHS) - 1
     width = _WIDTHS[min(k, last)]
     faint = {"alpha": 0.45} if k == 0 else {}
-    return {"color": colour_of(k), "linewidth": width, "linestyle": _STYLES[min(k, last)], **faint}
+    return {"color": _colour(k), "linewidth": width, "linestyle": _STYLES[min(k, last)], **faint}
 
 
 def plain_text(name: str, longest: int = 22) -> str:

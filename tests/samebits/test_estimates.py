@@ -37,7 +37,7 @@ def wide_product() -> Design:
 
 def test_a_small_network_has_numbers_from_alkaid_and_none_from_the_vendor() -> None:
     latency, resources = estimate_facts(convolution(2))
-    measured, unrolled, vendor, routed = latency.estimates
+    measured, unrolled, vendor, hls, routed = latency.estimates
     assert measured.latency_ns == NotRun(
         reason="the RTL was not run: `samebits verify --against rtl` measures it"
     )
@@ -47,6 +47,7 @@ def test_a_small_network_has_numbers_from_alkaid_and_none_from_the_vendor() -> N
     assert vendor.latency_ns == NotRun(reason="the design has no HLS project on disk")
     for absent in (routed.latency_ns, resources.estimates[0].used["LUT"]):
         assert absent == NotRun(reason="there is no rtl/: run `samebits rtl`")
+    assert isinstance(hls.latency_ns, NotRun)  # no published report has a convolution
     assert resources.headline is resources.estimates[1]
 
 

@@ -98,6 +98,23 @@ def test_a_broken_report_is_said_and_begun_again(
     assert message.endswith("; what earlier stages recorded is lost")
 
 
+def test_a_section_of_another_version_is_left_out_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    record.record(tmp_path, "samebits compile", target=target(), verification=verified())
+    path = tmp_path / "report.json"
+    values = json.loads(path.read_text())
+    values["verification"]["engines"][0]["reason"] = "of an older schema"
+    path.write_text(json.dumps(values | {"schema_version": 1, "strange": 1}))
+    facts = record.load_record(tmp_path)
+    assert facts.target == target()
+    assert isinstance(facts.verification, NotRun)
+    assert facts.commands == ("samebits compile",)
+    assert caplog.messages == [
+        f"{path}: left out, as of another version of samebits: strange, verification"
+    ]
+
+
 def test_verification_as_the_report_shows_it() -> None:
     facts = verified("MISMATCH", 2)
     assert [(e.engine, e.status, e.events, e.mismatching_bits) for e in facts.engines] == [
