@@ -22,6 +22,7 @@ from samebits import errors, storage
 from samebits.compile.emitters.onnx import output_names
 from samebits.compile.ir import Format, Tensor
 from samebits.firmware.results import Facts, Text
+from samebits.sim.stimuli import as_finite
 from samebits.verify import comparison_events
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class GoldenFacts(Facts):
 class Golden:
     """Golden vectors in memory.
 
-    `inputs`: (N, *shape) in the order of `facts.inputs`. `expected`: real numbers (N, *shape) by
+    `inputs`: float32 (N, *shape) as in `facts.inputs`. `expected`: real numbers (N, *shape) by
     name, layers as "layer:<name>". `digests`: uint64 (N,) of layers without numbers.
     """
 
@@ -180,6 +181,8 @@ def freeze(
         raise errors.UsageError("freeze: no events: give data, or leave adversarial inputs on")
     made, counts, _ = comparison_events(design, picked, adversarial > 0, seed)
     inputs, counts = _thinned(rng, made, counts, adversarial)
+    # what every reader of events gives, whatever the width of the input format
+    inputs = [as_finite(array.astype(np.float64), np.float32) for array in inputs]
     agreed = _agreeing(design, inputs, against, progress)
     graph = design.graph
     names = _names(design)

@@ -24,7 +24,7 @@ from samebits.sim.numpy_engine import NumpyEngine
 from samebits.sim.verification import Verification
 
 from ..firmware.networks import sum_and_difference
-from ..models import quantized_mlp
+from ..models import ModelWriter, quantized_mlp
 
 
 @pytest.fixture(scope="module")
@@ -316,6 +316,21 @@ def test_nothing_is_frozen_that_the_engines_do_not_agree_on(
     assert not (tmp_path / "golden").exists()
     with pytest.raises(errors.UsageError, match="freeze: no events"):
         freeze(design, tmp_path / "golden", adversarial=0)
+
+
+def test_inputs_are_float32_whatever_the_format(tmp_path: Path) -> None:
+    writer = ModelWriter()
+    writer.output(writer.gemm(writer.input(), 4, 3, bits=6), 3)
+    design = Design.from_onnx(writer.model())
+    assert design.graph.tensors[design.graph.inputs[0]].format.width == 32
+    golden = freeze(design, tmp_path / "golden")
+    from samebits.train.data import load_features
+
+    features = load_features(golden.folder / "inputs.npz").features
+    assert features.dtype == np.float32
+    np.save(tmp_path / "answers.npy", design.simulate(features))
+    assert check_answers(golden, tmp_path / "answers.npy").passed
+    assert check_design(golden, design, ["onnxruntime"]).passed
 
 
 def test_the_target_is_kept(tmp_path: Path) -> None:
