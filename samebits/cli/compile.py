@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from samebits import errors, storage
 from samebits.design import Design
 
 from .calibrate import calibrated, show
@@ -67,6 +68,8 @@ def command(
     """Compile an ONNX or Keras model: fixed-point graph, firmware.onnx and the HLS project."""
     from samebits.stages import compile_model, fidelity_of
 
+    if not force:
+        _refuse_foreign(output, model)
     target = target_of(backend, io_type, part, clock_mhz, strategy, reuse_factor, precision)
     calibration = calibrated(model, calibrate, bits, percentile)
     with bar(f"compiling {model.name}", 1) as advance:
@@ -101,6 +104,22 @@ def command(
         compared = model.name if calibration is None else "the quantized model.onnx"
         line(f"fidelity to {compared}: {fidelity}")
         line(f"written to {output}: next, samebits verify {output}")
+
+
+def _refuse_foreign(folder: Path, model: Path) -> None:
+    """Raises UsageError for a folder that holds files, and none of samebits or the model itself."""
+    from samebits.recipe import FLOAT_MODEL, QAT_MODEL, RECIPE
+
+    known = (*storage.ARTEFACTS, RECIPE, QAT_MODEL, FLOAT_MODEL, "report.json", model.name)
+    if not folder.is_dir() or any((folder / name).exists() for name in known):
+        return
+    held = sorted(path.name for path in folder.iterdir())
+    if held:
+        more = f" and {len(held) - 3} more" if len(held) > 3 else ""
+        raise errors.UsageError(
+            f"{folder}: holds other files ({', '.join(held[:3])}{more}) and no design; choose "
+            "another folder with -o, or build there with --force"
+        )
 
 
 def _summary(design: Design, output: Path) -> dict[str, object]:

@@ -12,7 +12,7 @@ from samebits.compile.ir import Format
 from samebits.sim.firmware_diff import Difference, FirmwareDiff
 
 from .console import bar, line, print_json
-from .options import Json, Seed
+from .options import Columns, Json, Seed, Tree, column_names
 
 NAME = "diff"
 _SHOWN_NUMBERS = 64
@@ -25,11 +25,8 @@ def command(
         Path | None,
         typer.Option("--data", help="Events; default: adversarial and random ones."),
     ] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(help="Columns of the events in the input's order, separated by commas."),
-    ] = None,
-    tree: Annotated[str | None, typer.Option(help="The tree, if a .root has several.")] = None,
+    columns: Columns = None,
+    tree: Tree = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -39,10 +36,9 @@ def command(
     from samebits.sim.firmware_file import FirmwareFile
 
     files = FirmwareFile(a), FirmwareFile(b)
-    names = [name.strip() for name in columns.split(",")] if columns else []
     if data is not None:
         with (
-            open_events(data, files[0], tree, names) as source,
+            open_events(data, files[0], tree, column_names(columns)) as source,
             bar("comparing", source.count) as advance,
         ):
             result = compare_firmware(*files, source.pieces(), advance)

@@ -12,7 +12,7 @@ import typer
 from samebits import errors
 
 from .console import bar, line, print_json
-from .options import Json
+from .options import Columns, Json, Tree, column_names
 
 NAME = "emulate"
 _SHOWN_EVENTS = 5
@@ -28,11 +28,8 @@ def command(
     raw: Annotated[
         bool, typer.Option("--raw", help="Mantissas (integers), not real numbers.")
     ] = False,
-    columns: Annotated[
-        str | None,
-        typer.Option(help="Columns of the events in the input's order, separated by commas."),
-    ] = None,
-    tree: Annotated[str | None, typer.Option(help="The tree, if a .root has several.")] = None,
+    columns: Columns = None,
+    tree: Tree = None,
     json: Json = False,
 ) -> None:
     """Run a firmware.onnx on events: needs ONNX Runtime and NumPy, neither hls4ml nor the build."""
@@ -46,11 +43,10 @@ def command(
         if output is not None and output.exists() and given.exists() and output.samefile(given):
             raise errors.UsageError(f"{output}: is also what is read; choose another name")
     file = FirmwareFile(firmware)
-    names = [name.strip() for name in columns.split(",")] if columns else []
     first: dict[str, Any] = {}
     started = time.perf_counter()
     with (
-        open_events(events, file, tree, names) as source,
+        open_events(events, file, tree, column_names(columns)) as source,
         bar("emulating", source.count) as advance,
     ):
 

@@ -17,6 +17,7 @@ __all__ = [
     "Backend",
     "Build",
     "Clock",
+    "Columns",
     "Force",
     "IoType",
     "Json",
@@ -26,7 +27,9 @@ __all__ = [
     "Reuse",
     "Seed",
     "Strategy",
+    "Tree",
     "Within",
+    "column_names",
     "data_range",
     "events_of",
     "target_of",
@@ -36,7 +39,14 @@ Build = Annotated[Path, typer.Argument(help="Build directory of a compiled desig
 Output = Annotated[Path, typer.Option("-o", "--output", help="Build directory to write.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace another design in the folder.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns", help="Columns of the events in the input's order, separated by commas."
+    ),
+]
+Tree = Annotated[str | None, typer.Option("--tree", help="The tree, if a .root has several.")]
 Within = Annotated[
     list[str] | None,
     typer.Option(
@@ -82,6 +92,11 @@ def target_of(
             raise errors.UsageError(f"--precision: {name or 'the default'} is given twice")
         table[name or "default"] = value
     return Target(backend, io_type, part, clock_mhz, strategy, reuse_factor, table or None)
+
+
+def column_names(columns: str | None) -> list[str]:
+    """The names in a `--columns`."""
+    return [name.strip() for name in columns.split(",")] if columns else []
 
 
 def events_of(design: Design, path: Path) -> Any:

@@ -40,6 +40,11 @@ def read_onnx(path: str | Path) -> onnx.ModelProto:
         model.ParseFromString(data)
     except DecodeError:
         raise errors.ModelError(f"{path}: is not an ONNX file, or is truncated") from None
+    if any(item.key == "samebits.fingerprint" for item in model.metadata_props):
+        raise errors.ModelError(
+            f"{path}: is the firmware of a compiled design already; compile the model.onnx that it "
+            "was made from. To run it: samebits emulate"
+        )
     if not model.HasField("graph") or not model.graph.node or not model.opset_import:
         raise errors.ModelError(f"{path}: is not an ONNX file, or is truncated: it has no graph")
     folder = path.parent.resolve()

@@ -359,3 +359,31 @@ def test_models_with_weights_of_nan_are_refused(samebits: Command, tmp_path: Pat
     assert result.code == 2
     assert "NaN" in result.error
     assert "MatMul" in result.error
+
+
+def test_firmware_is_not_compiled_again(samebits: Command, model: Path) -> None:
+    build = model.parent / "out"
+    assert samebits("compile", model, "-o", build).code == 0
+    result = samebits("compile", build / "firmware.onnx", "-o", model.parent / "again")
+    assert (result.code, result.stderr.splitlines()[-1]) == (
+        2,
+        f"error: {build}/firmware.onnx: is the firmware of a compiled design already; compile the "
+        "model.onnx that it was made from. To run it: samebits emulate",
+    )
+
+
+def test_a_folder_of_other_files_needs_force(samebits: Command, model: Path) -> None:
+    folder = model.parent / "thesis"
+    folder.mkdir()
+    for name in ("chapter.tex", "plots.pdf", "notes.txt", "z.md"):
+        (folder / name).write_text("mine")
+    result = samebits("compile", model, "-o", folder)
+    assert (result.code, result.stderr) == (
+        2,
+        f"error: {folder}: holds other files (chapter.tex, notes.txt, plots.pdf and 1 more) and no "
+        "design; choose another folder with -o, or build there with --force\n",
+    )
+    assert not (folder / "firmware.onnx").exists()
+    assert samebits("compile", model, "-o", folder, "--force").code == 0
+    assert (folder / "chapter.tex").read_text() == "mine"
+    assert samebits("compile", model, "-o", model.parent).code == 0  # the model's own folder
