@@ -8,6 +8,7 @@ import os
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -209,7 +210,7 @@ def test_a_full_disk(rtl: Rtl, yosys: OpenTool, monkeypatch: pytest.MonkeyPatch)
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(rtl_results.os, "replace", full)
+    monkeypatch.setattr(rtl_results, "os", SimpleNamespace(chmod=os.chmod, replace=full))
     with pytest.raises(errors.BuildError) as raised:
         synthesise(rtl, tool=yosys)
     assert str(raised.value) == (
