@@ -124,12 +124,16 @@ class Sweep(Facts):
     widths_by: str
     inputs: dict[str, str]
     rows: tuple[Row, ...]
-    notes: tuple[str, ...] = ()
 
     def share(self, row: Row) -> float | None:
         """The share of the part's LUTs that a row takes."""
         lut = row.number("LUT")
         return None if lut is None else lut / self.lut_total
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Of what kind the numbers are and by what tool, and what a reader of them must know."""
+        return tuple(dict.fromkeys((*_makers(self.rows), *_remarks(self))))
 
 
 def sweep(
@@ -259,14 +263,17 @@ def _rows(
     accuracy: Quantity,
     error: Quantity,
 ) -> Iterator[Row]:
+    from samebits.firmware.hls_estimate import describe, estimate_hls
+
     logic: Any = None
+    layers = describe(design.graph)
     for kind, _, reuse, clock in keys:
         if kind == RTL:
             logic = _logic(design) if logic is None else logic
             latency, used, note = _rtl(design, target.part, clock, logic)
         else:
-            aim = replace(target, reuse_factor=reuse, clock_mhz=clock)
-            latency, used, note = _hls(design, aim)
+            found = estimate_hls(layers, replace(target, reuse_factor=reuse, clock_mhz=clock))
+            latency, used, note = found.latency, found.resources, ""
         yield Row(
             implementation="RTL" if kind == RTL else "HLS",
             width_bits=width,
@@ -313,10 +320,6 @@ def _rtl(
     return latency, used, _DOUBTFUL if doubtful else ""
 
 
-def _hls(design: Design, target: Target) -> tuple[LatencyEstimate, ResourceEstimate, str]:
-    return _absent("hls/", NotRun(reason="no model of HLS designs"))
-
-
 def _absent(source: str, why: NotRun) -> tuple[LatencyEstimate, ResourceEstimate, str]:
     latency = LatencyEstimate(
         source=source,
@@ -347,6 +350,41 @@ def _fronts(rows: Sequence[Row]) -> tuple[Row, ...]:
     return tuple(row.model_copy(update={"front": tuple(marks[row.key])}) for row in rows)
 
 
+def _makers(rows: Sequence[Row]) -> list[str]:
+    """Which numbers are of what kind, and by what tool."""
+    makers: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        used = {name: row.resources.used.get(name) for name in RESOURCES}
+        numbers = {"accuracy": row.accuracy, "cycles": row.latency.cycles, **used}
+        for name, value in numbers.items():
+            if isinstance(value, Quantity):
+                where = "" if name == "accuracy" else f"{row.implementation} "
+                names = makers.setdefault((where, f"{value.kind}, {value.tool}"), [])
+                if name not in names:
+                    names.append(name)
+    return [f"{where}{', '.join(names)}: {by}" for (where, by), names in makers.items()]
+
+
+def _remarks(found: Sweep) -> list[str]:
+    """What a reader of the table must know."""
+    notes = []
+    if found.widths_by:
+        notes.append(f"widths: {found.widths_by}")
+    notes += [
+        f"!: {text}, by the estimate's own delays: its ns are a wish"
+        for text in dict.fromkeys(row.clock_note for row in found.rows if row.clock_note)
+    ]
+    absent: dict[tuple[str, str], list[str]] = {}
+    for row in found.rows:
+        values = {"ns": row.latency.latency_ns, "LUT": row.resources.used.get("LUT")}
+        for name, value in values.items():
+            if isinstance(value, NotRun):
+                names = absent.setdefault((row.implementation, value.reason), [])
+                names += [name] if name not in names else []
+    notes += [f"{kind} {', '.join(n)}: not run: {why}" for (kind, why), n in absent.items()]
+    return notes
+
+
 def best(
     found: Sweep, budget_ns: float | None = None, max_lut_share: float | None = None
 ) -> tuple[Row, Row] | None:
@@ -354,8 +392,7 @@ def best(
     row within them.
 
     As good: within one standard deviation of its accuracy. Equal accuracies: the fewest LUTs, then
-    the fewest ns. Rows whose clock is doubtful count only where there are no others; of those the
-    slowest clock is doubted least.
+    the fewest ns; a doubtful clock is the last choice then, and of several the slowest is taken.
     """
     inside = []
     for row in found.rows:
@@ -368,15 +405,14 @@ def best(
             inside.append((row, lut, ns))
     if not inside:
         return None
-    inside = [one for one in inside if not one[0].clock_note] or [
-        (row, lut, row.clock_mhz) for row, lut, _ in inside
-    ]
-    top = min(inside, key=lambda one: (-one[0].accuracy.value, one[1], one[2]))[0]
+
+    def rank(row: Row, lut: float, ns: float) -> tuple[float, ...]:
+        return lut, bool(row.clock_note), row.clock_mhz if row.clock_note else ns
+
+    top = min(inside, key=lambda one: (-one[0].accuracy.value, *rank(*one)))[0]
     lowest = top.accuracy.value - top.accuracy_error.value
-    small = min(
-        (one for one in inside if one[0].accuracy.value >= lowest),
-        key=lambda one: (one[1], one[2], -one[0].accuracy.value),
-    )[0]
+    good = [one for one in inside if one[0].accuracy.value >= lowest]
+    small = min(good, key=lambda one: (*rank(*one), -one[0].accuracy.value))[0]
     return top, small
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Network", "labelled_events", "network_of"]
 
+AtWidth = Callable[[int | None, Target], Design]
+
 ROUNDED_AGAIN = (
     "quantizers rounded again to the width, their ranges kept, after the training: nothing was "
     "trained for it"
@@ -29,12 +31,15 @@ CALIBRATED = "the float model quantized to the width with data, nothing trained 
 
 @dataclass(frozen=True)
 class Network:
-    """A network at any width; `design` is the one on disk, if `source` is a build directory."""
+    """A network at any width; `design` is the one on disk, if `source` is a build directory.
+
+    `at_width` compiles it for a target; `target` is the design's own, or the default.
+    """
 
     source: Path
     target: Target
     sha256: str
-    at_width: Callable[[int | None], Design]
+    at_width: AtWidth
     shapes: dict[str, tuple[int, ...]]
     widths_by: str
     design: Design | None = None
@@ -64,32 +69,34 @@ def network_of(source: Path, calibrate: Path | None = None, *, train: bool = Fal
     design = Design.load(source)
     recipe, why = recipe_of(design)
 
-    def at_width(width: int | None) -> Design:
-        if width is None:
+    def at_width(width: int | None, target: Target) -> Design:
+        if width is None and target.strategy == design.target.strategy:
             return design
         if design.model_bytes is None:
             raise errors.UnsupportedError(
-                f"{source}: holds no model.onnx whose formats could be rounded again; sweep clocks "
-                "and reuse factors without --width, or compile a model trained at each width"
+                f"{source}: holds no model.onnx that could be compiled again; sweep clocks and "
+                "reuse factors without --width and --strategy, or compile a model trained at each "
+                "width"
             )
         import onnx as library
 
         model = library.load_model_from_string(design.model_bytes)
-        return _rounded(model, width, design.target, source.name)
+        return _rounded(model, width, target, source.name)
 
+    make: AtWidth = at_width
     if train:
         if recipe is None or not recipe.config:
             raise errors.UsageError(
                 f"--train: {source} holds no training of this design"
                 + (f": {why}" if why else "; give a folder that samebits train made")
             )
-        at_width = _trainer(source, recipe, design, at_width)
+        make = _trainer(source, recipe, at_width)
     graph = design.graph
     return Network(
         source=source,
         target=design.target,
         sha256=f"{design.fingerprint}{' trained' if train else ''}",
-        at_width=at_width,
+        at_width=make,
         shapes={name: graph.tensors[name].shape for name in graph.inputs},
         widths_by=TRAINED if train else ROUNDED_AGAIN,
         design=design,
@@ -110,7 +117,7 @@ def _of_file(source: Path, calibrate: Path | None) -> Network:
             source=source,
             target=Target(),
             sha256=digest.hexdigest(),
-            at_width=lambda width: _rounded(model, width, Target(), source.name),
+            at_width=lambda width, target: _rounded(model, width, target, source.name),
             shapes=shapes,
             widths_by=ROUNDED_AGAIN,
         )
@@ -120,22 +127,20 @@ def _of_file(source: Path, calibrate: Path | None) -> Network:
     events, _, _ = read_events(calibrate, shapes)
     digest.update(calibrate.read_bytes())
 
-    def at_width(width: int | None) -> Design:
+    def at_width(width: int | None, target: Target) -> Design:
         made = quantize(model, events, bits=width or BITS).model
         made.graph.name = source.name
-        return Design.from_onnx(made)
+        return Design.from_onnx(made, target)
 
     return Network(source, Target(), digest.hexdigest(), at_width, shapes, CALIBRATED)
 
 
-def _trainer(
-    folder: Path, recipe: Recipe, design: Design, as_it_is: Callable[[int | None], Design]
-) -> Callable[[int | None], Design]:
+def _trainer(folder: Path, recipe: Recipe, as_it_is: AtWidth) -> AtWidth:
     """Networks trained at a width as the one in the folder was; the test part is not touched."""
 
-    def at_width(width: int | None) -> Design:
+    def at_width(width: int | None, target: Target) -> Design:
         if width is None:
-            return as_it_is(width)
+            return as_it_is(width, target)
         from samebits.compile.frontends.keras import export_keras
         from samebits.train import fit, store
         from samebits.train.config import training_config
@@ -148,7 +153,7 @@ def _trainer(
         model, _ = fit.fit_quantized(split.train, split.validation, prepared, config, start=start)
         exported = export_keras(model, split.train.feature_names, split.train.class_names)
         exported.graph.name = f"{width}-bits"
-        return Design.from_onnx(exported, design.target)
+        return Design.from_onnx(exported, target)
 
     return at_width
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from samebits import errors, storage
 from samebits.design import Design
+from samebits.firmware.parts import part_of
 from samebits.firmware.results import Measured, NotRun
 from samebits.stages import check_folder
 from samebits.sweep import Grid, Row, Sweep, best, read_sweep, sweep, write
@@ -50,6 +51,10 @@ def command(
     train: Annotated[
         bool, typer.Option("--train", help="Train at every width, as the network was trained.")
     ] = False,
+    strategy: Annotated[
+        str | None,
+        typer.Option("--strategy", help="hls4ml's: Latency, Resource; default: the design's."),
+    ] = None,
     part: Annotated[
         str | None, typer.Option("--part", help="Full name of the FPGA; default: the design's.")
     ] = None,
@@ -74,14 +79,21 @@ def command(
     if train and width is None:
         raise errors.UsageError("--train trains at every --width: give widths")
     network = network_of(source, calibrate, train=train)
-    target = network.target if part is None else replace(network.target, part=part)
+    own = network.target
+    target = replace(
+        own,
+        part=part or own.part,
+        strategy=strategy or own.strategy,
+        reuse_factor=max(factors),
+    )
+    part_of(target.part)
     folder = output or (source if source.is_dir() else source.parent) / "sweep"
     check_folder(folder)
     events = labelled_events(network, data)
     grid = Grid(widths, factors, clocks or (target.clock_mhz,))
 
     def at_width(bits: int | None) -> Design:
-        design = network.at_width(bits)
+        design = network.at_width(bits, target)
         if bits is not None and design.model_bytes is not None:
             with storage.replace_file(folder / f"{bits}-bits.onnx") as temporary:
                 temporary.write_bytes(design.model_bytes)
@@ -112,7 +124,7 @@ def command(
         )
     else:
         out.print(_table(found))
-        for note in dict.fromkeys((*found.notes, *_remarks(found))):
+        for note in found.notes:
             line(note)
         if chosen is not None:
             line(f"most accurate{limits}: {_words(found, chosen[0])}")
@@ -209,7 +221,6 @@ def _table(found: Sweep) -> Table:
     for column in ("LUT", "of part", "FF", "DSP", "BRAM36"):
         table.add_column(column, justify="right")
     table.add_column("front")
-    table.add_column("by", overflow="fold")
     for row in found.rows:
         latency, used, share = row.latency, row.resources.used, found.share(row)
         absent = NotRun(reason="not told")
@@ -225,7 +236,6 @@ def _table(found: Sweep) -> Table:
             *(_number(used.get("LUT", absent)), "-" if share is None else f"{100 * share:.2f} %"),
             *(_number(used.get(name, absent)) for name in ("FF", "DSP", "BRAM36")),
             " ".join(row.front),
-            _by(latency.latency_ns),
             style="bold" if row.front else None,
         )
     return table
@@ -235,31 +245,11 @@ def _number(value: Measured, digits: str = ",.0f") -> str:
     return "-" if isinstance(value, NotRun) else f"{value.value:{digits}}"
 
 
-def _by(value: Measured) -> str:
-    return "not run" if isinstance(value, NotRun) else f"{value.kind}, {value.tool}"
-
-
-def _remarks(found: Sweep) -> list[str]:
-    """What a reader of the table must know."""
-    notes = []
-    if found.widths_by:
-        notes.append(f"widths: {found.widths_by}")
-    notes += [
-        f"!: {text}, by the estimate's own delays: its ns are a wish"
-        for text in dict.fromkeys(row.clock_note for row in found.rows if row.clock_note)
-    ]
-    notes += [
-        f"{row.implementation}: not run: {row.latency.latency_ns.reason}"
-        for row in found.rows
-        if isinstance(row.latency.latency_ns, NotRun)
-    ]
-    return notes
-
-
 def _words(found: Sweep, row: Row) -> str:
     bits = "as it is" if row.width_bits is None else f"{row.width_bits} bits"
     return (
         f"{bits}, {row.implementation}, reuse {row.reuse_factor}, {row.clock_mhz:g} MHz: "
         f"{row.accuracy.value:.2f} %, {row.number('LUT'):,.0f} LUT "
         f"({100 * (found.share(row) or 0):.2f} % of the part), {row.number('ns'):.1f} ns"
+        + (f" ({row.clock_note})" if row.clock_note else "")
     )

@@ -160,11 +160,12 @@ def test_the_best_row() -> None:
     assert best(found(*rows), budget_ns=9) is None
 
 
-def test_a_doubtful_clock_is_the_last_choice() -> None:
+def test_among_equal_rows_a_doubtful_clock_is_the_last_choice() -> None:
     fast, slow = row(70, 500, 40, "doubtful", 480), row(70, 500, 50, "doubtful", 200)
-    sure = row(60, 100, 60)
+    sure = row(70, 500, 60)
     assert best(found(fast, slow, sure)) == (sure, sure)
     assert best(found(fast, slow)) == (slow, slow)
+    assert best(found(slow, row(70, 600, 10))) == (slow, slow)
 
 
 def test_a_damaged_sweep_is_none(tmp_path: Path) -> None:

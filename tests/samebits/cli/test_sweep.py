@@ -163,7 +163,7 @@ def test_a_design_without_model(samebits: Command, build: Path, labelled: Path) 
     (build / "design.json").write_text(json.dumps(facts))
     result = samebits("sweep", build, "--data", labelled, "--width", "4")
     assert result.code == 2
-    assert result.error.startswith(f"{build}: holds no model.onnx whose formats could be rounded")
+    assert result.error.startswith(f"{build}: holds no model.onnx that could be compiled again; ")
     assert samebits("sweep", build, "--data", labelled).code == 0
 
 
