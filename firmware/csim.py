@@ -111,7 +111,7 @@ class CSimulation:
         try:
             library.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".tmp", dir=self.build_folder) as temporary:
-                compiled = self._compile(Path(temporary), timeout_s)
+                compiled = self._compile(Path(temporary), library.parent, timeout_s)
                 compiled.replace(library)
         except OSError as error:
             raise errors.BuildError(
@@ -222,7 +222,7 @@ class CSimulation:
         standard = "-std=c++23" if floats else "-std=c++17"
         return (standard, *_FLAGS, *self.compiler.flags)
 
-    def _compile(self, temporary: Path, timeout_s: float) -> Path:
+    def _compile(self, temporary: Path, log_folder: Path, timeout_s: float) -> Path:
         source, library = temporary / "csim.cpp", temporary / "csim.so"
         source.write_text(self._unity(), encoding="utf-8")
         headers = toolchain.headers_for(
@@ -234,6 +234,7 @@ class CSimulation:
             what=f"the C simulation of {self.hls_folder}",
             timeout_s=timeout_s,
             cwd=self.hls_folder,
+            log=log_folder / "compile.log",
         )
         return library
 

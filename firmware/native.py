@@ -93,6 +93,7 @@ class NativeEmulator:
                     what="the native emulator",
                     timeout_s=_TIMEOUT_S,
                     cwd=place,
+                    log=library.parent / "compile.log",
                 )
                 (place / library.name).replace(library)
         except OSError as error:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -50,7 +51,9 @@ def run(
         command: the program and its arguments; no shell reads them.
         what: what is done, for messages: "compiling the native emulator".
         folder: where it runs; None: a temporary folder of its own.
-        log: a file that keeps what it prints, also if it fails; its folder must exist.
+        log: a file that keeps what it prints, also if it fails; its folder must exist. It grows
+            while the program runs if there is an `on_line`, else it appears whole at the end, so
+            that two programs may have the same one.
         env: the environment; None: this process's. TMPDIR is always a temporary folder of its own.
         on_line: called with every line that it prints, within a fraction of a second.
 
@@ -62,7 +65,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix="samebits-") as temporary:
         scratch = Path(temporary) / "tmp"
         scratch.mkdir()
-        printed = log or Path(temporary) / "log"
+        printed = log if log and on_line else Path(temporary) / "log"
         environment = {**(os.environ if env is None else env), "TMPDIR": str(scratch)}
         try:
             with (
@@ -94,6 +97,11 @@ def run(
             raise errors.ToolError(
                 f"{what}: {shown} does not start: {error.strerror or error}"
             ) from None
+        finally:
+            if log and printed.exists() and printed != log:
+                new = log.with_name(f".{log.name}.{uuid.uuid4().hex}")
+                shutil.copyfile(printed, new)
+                new.replace(log)
         output = _read(printed)
     if process.returncode:
         quoted = telling_lines(output) or ["(it printed nothing)"]

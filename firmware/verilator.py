@@ -6,12 +6,12 @@ program only moves bits, so that nothing is checked twice and differently.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from samebits import errors
 
-from . import toolchain
+from . import process, toolchain
 from .rtl import Rtl
 from .rtl_text import Port
 
@@ -89,18 +89,9 @@ def _recent(found: Verilator, where: str) -> Verilator:
     return found
 
 
+@functools.cache
 def _answer(*command: str) -> str:
-    try:
-        return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            stdin=subprocess.DEVNULL,
-            timeout=_VERSION_TIMEOUT_S,
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""
+    return process.answer(command, _VERSION_TIMEOUT_S) or ""
 
 
 class RtlSimulation:
@@ -166,11 +157,13 @@ class RtlSimulation:
             with tempfile.TemporaryDirectory(prefix=".tmp", dir=program.parent) as temporary:
                 place = Path(temporary)
                 (place / "testbench.cpp").write_text(testbench, encoding="ascii")
-                toolchain.run_compiler(
-                    ["env", f"VERILATOR_ROOT={verilator.root}", *options, *map(str, sources)],
-                    what="the RTL with Verilator",
+                process.run(
+                    [*options, *map(str, sources)],
+                    what="compiling the RTL with Verilator",
                     timeout_s=_BUILD_TIMEOUT_S,
-                    cwd=place,
+                    folder=place,
+                    log=program.parent / "verilator.log",
+                    env={**os.environ, "VERILATOR_ROOT": str(verilator.root)},
                 )
                 include = verilator.root / "include"
                 runtime = (*_RUNTIME, *(_RUNTIME_TRACE if self._trace else ()))
@@ -187,6 +180,7 @@ class RtlSimulation:
                     what="the simulation of the RTL",
                     timeout_s=_BUILD_TIMEOUT_S,
                     cwd=place,
+                    log=program.parent / "compile.log",
                 )
                 (place / _PROGRAM).replace(program)
         except OSError as error:
@@ -226,7 +220,7 @@ class RtlSimulation:
             given, made = Path(temporary) / "inputs", Path(temporary) / "outputs"
             np.concatenate(columns, axis=1).astype("<u4").tofile(given)
             command = [str(self.program), str(given), str(made), *([str(vcd)] if vcd else [])]
-            _run(command)
+            process.run(command, what="the simulation of the RTL", timeout_s=_RUN_TIMEOUT_S)
             words = np.fromfile(made, dtype="<u4")
         if words.size != cycles * self._words_out:
             raise errors.ToolError(
@@ -239,28 +233,6 @@ class RtlSimulation:
             outputs.append(_unpacked(table[:, start : start + _words(port)], port))
             start += _words(port)
         return table[:, 0] != 0, outputs
-
-
-def _run(command: list[str]) -> None:
-    try:
-        ran = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_RUN_TIMEOUT_S,
-        )
-    except subprocess.TimeoutExpired:
-        raise errors.ToolError(
-            f"the simulation of the RTL took more than {_RUN_TIMEOUT_S:g} s and was stopped"
-        ) from None
-    except OSError as error:
-        raise errors.ToolError(f"the simulation of the RTL does not start: {error}") from None
-    if ran.returncode:
-        last = ran.stdout.decode(errors="replace").strip().splitlines()[-5:]
-        raise errors.ToolError(
-            "\n".join([f"the simulation of the RTL ended with {ran.returncode}:", *last])
-        )
 
 
 def _words(port: Port) -> int:

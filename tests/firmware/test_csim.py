@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,20 @@ def test_a_compiler_error_is_shown(tmp_path: Path, compiler: toolchain.Compiler)
     assert "net.cpp:3" in lines[1]
     assert "nonsense" in lines[1]
     assert list((folder / "csim").rglob("*.so")) == []
+    (log,) = (folder / "csim").rglob("*.log")
+    assert f"whole log: {log}" in lines
+    assert "nonsense" in log.read_text()
+
+
+def test_two_builds_at_once(tmp_path: Path, compiler: toolchain.Compiler) -> None:
+    folder = hand_written(tmp_path / "hls")
+    with ThreadPoolExecutor(2) as pool:
+        simulations = [CSimulation(folder, compiler) for _ in range(2)]
+        one, two = pool.map(CSimulation.build, simulations)
+    assert one == two
+    assert sorted(path.name for path in one.parent.iterdir()) == ["compile.log", one.name]
+    assert [path.name for path in (folder / "csim").iterdir()] == [one.parent.name]
+    np.testing.assert_array_equal(simulations[1].run([[5.0, 3.0]]).outputs[0], [[8.0]])
 
 
 @pytest.mark.parametrize(
