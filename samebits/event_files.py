@@ -8,13 +8,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samebits import errors
-from samebits.sim.firmware_file import FirmwareFile, Port
+from samebits.sim.firmware_file import Port
 from samebits.train.readers import (
     choose_tree,
     hdf5_names,
@@ -24,11 +24,23 @@ from samebits.train.readers import (
     tool,
 )
 
-__all__ = ["SUFFIXES", "EventFile", "open_events"]
+__all__ = ["SUFFIXES", "EventFile", "Network", "open_events"]
 
 Array = NDArray[Any]
 _PIECE_NUMBERS = 1 << 20  # of the inputs, read at once
 _LABEL = "label"
+
+
+class Network(Protocol):
+    """What events are read for: a `FirmwareFile`, or a design's inputs."""
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        """The inputs in their order."""
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The names of the one input's columns, empty if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +93,7 @@ class EventFile:
 @contextlib.contextmanager
 def open_events(
     path: Path,
-    firmware: FirmwareFile,
+    firmware: Network,
     tree: str | None = None,
     columns: Sequence[str] = (),
 ) -> Iterator[EventFile]:
@@ -124,7 +136,7 @@ class _Wanted:
     """What is looked for in a file."""
 
     path: Path
-    firmware: FirmwareFile
+    firmware: Network
     columns: tuple[str, ...]
     tree: str | None
     taken: list[str] = field(default_factory=list)  # filled in by `positions`

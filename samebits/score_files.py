@@ -30,8 +30,9 @@ _COPY_BYTES = 1 << 20
 def write_scores(path: Path) -> Iterator[_Write]:
     """A function that appends the next events' outputs, {name: (n, *shape)}, to the file.
 
-    .npz holds one array per output; .parquet, .root and .csv one column for each of its numbers,
-    called after the output and, where it has several, their position: `scores_0`, `scores_1`.
+    .npz holds one array per output, .npy the only one; .parquet, .root and .csv one column for each
+    of its numbers, called after the output and, where it has several, their position: `scores_0`,
+    `scores_1`.
 
     Raises:
         UsageError: another suffix.
@@ -56,37 +57,63 @@ def _columns(arrays: Arrays) -> dict[str, Array]:
     return columns
 
 
+class _Parts:
+    """Arrays of unknown length: their bytes in files without a name, headers when all is known."""
+
+    def __init__(self, stack: contextlib.ExitStack, folder: Path) -> None:
+        self._stack, self._folder = stack, folder
+        self._parts: dict[str, tuple[Any, Array]] = {}  # bytes, and an empty array like them
+
+    def write(self, arrays: Arrays) -> None:
+        for name, values in arrays.items():
+            if name not in self._parts:
+                file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115: the stack closes it
+                self._parts[name] = self._stack.enter_context(file), values[:0]
+            self._parts[name][0].write(np.ascontiguousarray(values).tobytes())
+
+    def names(self) -> list[str]:
+        return list(self._parts)
+
+    def copy(self, name: str, target: Any) -> None:
+        """One array in NumPy's format."""
+        stream, empty = self._parts[name]
+        size = empty.dtype.itemsize * math.prod(empty.shape[1:])
+        header = {
+            "descr": np.lib.format.dtype_to_descr(empty.dtype),
+            "fortran_order": False,
+            "shape": (stream.tell() // max(1, size), *empty.shape[1:]),
+        }
+        np.lib.format.write_array_header_2_0(target, header)
+        stream.seek(0)
+        while data := stream.read(_COPY_BYTES):
+            target.write(data)
+
+
 @contextlib.contextmanager
 def _npz(path: Path, temporary: Path) -> Iterator[_Write]:
     with contextlib.ExitStack() as stack:
-        parts: dict[str, tuple[Any, Array]] = {}  # a file of bytes, and an empty array like them
-        bytes_of: dict[str, int] = {}
+        parts = _Parts(stack, temporary.parent)
+        yield parts.write
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as archive:
+            for name in parts.names():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    parts.copy(name, member)
+
+
+@contextlib.contextmanager
+def _npy(path: Path, temporary: Path) -> Iterator[_Write]:
+    with contextlib.ExitStack() as stack:
+        parts = _Parts(stack, temporary.parent)
 
         def write(arrays: Arrays) -> None:
-            for name, values in arrays.items():
-                if name not in parts:
-                    folder = temporary.parent
-                    stream = stack.enter_context(tempfile.TemporaryFile(dir=folder))
-                    parts[name] = stream, values[:0]
-                    bytes_of[name] = 0
-                data = np.ascontiguousarray(values).tobytes()
-                parts[name][0].write(data)
-                bytes_of[name] += len(data)
+            if len(arrays) > 1:
+                raise errors.UsageError(f"{path}: several outputs need another type than .npy")
+            parts.write(arrays)
 
         yield write
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as archive:
-            for name, (stream, empty) in parts.items():
-                size = empty.dtype.itemsize * math.prod(empty.shape[1:])
-                header = {
-                    "descr": np.lib.format.dtype_to_descr(empty.dtype),
-                    "fortran_order": False,
-                    "shape": (bytes_of[name] // max(1, size), *empty.shape[1:]),
-                }
-                stream.seek(0)
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array_header_2_0(member, header)
-                    while data := stream.read(_COPY_BYTES):
-                        member.write(data)
+        with temporary.open("wb") as stream:
+            for name in parts.names():
+                parts.copy(name, stream)
 
 
 @contextlib.contextmanager
@@ -139,6 +166,7 @@ def _csv(path: Path, temporary: Path) -> Iterator[_Write]:
 
 _WRITERS: dict[str, Callable[[Path, Path], contextlib.AbstractContextManager[_Write]]] = {
     ".npz": _npz,
+    ".npy": _npy,
     ".parquet": _parquet,
     ".root": _root,
     ".csv": _csv,

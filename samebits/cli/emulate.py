@@ -23,7 +23,7 @@ def command(
     events: Annotated[Path, typer.Argument(help="Events: .npz, .h5, .parquet, .root or .csv.")],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Scores: .npz, .parquet, .root or .csv."),
+        typer.Option("-o", "--output", help="Scores: .npz, .npy, .parquet, .root or .csv."),
     ] = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="Mantissas (integers), not real numbers.")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -12,6 +13,9 @@ import typer
 from samebits import errors
 from samebits.compile.target import Target
 from samebits.design import Design
+
+if TYPE_CHECKING:
+    from samebits.sim.firmware_file import Port
 
 __all__ = [
     "Backend",
@@ -103,18 +107,23 @@ def events_of(design: Design, path: Path) -> Any:
     """The events of a file as `Design.simulate` takes them.
 
     Columns are found by name where the design knows the names that its network was trained on.
-    For several inputs the file is a .npz with one array for each, named like the input.
+    For several inputs the file is a .npz or .h5 with one array for each, named like the input.
 
     Raises:
         DataError: a file that cannot be used.
     """
     from samebits.train.data import in_order, load_features
 
-    names = design.graph.inputs
+    names, kind = design.graph.inputs, path.suffix.lower()
+    if kind == ".csv" or (kind == ".h5" and len(names) > 1):
+        return _of_columns(design, path)
     if len(names) == 1:
         return in_order(load_features(path), design.feature_names).features
-    wanted = f"the network has {len(names)} inputs: give a .npz file with arrays {', '.join(names)}"
-    if path.suffix != ".npz":
+    wanted = (
+        f"the network has {len(names)} inputs: give a .npz or .h5 file with arrays "
+        f"{', '.join(names)}"
+    )
+    if kind != ".npz":
         raise errors.DataError(f"{path}: {wanted}")
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -127,6 +136,34 @@ def events_of(design: Design, path: Path) -> Any:
         raise
     except Exception as error:  # of zipfile, zlib, NumPy's reader of headers, or no memory
         raise errors.DataError(f"{path}: cannot be read as .npz: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    inputs: tuple[Port, ...]
+    features: tuple[str, ...]
+
+
+def _of_columns(design: Design, path: Path) -> dict[str, Any]:
+    """Events as `samebits emulate` reads them."""
+    from samebits.event_files import open_events
+    from samebits.sim.firmware_file import Port
+
+    ports = tuple(
+        Port(
+            name,
+            design.graph.tensors[name].shape,
+            design.graph.tensors[name].format,
+            "tensor(double)",
+        )
+        for name in design.graph.inputs
+    )
+    with open_events(path, _Inputs(ports, design.feature_names)) as source:
+        pieces = [arrays for _, arrays in source.pieces()]
+    return {
+        port.name: np.concatenate([arrays[position] for arrays in pieces])
+        for position, port in enumerate(ports)
+    }
 
 
 def data_range(design: Design, events: Any = None, within: Sequence[str] = ()) -> tuple[Any, str]:

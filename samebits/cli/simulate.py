@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
-from samebits import errors, storage
+from samebits import errors
 from samebits.design import Design
 
 from .console import bar, line, print_json
 from .options import Build, Json, events_of
 
 NAME = "simulate"
-_SUFFIXES = (".npz", ".npy", ".csv")
 
 
 def command(
@@ -25,11 +22,13 @@ def command(
     events: Annotated[
         Path,
         typer.Argument(
-            help="Events: .npz, .h5, .parquet or .root; for several inputs a .npz, one array each."
+            help="Events: .npz, .h5, .parquet, .root or .csv; for several inputs a .npz or .h5, "
+            "one array each."
         ),
     ],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Scores: .npz, .npy or .csv.")
+        Path | None,
+        typer.Option("-o", "--output", help="Scores: .npz, .npy, .parquet, .root or .csv."),
     ] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Every layer too (.npz only).")] = False,
     workers: Annotated[int, typer.Option(help="Threads that share the events.", min=1)] = 1,
@@ -39,10 +38,11 @@ def command(
     json: Json = False,
 ) -> None:
     """Run the simulator: bit-exact with the firmware; NumPy needs no compiler."""
-    if output is not None and output.suffix not in (_SUFFIXES[:1] if trace else _SUFFIXES):
-        raise errors.UsageError(
-            f"{output}: unknown suffix; wanted {'.npz' if trace else ', '.join(_SUFFIXES)}"
-        )
+    from samebits.score_files import SUFFIXES, write_scores
+
+    wanted = (".npz",) if trace else SUFFIXES
+    if output is not None and output.suffix.lower() not in wanted:
+        raise errors.UsageError(f"{output}: unknown suffix; wanted {', '.join(wanted)}")
     design = Design.load(build)
     features = events_of(design, events)
     count = len(next(iter(features.values())) if isinstance(features, dict) else features)
@@ -56,7 +56,8 @@ def command(
     if trace:
         arrays |= {f"layer:{name}": values for name, values in design.trace(features).items()}
     if output is not None:
-        _write(output, arrays)
+        with write_scores(output) as write:
+            write(arrays)
     summary = {
         "events": count,
         "seconds": seconds,
@@ -82,16 +83,3 @@ def _names(design: Design) -> list[str]:
     from samebits.compile.emitters.onnx import output_names
 
     return output_names(design.graph)
-
-
-def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    first = next(iter(arrays.values()))
-    if path.suffix != ".npz" and len(arrays) > 1:
-        raise errors.UsageError(f"{path}: several outputs need a .npz file")
-    with storage.replace_file(path) as temporary, temporary.open("wb") as stream:
-        if path.suffix == ".npz":
-            np.savez_compressed(stream, allow_pickle=False, **arrays)
-        elif path.suffix == ".npy":
-            np.save(stream, first, allow_pickle=False)
-        else:
-            np.savetxt(stream, first.reshape(len(first), -1), delimiter=",", fmt="%.17g")

@@ -238,7 +238,7 @@ def test_wrong_names_of_files(
 ) -> None:
     out = tmp_path / "a.txt"
     assert samebits("emulate", firmware, events, "-o", out).error == (
-        f"{out}: unknown suffix; wanted one of .npz, .parquet, .root, .csv"
+        f"{out}: unknown suffix; wanted one of .npz, .npy, .parquet, .root, .csv"
     )
     assert samebits("emulate", firmware, events, "-o", events).error == (
         f"{events}: is also what is read; choose another name"

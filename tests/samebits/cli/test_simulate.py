@@ -41,9 +41,21 @@ def test_scores_are_written_exactly(
             assert list(arrays) == ["Softmax_0"]
             got = arrays["Softmax_0"]
     else:
-        got = np.load(path) if suffix == ".npy" else np.loadtxt(path, delimiter=",")
+        got = np.load(path) if suffix == ".npy" else np.loadtxt(path, delimiter=",", skiprows=1)
     assert np.array_equal(got, expected(build, events))
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_events_of_text_are_the_same_events(
+    samebits: Command, build: Path, events: Path, tmp_path: Path
+) -> None:
+    text, scores = tmp_path / "events.csv", tmp_path / "scores.npy"
+    np.savetxt(text, np.load(events)["features"], delimiter=",", fmt="%.17g")
+    assert samebits("simulate", build, text, "-o", scores).code == 0
+    assert np.array_equal(np.load(scores), expected(build, events))
+    emulated = tmp_path / "emulated.npy"
+    assert samebits("emulate", build / "firmware.onnx", text, "-o", emulated).code == 0
+    assert np.array_equal(np.load(emulated), expected(build, events))
 
 
 def test_layers_are_written(samebits: Command, build: Path, events: Path, tmp_path: Path) -> None:
@@ -57,8 +69,8 @@ def test_layers_are_written(samebits: Command, build: Path, events: Path, tmp_pa
 
 def test_unknown_suffixes(samebits: Command, build: Path, events: Path, tmp_path: Path) -> None:
     for name, options, wanted in (
-        ("a.txt", [], ".npz, .npy, .csv"),
-        ("a", [], ".npz, .npy, .csv"),
+        ("a.txt", [], ".npz, .npy, .parquet, .root, .csv"),
+        ("a", [], ".npz, .npy, .parquet, .root, .csv"),
         ("a.npy", ["--trace"], ".npz"),
     ):
         path = tmp_path / name
@@ -84,7 +96,7 @@ def test_nothing_half_written_is_left(
         stream.write(b"half")
         raise fault
 
-    monkeypatch.setattr(np, "save", fail)
+    monkeypatch.setattr(np.lib.format, "write_array_header_2_0", fail)
     result = samebits("simulate", build, events, "-o", path)
     assert result.code == 2
     assert path.read_bytes() == b"old"
@@ -110,7 +122,7 @@ def test_several_inputs_come_by_name(samebits: Command, tmp_path: Path) -> None:
             assert np.array_equal(got, scores)
     assert samebits("verify", build, path, "--against", "onnxruntime").code == 0
 
-    wanted = f"the network has 2 inputs: give a .npz file with arrays {', '.join(names)}"
+    wanted = f"the network has 2 inputs: give a .npz or .h5 file with arrays {', '.join(names)}"
     np.savez(path, a=arrays["a"], c=arrays["b"])
     for command in ("simulate", "verify"):
         assert (
