@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .facts import BUNCH_CROSSING_NS, LatencyEstimate, LatencyFacts, Quantity, ResourceFacts
 from .plots import LIMIT_COLOUR, Plot, plain_text
@@ -66,9 +66,7 @@ def _waterfall(name: str, estimate: LatencyEstimate, budget_ns: float | None) ->
         ax.set_xlim(0, 1.12 * right)
         _name_rows(ax, [names[i] for i in shown])
         ax.set_xlabel(f"latency [ns], {plain_text(estimate.source, 48)}")
-        above = ax.secondary_xaxis(
-            "top", functions=(lambda ns: ns / BUNCH_CROSSING_NS, lambda bx: bx * BUNCH_CROSSING_NS)
-        )
+        above = ax.secondary_xaxis("top", functions=(_to_bx, _to_ns))
         above.set_xlabel("bunch crossings of 25 ns")
         ax.tick_params(axis="x", which="both", top=False)
 
@@ -76,6 +74,14 @@ def _waterfall(name: str, estimate: LatencyEstimate, budget_ns: float | None) ->
     end = "" if budget_ns is None else f" Budget {format_number(budget_ns)} ns."
     alt = f"Latency by layer, {estimate.source}: {told}; together {ends[-1]:.4g} ns.{end}"
     return Plot(name, draw, alt, width=6.2, height=1.15 + 0.24 * len(shown))
+
+
+def _to_bx(ns: Any) -> Any:
+    return ns / BUNCH_CROSSING_NS
+
+
+def _to_ns(bx: Any) -> Any:
+    return bx * BUNCH_CROSSING_NS
 
 
 def resource_bars(facts: ResourceFacts) -> list[Plot]:

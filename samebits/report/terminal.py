@@ -94,8 +94,8 @@ def _bars(facts: ReportFacts) -> "list[RenderableType]":
             end += ns
             over = isinstance(budget, Quantity) and end > budget.value
             bar = Bar(size, start, end, width=_BAR_WIDTH, color="red" if over else "blue")
-            name = Text(_clean(layer.layer))
-            table.add_row(name, f"{ns:.3g}", f"{ns / BUNCH_CROSSING_NS:.3g}", bar)
+            numbers = f"{ns:.3g}", f"{ns / BUNCH_CROSSING_NS:.3g}"
+            table.add_row(Text(_clean(layer.layer)), *numbers, bar)
         tables.append(table)
     resources = facts.resources
     used_by = None if isinstance(resources, NotRun) else resources.headline

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from samebits import errors
-from samebits.report import ReportFacts, render_html, write_report
+from samebits.report import ReportFacts, render_html, write_plots, write_report
 from samebits.report.facts import (
     FidelityFacts,
     Gate,
@@ -259,6 +259,45 @@ def test_fidelity_stands_with_the_exported_model(full_facts: ReportFacts) -> Non
     facts = full_facts.model_copy(update={"fidelity": FidelityFacts(events=2000, outputs=(row,))})
     assert "Firmware against model.onnx, 2,000 random events" in Page(render_html(facts)).words
     assert "no fidelity measurement in this run" in Page(render_html(full_facts)).words
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance. Source: WCAG 2.2, definition of relative luminance."""
+    digits = colour.lstrip("#")
+    digits = digits if len(digits) == 6 else "".join(2 * digit for digit in digits)
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    r, g, b = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+def test_text_has_enough_contrast_in_light_dark_and_print(full_html: str) -> None:
+    schemes = re.findall(r":root \{([^}]*)\}", full_html)
+    assert len(schemes) == 3
+    for scheme in schemes:
+        colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]+)", scheme))
+        pairs = [(name, "paper") for name in ("ink", "soft", "good", "bad", "open", "accent")]
+        pairs += [(name, f"{name}-tint") for name in ("good", "bad", "open")]
+        pairs += [("ink", f"{name}-tint") for name in ("good", "bad", "open")] + [("ink", "tint")]
+        for text, behind in pairs:
+            one, other = sorted((luminance(colours[text]), luminance(colours[behind])))
+            assert (other + 0.05) / (one + 0.05) >= 4.5, (text, behind)
+
+
+def test_plots_as_files(full_facts: ReportFacts, tmp_path: Path) -> None:
+    few = NotRun(reason="not needed here")
+    facts = full_facts.model_copy(update={"metrics": few, "training": few})
+    old = tmp_path / "plots"
+    old.mkdir()
+    for name in ("roc-0.png", "mine.txt"):
+        (old / name).write_text("of an earlier report")
+    assert write_plots(facts, tmp_path) == old
+    names = ("resources.pdf", "resources.png", "waterfall-0.pdf", "waterfall-0.png")
+    assert sorted(path.name for path in old.iterdir()) == sorted(("mine.txt", *names))
+    first = {name: (old / name).read_bytes() for name in names}
+    assert first["resources.pdf"].startswith(b"%PDF-")
+    assert first["resources.png"].startswith(b"\x89PNG")
+    write_plots(facts, tmp_path)
+    assert {name: (old / name).read_bytes() for name in names} == first
 
 
 def test_same_facts_same_bytes(full_facts: ReportFacts, tmp_path: Path) -> None:
