@@ -15,12 +15,15 @@ from pathlib import Path
 from samebits import errors
 
 from ..ir import Format, Graph, Overflow
-from .cpp_operations import EMITTERS, VIEWS, Step
+from .cpp_elements import Step
+from .cpp_matrix import has_tail, matrix_product
+from .cpp_operations import EMITTERS, VIEWS
 from .cpp_program import Program
 from .onnx import input_dtype, output_names
 
 __all__ = ["EMITTERS", "HEADER", "SOURCE", "CppSource", "to_cpp"]
 
+_SUPPORT = ("cpp_support.hpp", "cpp_lanes.hpp", "cpp_border.hpp")
 HEADER, SOURCE = "emulator.h", "emulator.cpp"
 
 _BLOCKS = {64: 1 << 18, 32: 1 << 18, 16: 1 << 26, 1: 1 << 29}  # events at once -> most memory
@@ -79,7 +82,7 @@ def to_cpp(graph: Graph, metadata: Mapping[str, str] | None = None) -> CppSource
 
 
 def _groups(program: Program) -> list[list[Step]]:
-    """Nodes in order; element-wise ones of one shape, one behind the other, together."""
+    """Nodes in order; element-wise ones of one shape together, also behind a matrix product."""
     groups: list[list[Step]] = []
     for node in program.graph.nodes:
         step = Step(program, node)
@@ -93,14 +96,24 @@ def _groups(program: Program) -> list[list[Step]]:
             last.append(step)
         else:
             groups.append([step])
-    return groups
+    together: list[list[Step]] = []
+    for group in groups:
+        if together and group[0].elementwise and has_tail(together[-1], group):
+            together[-1] += group
+        else:
+            together.append(group)
+    return together
 
 
 def _lines(program: Program, group: list[Step]) -> list[str]:
     op = group[0].node.op
     if op in VIEWS and VIEWS[op](group[0]):
         return []
-    return program.fused(group) if group[0].elementwise else EMITTERS[op](group[0])
+    if group[0].elementwise:
+        return program.fused(group)
+    if len(group) > 1:
+        return matrix_product(group[0], group[1:])
+    return EMITTERS[op](group[0])
 
 
 def _format_type(name: str, fmt: Format) -> str:
@@ -115,18 +128,13 @@ def _format_type(name: str, fmt: Format) -> str:
 }};"""
 
 
-def _shown(name: str) -> str:
-    """A name in a comment, which no newline in it may end."""
-    return name if name.isprintable() and not name.endswith("\\") else json.dumps(name)
-
-
 def _header(graph: Graph) -> str:
     inputs = [
-        f"//   inputs[{i}]: {_shown(x.name)}, {_c_type(x.format)}[events][{_size(x.shape)}], {x.format}"
+        f"//   inputs[{i}]: {x.name}, {_c_type(x.format)}[events][{_size(x.shape)}], {x.format}"
         for i, x in enumerate(graph.tensors_of(graph.inputs))
     ]
     outputs = [
-        f"//   outputs[{i}]: {_shown(name)}, double[events][{_size(graph.tensors[tensor].shape)}], "
+        f"//   outputs[{i}]: {name}, double[events][{_size(graph.tensors[tensor].shape)}], "
         f"{graph.tensors[tensor].format}"
         for i, (name, tensor) in enumerate(zip(output_names(graph), graph.outputs, strict=True))
     ]
@@ -159,7 +167,9 @@ int samebits_predict(const void* const* inputs, size_t events, double* const* ou
 
 def _source(program: Program, steps: list[str], block: int, metadata: Mapping[str, str]) -> str:
     graph = program.graph
-    support = resources.files(__package__).joinpath("cpp_support.hpp").read_text(encoding="utf-8")
+    support = "\n".join(
+        resources.files(__package__).joinpath(name).read_text(encoding="utf-8") for name in _SUPPORT
+    )
     formats = [
         _format_type(f"Input{i}", x.format) for i, x in enumerate(graph.tensors_of(graph.inputs))
     ]

@@ -16,7 +16,7 @@ from ..ops import Array, operation, site_of
 from ..passes import propagate_ranges
 
 if TYPE_CHECKING:
-    from .cpp_operations import Step
+    from .cpp_elements import Step
 
 __all__ = ["Cell", "Program", "strides_of"]
 
@@ -59,6 +59,11 @@ class Program:
         self._last_use = {
             name: number for number, node in enumerate(graph.nodes) for name in node.inputs
         }
+        self.readers: dict[str, list[Node]] = {}
+        for node in graph.nodes:
+            for name in dict.fromkeys(node.inputs):
+                self.readers.setdefault(name, []).append(node)
+        self._packed: set[str] = set()
         self._last_use.update(dict.fromkeys(graph.outputs, len(graph.nodes)))
         for name in graph.inputs:
             self.allocate(name)
@@ -124,9 +129,8 @@ class Program:
                 line += f" {text},"
             lines.append(line)
             body = "\n".join(lines)
-            self._texts.append(
-                f"alignas(64) constexpr {ctype} {name}[{len(integers)}] = {{\n{body}\n}};"
-            )
+            array = f"alignas(64) constexpr {ctype} {name}[{len(integers)}]"
+            self._texts.append(f"[[maybe_unused]] {array} = {{\n{body}\n}};")
         return self._constants[key]
 
     def constants_text(self) -> str:
@@ -156,7 +160,8 @@ class Program:
                 del self._memory[name]
 
     def _take(self, name: str, size: int) -> int:
-        size = -(-size // _ALIGNMENT) * _ALIGNMENT
+        # one more: rows that are read and written together must not share the low bits of addresses
+        size = (-(-size // _ALIGNMENT) + 1) * _ALIGNMENT
         offset = 0
         for start, held in sorted(self._memory.values()):
             if start - offset >= size:
@@ -180,6 +185,14 @@ class Program:
             last = self._last_use
             last[root] = max(last.get(root, -1), last.get(tensor, -1))
 
+    def mark_packed(self, tensor: str) -> None:
+        """Says that blocks of events stand packed for the matrix products that read a tensor."""
+        self._packed.add(self._root[tensor])
+
+    def is_packed(self, tensor: str) -> bool:
+        """True if its producer packed a tensor."""
+        return self._root.get(tensor) in self._packed
+
     def array(self, tensor: str) -> Cell:
         """Where a tensor stands."""
         if tensor not in self._cells and tensor in self.graph.constants:
@@ -201,16 +214,13 @@ class Program:
                 if name in inside:
                     operands.append(f"{ctype}({inside[name]})")
                     continue
-                if step.is_table(name):
-                    operands.append(name)
-                    continue
                 if name not in outside:
                     outside[name] = self.array(name), strides_of(tensor.shape, shape)
                 operands.append(f"{ctype}({{{name}}})")
             variable = f"v{len(inside)}"
             body.append(f"const {ctype} {variable} = {step.expression(operands)};")
             inside[step.node.output] = variable
-        stored = [step for step in group if self._needed(step.node.output, made)]
+        stored = [step for step in group if self.needed(step.node.output, made)]
         for step in stored:
             outside[step.node.output] = self.allocate(step.node.output), strides_of(shape, shape)
         sizes, strides = _collapsed(shape, [s for _, s in outside.values()])
@@ -240,11 +250,11 @@ class Program:
             lines.append(f"{indent}}}")
         return lines
 
-    def _needed(self, tensor: str, made: set[str]) -> bool:
+    def needed(self, tensor: str, made: set[str]) -> bool:
+        """True if an output, or a node that makes none of these tensors, reads a tensor."""
         if tensor in self.graph.outputs:
             return True
-        group = made
-        return any(tensor in node.inputs and node.output not in group for node in self.graph.nodes)
+        return any(node.output not in made for node in self.readers.get(tensor, ()))
 
 
 def _filled(text: str, reads: Mapping[str, str]) -> str:

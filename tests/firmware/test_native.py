@@ -247,7 +247,9 @@ def test_no_warnings(name: str, command: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "flags", [(), ("-mno-avx512f",), ("-mno-avx2",)], ids=["native", "no AVX-512", "no AVX2"]
+    "flags",
+    [(), ("-mno-avx512f",), ("-mno-avx2",), ("-mno-sse4.1",)],
+    ids=["native", "no AVX-512", "no AVX2", "no SSE4"],
 )
 def test_clean_under_sanitizers(flags: tuple[str, ...], tmp_path: Path) -> None:
     """Also as a program of its own, on processors with shorter vectors."""
