@@ -21,24 +21,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packaging.specifiers import SpecifierSet
-
 from samebits import errors
 
 from . import process
 from .hls_project import HlsProject, read_project
 from .rtl import Rtl
 from .vendor_reports import check_memories, hls_results, rtl_results
+from .vendor_tools import VIVADO, FoundProgram, find, hls_of
 
 __all__ = [
     "HLS_STEPS",
     "RECORD",
     "Run",
-    "VendorTool",
     "build_hls",
     "build_rtl",
-    "find_hls",
-    "find_vivado",
     "finished",
     "milestone",
 ]
@@ -46,13 +42,6 @@ __all__ = [
 HLS_STEPS = ("csynth", "cosim", "vivado", "route")  # a later one may need an earlier one
 RECORD = "samebits_build.json"
 LOG = "build.log"
-_RELEASE_IN_PATH = re.compile(r"(?<!\d)20\d\d\.\d(?!\d)")
-_HLS_COMMANDS = {"Vitis": ("vitis-run", "vitis_hls"), "Vivado": ("vivado_hls",)}
-# https://fastmachinelearning.org/hls4ml/status.html; samebits itself was never run with any.
-_TESTED = {
-    "Vitis HLS": SpecifierSet(">=2022.2,<=2024.1"),
-    "Vivado HLS": SpecifierSet(">=2018.2,<=2020.1"),
-}
 _LEFT_BEHIND = ("csim", "*_prj", "output_*", "*.rpt", "*.log", "*.jou", "*.str", RECORD)
 _PLAIN = re.compile(r"[A-Za-z0-9_./+=@,~-]+")
 _MILESTONE = re.compile(
@@ -64,35 +53,6 @@ _MILESTONE = re.compile(
     r"|\[COSIM \S+\] (?P<cosim>.*)"
 )
 _VIVADO_SCRIPT = "samebits_vivado.tcl"
-
-
-@dataclass(frozen=True)
-class VendorTool:
-    """A program on PATH; `release` is what its folder is called, None if that tells nothing."""
-
-    name: str
-    program: str
-    release: str | None
-
-    @property
-    def command(self) -> str:
-        """The program's name on PATH."""
-        return Path(self.program).name
-
-    @property
-    def tested(self) -> SpecifierSet | None:
-        """The releases that hls4ml names; None: it names none."""
-        return _TESTED.get(self.name)
-
-    @property
-    def untested(self) -> bool:
-        """Whether the release is known and not one of those."""
-        return (
-            self.tested is not None and self.release is not None and self.release not in self.tested
-        )
-
-    def __str__(self) -> str:
-        return " ".join(filter(None, (self.name, self.release)))
 
 
 @dataclass(frozen=True)
@@ -111,29 +71,6 @@ class Run:
     def tool(self) -> str:
         """All tools, as "Vitis HLS 2023.2, Vivado 2023.2"."""
         return ", ".join(dict.fromkeys(self.steps.values()))
-
-
-def find_hls(backend: str = "Vitis", env: Mapping[str, str] = os.environ) -> VendorTool:
-    """The HLS tool of hls4ml's backend Vitis or Vivado. Raises MissingToolError."""
-    return _find(f"{backend} HLS", _HLS_COMMANDS[backend], env)
-
-
-def find_vivado(env: Mapping[str, str] = os.environ) -> VendorTool:
-    """Vivado. Raises MissingToolError."""
-    return _find("Vivado", ("vivado",), env)
-
-
-def _find(name: str, commands: Sequence[str], env: Mapping[str, str]) -> VendorTool:
-    for command in commands:
-        path = shutil.which(command, path=env.get("PATH"))
-        if path is not None:
-            # the real one: names on PATH may be links
-            releases = _RELEASE_IN_PATH.findall(str(Path(path).resolve()))
-            return VendorTool(name, path, releases[-1] if releases else None)
-    raise errors.MissingToolError(
-        f"{name} not found: no {' or '.join(commands)} on PATH; install it from AMD and source its "
-        "settings64.sh (everything else in samebits works without it)"
-    )
 
 
 def milestone(line: str) -> str | None:
@@ -184,8 +121,8 @@ def build_hls(
     """
     project = read_project(hls)
     wanted = {"csynth", *steps, *(("vivado",) if "route" in steps else ())}
-    tool = find_hls(project.backend, env)
-    vivado = find_vivado(env) if "vivado" in wanted else None
+    tool = find(hls_of(project.backend), env)
+    vivado = find(VIVADO, env) if "vivado" in wanted else None
     tools = {
         step: str(vivado if vivado and step in ("vivado", "route") else tool)
         for step in HLS_STEPS
@@ -196,7 +133,7 @@ def build_hls(
     def work(folder: Path, log: Path, old: Run | None) -> None:
         if old is None:
             _write_steps(folder, project, tuple(tools), events)
-            command, what = _hls_command(tool, tuple(tools)), f"{tool.name} of {hls}"
+            command, what = _hls_command(tool, tuple(tools)), f"{tool.program.name} of {hls}"
             _run(command, what, folder, log, timeout_s, env, on_line)
         if vivado is not None:
             (folder / _VIVADO_SCRIPT).write_text(_vivado_script(project, "route" in wanted))
@@ -220,13 +157,15 @@ def build_rtl(
 
     Arguments and errors as for `build_hls`.
     """
-    vivado = find_vivado(env)
+    vivado = find(VIVADO, env)
 
     def work(folder: Path, log: Path, old: Run | None) -> None:
         command = _vivado_command(vivado, "build_vivado_prj.tcl")
         _run(command, f"Vivado of {rtl.folder}", folder, log, timeout_s, env, on_line)
         if not any(row.source == "rtl/, Vivado" for row in rtl_results(rtl, folder).resources):
-            raise errors.ToolError(f"{vivado.name} ended well but left no reports in {folder}")
+            raise errors.ToolError(
+                f"{vivado.program.name} ended well but left no reports in {folder}"
+            )
 
     steps = {"route": str(vivado)}
     return _made(rtl.folder, target, steps, steps, work, force)
@@ -363,19 +302,19 @@ def _options(steps: Sequence[str]) -> dict[str, int]:
     return {**wanted, "export": 0, "vsynth": 0, "fifo_opt": 0}
 
 
-def _hls_command(tool: VendorTool, steps: Sequence[str]) -> list[str]:
+def _hls_command(tool: FoundProgram, steps: Sequence[str]) -> list[str]:
     """As hls4ml 1.3 calls it (backends/vitis and backends/vivado, `build`), without a shell."""
     script = "build_prj.tcl"
     if tool.command == "vitis-run":
-        return [tool.program, "--mode", "hls", "--tcl", script]
+        return [tool.path, "--mode", "hls", "--tcl", script]
     if tool.command == "vitis_hls":
-        return [tool.program, "-f", script]
+        return [tool.path, "-f", script]
     words = " ".join(f"{name}={value}" for name, value in _options(steps).items())
-    return [tool.program, "-f", script, words]
+    return [tool.path, "-f", script, words]
 
 
-def _vivado_command(tool: VendorTool, script: str) -> list[str]:
-    return [tool.program, "-mode", "batch", "-nojournal", "-source", script]
+def _vivado_command(tool: FoundProgram, script: str) -> list[str]:
+    return [tool.path, "-mode", "batch", "-nojournal", "-source", script]
 
 
 def _write_steps(

@@ -8,12 +8,10 @@ tested versions are the bounds in samebits' own metadata, that is pyproject.toml
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Literal
 
 from packaging.requirements import Requirement
@@ -22,7 +20,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from samebits import errors
-from samebits.firmware import open_tools, toolchain
+from samebits.firmware import open_tools, process, toolchain, vendor_tools
 
 __all__ = ["Finding", "State", "examine"]
 
@@ -30,7 +28,6 @@ State = Literal["found", "untested version", "missing", "broken"]
 
 _VERILATOR_TIMEOUT_S = 2.0
 _VERILATOR_TESTED = SpecifierSet(">=5.48")  # 5.006 does not build alkaid's Verilog
-_RELEASE_IN_PATH = re.compile(r"(?<!\d)20\d\d\.\d(?!\d)")
 
 
 @dataclass(frozen=True)
@@ -84,10 +81,11 @@ _PACKAGES = (
     _Package("FastJet", ("fastjet",), "physics", "generating jets of your own"),
 )
 
-# AMD's programs: name, commands of which one is enough, use.
-_VENDOR_TOOLS = (
-    ("Vitis HLS", ("vitis-run", "vitis_hls"), "synthesis of hls/: latency and resources by HLS"),
-    ("Vivado", ("vivado",), "place and route: timing and resources of the real device"),
+# AMD's programs and what they are good for.
+_VENDOR_PROGRAMS = (
+    (vendor_tools.VITIS_HLS, "synthesis of hls/: latency and resources by HLS"),
+    (vendor_tools.VIVADO_HLS, "the same for projects of the backend Vivado"),
+    (vendor_tools.VIVADO, "place and route: timing and resources of the real device"),
 )
 
 
@@ -99,7 +97,7 @@ def examine(env: Mapping[str, str] = os.environ) -> list[Finding]:
         _python(),
         *(_package(package, tested) for package in _PACKAGES),
         _compiler(env),
-        *(_vendor_tool(env, *tool) for tool in _VENDOR_TOOLS),
+        *(_vendor_program(env, *program) for program in _VENDOR_PROGRAMS),
         _verilator(env),
         _open_tool(env, open_tools.YOSYS, "synthesis of the RTL: LUT, FF, DSP and BRAM"),
         _open_tool(env, open_tools.NEXTPNR, "place and route of the RTL on a Lattice ECP5"),
@@ -179,21 +177,23 @@ def _compiler(env: Mapping[str, str]) -> Finding:
     return Finding(part, "found", compiler.version, compiler.name, enables)
 
 
-def _vendor_tool(
-    env: Mapping[str, str], part: str, commands: tuple[str, ...], enables: str
+def _vendor_program(
+    env: Mapping[str, str], program: vendor_tools.VendorProgram, enables: str
 ) -> Finding:
-    """AMD's tool on PATH. It is not started (that takes seconds); its folder tells the release."""
-    for command in commands:
-        path = shutil.which(command, path=env.get("PATH"))
-        if path is not None:
-            releases = _RELEASE_IN_PATH.findall(str(Path(path).resolve()))
-            version = releases[-1] if releases else None
-            return Finding(part, "found", version, f"{command} on PATH", enables)
-    advice = (
-        f"optional: install it from AMD and source its settings64.sh, which puts {commands[0]} on "
-        "PATH; everything else works without it"
-    )
-    return Finding(part, "missing", None, None, enables, advice)
+    """AMD's program on PATH. It is not started (that takes seconds)."""
+    try:
+        found = vendor_tools.find(program, env)
+    except errors.MissingToolError:
+        advice = (
+            f"optional: {program.install}, which puts {program.commands[0]} on PATH; everything "
+            "else works without it"
+        )
+        return Finding(program.name, "missing", None, None, enables, advice)
+    origin = f"{found.command} on PATH"
+    if found.untested:
+        advice = f"tested by hls4ml: {_spoken(SpecifierSet(program.tested))}; others may work"
+        return Finding(program.name, "untested version", found.release, origin, enables, advice)
+    return Finding(program.name, "found", found.release, origin, enables)
 
 
 def _verilator(env: Mapping[str, str]) -> Finding:
@@ -215,18 +215,8 @@ def _verilator(env: Mapping[str, str]) -> Finding:
 
 
 def _verilator_version(path: str) -> str | None:
-    try:
-        answer = subprocess.run(
-            [path, "--version"],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            stdin=subprocess.DEVNULL,
-            timeout=_VERILATOR_TIMEOUT_S,
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
-    found = re.match(r"Verilator (\d+\.\d+)", answer)
+    answer = process.answer([path, "--version"], _VERILATOR_TIMEOUT_S)
+    found = re.match(r"Verilator (\d+\.\d+)", answer or "")
     return found.group(1) if found else None
 
 

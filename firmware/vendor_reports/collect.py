@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from samebits import errors
 
 from ..hls_project import HlsProject, read_project
 from ..results import (
@@ -20,6 +21,7 @@ from ..results import (
     latency_estimate,
 )
 from ..rtl import Rtl
+from ..vendor_tools import VIVADO, VendorProgram, find, hls_of
 from .hls import CosimReport, HlsReport, parse_cosim, parse_csynth
 from .quartus import FitReport, StaReport, parse_fit, parse_sta
 from .text import Usage, read
@@ -38,7 +40,6 @@ __all__ = ["HLS_REPORTS", "VendorResults", "hls_results", "rtl_results"]
 # Vivado's stages, the last one first: what rtl/'s script and samebits' own call their files.
 _STAGES = (("post_route", "after routing"), ("post_synth", "after synthesis"))
 HLS_REPORTS = "vivado_{stage}_{what}.rpt"
-_HLS_TOOLS = {"Vitis": ("vitis-run", "vitis_hls"), "Vivado": ("vivado_hls",)}
 _LOGS = ("vivado.log", "vitis_hls.log", "vivado_hls.log", "build.log")
 
 
@@ -75,7 +76,7 @@ def hls_results(
     latencies: list[LatencyEstimate] = []
     resources: list[ResourceEstimate] = []
     if csynth is None:
-        absent = _absent(tool, _HLS_TOOLS[project.backend], folder, env)
+        absent = _absent(hls_of(project.backend), folder, env)
         latencies.append(_no_latency(f"hls/, {tool}", absent))
         resources.append(_no_resources(f"hls/, {tool}", absent))
     else:
@@ -90,7 +91,7 @@ def hls_results(
     if vivado is None and (folder / "vivado_synth.rpt").is_file():
         vivado = _Vivado("after synthesis", parse_utilization(folder / "vivado_synth.rpt"))
     if vivado is None:
-        absent = _absent("Vivado", ("vivado",), folder, env)
+        absent = _absent(VIVADO, folder, env)
         resources.append(_no_resources("hls/, Vivado", absent))
     else:
         resources.append(vivado.resources("hls/, Vivado", project.part))
@@ -368,13 +369,12 @@ def _no_resources(source: str, absent: NotRun) -> ResourceEstimate:
     return ResourceEstimate(source=source, used={"LUT": absent})
 
 
-def _absent(
-    tool: str, executables: tuple[str, ...], folder: Path, env: Mapping[str, str]
-) -> NotRun:
-    for executable in executables:
-        if shutil.which(executable, path=env.get("PATH")) is not None:
-            return NotRun(reason=f"{executable} is installed but has left no report in {folder}")
-    return NotRun(reason=f"{tool} not found")
+def _absent(program: VendorProgram, folder: Path, env: Mapping[str, str]) -> NotRun:
+    try:
+        found = find(program, env)
+    except errors.MissingToolError:
+        return NotRun(reason=f"{program.name} not found")
+    return NotRun(reason=f"{found.command} is installed but has left no report in {folder}")
 
 
 def _check_logs(folder: Path) -> None:

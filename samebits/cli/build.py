@@ -14,6 +14,7 @@ from rich.table import Table
 
 from samebits import errors
 from samebits.design import Design
+from samebits.firmware.results import Measured, Quantity
 
 from .console import err, line, out, print_json
 from .options import Build, Json
@@ -111,9 +112,11 @@ def _summary(run: Run, results: VendorResults | None, json: bool) -> dict[str, o
         words = "nothing has changed since, used again" if run.reused else f"{run.seconds:.0f} s"
         line(f"{run.folder}: {run.tool} ({', '.join(run.steps)}; {words})", err)
         out.print(_table(results))
-        for row in (*results.latencies, *results.resources):
-            for note in row.notes:
-                line(f"{row.source}: {note}")
+        noted = [(row.source, row.notes) for row in results.latencies]
+        noted += [(row.source, row.notes) for row in results.resources]
+        for source, notes in noted:
+            for note in notes:
+                line(f"{source}: {note}")
     return {
         "status": "done",
         "folder": str(run.folder),
@@ -132,16 +135,17 @@ def _table(results: VendorResults) -> Table:
         table.add_column(column, justify="right", overflow="fold")
     for row in results.latencies:
         numbers = (row.cycles, row.initiation_interval, row.latency_ns, row.fmax_mhz)
-        kind = getattr(row.cycles, "kind", None) or getattr(row.cycles, "reason", "")
-        table.add_row(escape(row.source), *map(_number, numbers), "", escape(kind))
+        table.add_row(escape(row.source), *map(_number, numbers), "", escape(_kind(row.cycles)))
     for used in results.resources:
         listed = ", ".join(f"{_number(value)} {name}" for name, value in used.used.items())
-        first = next(iter(used.used.values()))
-        kind = getattr(first, "kind", None) or getattr(first, "reason", "")
+        kind = _kind(next(iter(used.used.values())))
         table.add_row(escape(used.source), "", "", "", "", listed, escape(kind))
     return table
 
 
-def _number(value: Any) -> str:
-    number = getattr(value, "value", None)
-    return "-" if number is None else f"{number:,.6g}"
+def _kind(value: Measured) -> str:
+    return value.kind if isinstance(value, Quantity) else f"not run: {value.reason}"
+
+
+def _number(value: Measured | None) -> str:
+    return f"{value.value:,.6g}" if isinstance(value, Quantity) else "-"

@@ -1,6 +1,7 @@
 """Outside programs: what they print, how they fail, and that nothing of them stays alive."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -49,6 +50,21 @@ def _assert_over(folder: Path) -> None:
 
 def _sh(text: str) -> list[str]:
     return ["/bin/sh", "-c", text]
+
+
+def test_no_other_module_starts_programs() -> None:
+    root = Path(__file__).parents[2]
+    packages = ("samebits", "compile", "sim", "train", "firmware")
+    found = [
+        path.relative_to(root).as_posix()
+        for package in packages
+        for path in (root / package).rglob("*.py")
+        if re.search(
+            r"^ *(import subprocess|from subprocess)|os\.(system|popen)", path.read_text(), re.M
+        )
+    ]
+    # csim.py talks with its worker, which it starts in a session of its own
+    assert sorted(found) == ["firmware/csim.py", "firmware/process.py"]
 
 
 def test_all_that_a_program_prints_is_given_and_kept(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from samebits.firmware import vitis
 from samebits.firmware.results import Quantity
 from samebits.firmware.rtl import Rtl
 from samebits.firmware.vendor_reports import hls_results, rtl_results
+from samebits.firmware.vendor_tools import VITIS_HLS, find
 
 from .networks import hand_written
 
@@ -211,11 +212,11 @@ def test_no_tool(tools: Tools, tmp_path: Path) -> None:
 
 
 def test_releases_are_read_off_the_folder(tools: Tools) -> None:
-    tool = vitis.find_hls("Vitis", tools("vitis-run"))
+    tool = find(VITIS_HLS, tools("vitis-run"))
     assert (str(tool), tool.untested) == ("Vitis HLS 2023.2", False)
     env = tools("vitis-run", release="2020.2")
     env = {"PATH": env["PATH"].replace("2023.2", "2020.2")}
-    tool = vitis.find_hls("Vitis", env)
+    tool = find(VITIS_HLS, env)
     assert (str(tool), tool.untested) == ("Vitis HLS 2020.2", True)
 
 

@@ -79,7 +79,7 @@ def executable(folder: Path, name: str, text: str = "exit 0") -> Path:
 def test_everything_there(examine: Examine) -> None:
     findings = examine(INSTALLED)
     wrong = {part: f for part, f in findings.items() if f.state != "found"}
-    assert set(wrong) == {"Vitis HLS", "Vivado"}  # nothing on PATH
+    assert set(wrong) == {"Vitis HLS", "Vivado HLS", "Vivado"}  # nothing on PATH
     assert all(f.advice is None for f in findings.values() if f.state == "found")
     assert findings["hls4ml"] == doctor.Finding(
         "hls4ml",
@@ -224,6 +224,15 @@ def test_vendor_release_is_read_off_the_folder(examine: Examine, tmp_path: Path)
     hls, vivado = findings["Vitis HLS"], findings["Vivado"]
     assert (hls.state, hls.version, hls.origin) == ("found", "2023.2", "vitis_hls on PATH")
     assert (vivado.state, vivado.version, vivado.origin) == ("found", None, "vivado on PATH")
+    assert findings["Vivado HLS"].state == "missing"
+
+
+def test_releases_that_hls4ml_does_not_name_are_untested(examine: Examine, tmp_path: Path) -> None:
+    bin_folder = tmp_path / "Vitis" / "2025.1" / "bin"
+    executable(bin_folder, "vitis-run")
+    finding = examine(INSTALLED, path=bin_folder)["Vitis HLS"]
+    assert (finding.state, finding.version) == ("untested version", "2025.1")
+    assert finding.advice == "tested by hls4ml: >=2022.2, <=2024.1; others may work"
 
 
 @pytest.mark.parametrize(
