@@ -22,12 +22,22 @@ _FIRMWARE = "firmware"
 _ENGINES = {"onnxruntime": "firmware.onnx", "csim": "csim", "native": "native", "rtl": "rtl"}
 
 
+class EfficiencyGate(BaseModel):
+    """The least signal efficiency of one class at a background efficiency of the report."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    of: Annotated[str, Field(min_length=1)]
+    at_background: Annotated[float, Field(gt=0, le=1)]
+    min: Fraction
+
+
 class Gates(BaseModel):
     """The limits of a gates file; those that are not given are not looked at.
 
     `max_..._share`: fraction of the part. `latency_from` and `resources_from` choose the estimate
     whose source or tool contains this text; by default the first that gave a number.
-    `not_evaluated`: what a gate without its number does.
+    `not_evaluated`: what a gate without its number does. `efficiency`: an array of tables.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -41,6 +51,7 @@ class Gates(BaseModel):
     max_auc_drop: Fraction | None = None
     min_accuracy: Fraction | None = None
     min_auc: Fraction | None = None
+    efficiency: tuple[EfficiencyGate, ...] = ()
     max_latency_ns: NotNegative | None = None
     max_latency_cycles: NotNegative | None = None
     max_initiation_interval: NotNegative | None = None
@@ -82,7 +93,8 @@ def read_gates(path: Path) -> Gates:
                 f"there is no gate {', '.join(unknown)}; gates: {', '.join(Gates.model_fields)}"
             )
         raise errors.UsageError(f"{path}: {'; '.join(wrong)}") from None
-    if not gates.engines and all(getattr(gates, name) is None for name in _READINGS):
+    lists = gates.engines or gates.efficiency
+    if not lists and all(getattr(gates, name) is None for name in _READINGS):
         raise errors.UsageError(f"{path}: holds no gate; gates: {', '.join(_READINGS)}, engines")
     return gates
 
@@ -104,7 +116,11 @@ def evaluate(gates: Gates, facts: ReportFacts) -> tuple[Gate, ...]:
         wanted = "at most" if name.startswith("max_") else "at least"
         detail = f"{words}, wanted {wanted} {format_number(limit)}: {origin}"
         found.append(Gate(name=name, passed=passed, detail=detail))
-    return (*found, *(_engine(gates, engine, facts) for engine in gates.engines))
+    return (
+        *found,
+        *(_efficiency(gates, wanted, facts) for wanted in gates.efficiency),
+        *(_engine(gates, engine, facts) for engine in gates.engines),
+    )
 
 
 def with_gates(facts: ReportFacts, gates: Gates) -> ReportFacts:
@@ -136,6 +152,31 @@ def _engine(gates: Gates, engine: str, facts: ReportFacts) -> Gate:
     compared = sum(e.bits_compared for e in rows)
     detail = f"{bits:,} of {compared:,} bits differ"
     return Gate(name=name, passed=bits == 0, detail=detail)
+
+
+def _efficiency(gates: Gates, wanted: EfficiencyGate, facts: ReportFacts) -> Gate:
+    name = f"efficiency {wanted.of}"
+    metrics = _metrics(facts)
+    if isinstance(metrics, NotRun):
+        return _absent(gates, name, metrics.reason)
+    classes = {one.name: one for one in metrics.models[_FIRMWARE].classes}
+    if wanted.of not in classes:
+        return _absent(gates, name, f"no class {wanted.of!r}; classes: {', '.join(classes)}")
+    points = {
+        point.asked_background_efficiency: point for point in classes[wanted.of].working_points
+    }
+    point = points.get(wanted.at_background)
+    if point is None:
+        known = ", ".join(f"{asked:g}" for asked in points)
+        return _absent(gates, name, f"the report has the background efficiencies {known}")
+    if point.signal_efficiency is None or point.background_efficiency is None:
+        return _absent(gates, name, point.note or "no cut lets so little background through")
+    detail = (
+        f"{format_number(point.signal_efficiency)}, wanted at least {format_number(wanted.min)}: "
+        f"firmware at a background efficiency of {format_number(point.background_efficiency)} "
+        f"(asked {wanted.at_background:g}), {metrics.tool}"
+    )
+    return Gate(name=name, passed=point.signal_efficiency >= wanted.min, detail=detail)
 
 
 def _mismatching_bits(gates: Gates, facts: ReportFacts) -> Reading | NotRun:

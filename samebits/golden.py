@@ -36,13 +36,14 @@ FACTS, INPUTS, EXPECTED = "golden.json", "inputs.npz", "expected.npz"
 _FULL_ELEMENTS = 1_000_000  # of all layers and events: some hundred kB compressed
 _WIDEST = 53  # bits that float64, in which all engines answer, holds
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
 
 
 class TensorFacts(Facts):
     """An input, output or layer; `sha256` of its real numbers as little-endian float64."""
 
     name: Text
-    shape: tuple[int, ...]
+    shape: tuple[Count, ...]
     format: Text
     sha256: Sha256
 
@@ -61,7 +62,7 @@ class GoldenFacts(Facts):
     agreed: tuple[str, ...]
     seed: int
     data: str
-    events: dict[str, int]
+    events: dict[str, Count]
     feature_names: tuple[str, ...]
     inputs: tuple[TensorFacts, ...]
     layers: tuple[TensorFacts, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,9 +43,16 @@ def tell_ci(
     if junit is not None:
         write_junit(junit, suite, cases)
     if github or on_github():
-        for text in github_lines(suite, cases, file):
+        for text in github_lines(suite, cases, _in_workspace(file)):
             sys.stderr.write(f"{text}\n")
         write_summary(suite, cases)
+
+
+def _in_workspace(file: str) -> str:
+    """The path as GitHub wants it, relative to the repository, if it lies in it."""
+    workspace = Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd()).resolve()
+    path = Path(file).resolve()
+    return str(path.relative_to(workspace)) if path.is_relative_to(workspace) else file
 
 
 def show_gates(gates: Sequence[Gate]) -> None:

@@ -156,6 +156,27 @@ def test_metrics_are_the_firmwares_and_the_worst_class_counts(
     assert outcome(facts, max_accuracy_drop_points=max(points, 0) + 1e-9)[0] is True
 
 
+def test_efficiency_of_a_class_at_a_background_efficiency(
+    facts: ReportFacts, metrics: MetricsFacts
+) -> None:
+    points = metrics.models["firmware"].classes[2].working_points
+    point = next(p for p in points if p.asked_background_efficiency == 0.1)
+    assert point.signal_efficiency is not None
+
+    def gate(**values: Any) -> tuple[bool | None, str]:
+        return outcome(facts, efficiency=[{"of": "t", "at_background": 0.1, "min": 0.5} | values])
+
+    assert gate(min=point.signal_efficiency)[0] is True
+    passed, detail = gate(min=point.signal_efficiency + 1e-9)
+    assert passed is False
+    assert "firmware at a background efficiency of 0.0" in detail
+    assert gate(of="b") == (False, "not evaluated: no class 'b'; classes: g, q, t")
+    assert gate(at_background=0.2) == (
+        False,
+        "not evaluated: the report has the background efficiencies 0.1, 0.01, 0.001",
+    )
+
+
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [

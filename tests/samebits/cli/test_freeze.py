@@ -5,7 +5,6 @@ import os
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from samebits import Design
@@ -49,9 +48,11 @@ def test_freeze_and_check(
         assert (result.code, "equal" in result.stdout) == (0, True)
     assert samebits("simulate", compiled, golden / "inputs.npz", "-o", tmp_path / "a.csv").code == 0
     assert samebits("check", golden, "--answers", tmp_path / "a.csv").code == 0
-    answers = np.loadtxt(tmp_path / "a.csv", delimiter=",")
-    answers[11, 0] += 1
-    np.savetxt(tmp_path / "a.csv", answers, delimiter=",", fmt="%.17g")
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    place = len(lines) - 230 + 11  # behind a header
+    first, rest = lines[place].split(",", 1)
+    lines[place] = f"{float(first) + 1},{rest}"
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
     result = samebits("check", golden, "--answers", tmp_path / "a.csv")
     assert result.code == 1
     assert "first difference in output Softmax_0, event 11, element [0], " in result.stderr
