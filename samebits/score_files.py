@@ -66,8 +66,8 @@ class _Parts:
 
     def write(self, arrays: Arrays) -> None:
         for name, values in arrays.items():
-            if name not in self._parts:
-                file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115: the stack closes it
+            if name not in self._parts:  # the stack closes the file
+                file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
                 self._parts[name] = self._stack.enter_context(file), values[:0]
             self._parts[name][0].write(np.ascontiguousarray(values).tobytes())
 

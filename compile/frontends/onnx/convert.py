@@ -158,8 +158,11 @@ def _convert(
             settings.pop("Strategy", None)
         else:
             settings["Strategy"] = target.strategy
-    for name, text in _input_precisions(wrapper.model, own).items():
+    precisions = _input_precisions(wrapper.model, own)
+    for name, text in precisions.items():
         layers[name]["Precision"]["result"] = text
+    if not default_given:
+        notes += _plain_inputs(wrapper.model, own, {*precisions, *given}, default)
     if not default_given:
         for name, types in _batchnorm_types(wrapper.model).items():
             layers[name]["Precision"].update(types)
@@ -283,6 +286,21 @@ def _batchnorm_types(model: onnx.ModelProto) -> dict[str, dict[str, str]]:
             if bits > 16:
                 found[node.name][key] = f"fixed<{integer + bits},{integer}>"
     return found
+
+
+def _plain_inputs(
+    model: onnx.ModelProto, own: Mapping[str, str], chosen: set[str], default: str
+) -> list[str]:
+    """Notes on inputs that a quantized model leaves unquantized: all sums grow with them."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    if not any(node.op_type == "Quant" and node.input[0] in constants for node in model.graph.node):
+        return []  # quantized by samebits alone, before a softmax
+    return [
+        f"input {name} has no quantizer and takes {default}, which makes all sums wide: quantize "
+        f"it in the model, or say --precision {name}=fixed<16,6>"
+        for key, name in own.items()
+        if key not in chosen and name not in chosen
+    ]
 
 
 def _choose_softmax_formats(model: onnx.ModelProto, layers: dict[str, Any]) -> None:
