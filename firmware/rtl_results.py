@@ -9,6 +9,7 @@ import resource
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -178,21 +179,29 @@ def run(
         ToolError: it fails, with the telling lines of its log, or takes too long.
         BuildError: the log cannot be written.
     """
-    logs = rtl.folder / LOGS
+    kept = rtl.folder / LOGS / log
+    growing = kept.with_name(f".{log}.{uuid.uuid4().hex}")  # another one may run on the same RTL
     try:
-        logs.mkdir(exist_ok=True)
-        (logs / log).open("ab").close()
+        kept.parent.mkdir(exist_ok=True)
+        growing.touch()
     except OSError as error:
-        raise errors.BuildError(f"{logs}: cannot be written: {error.strerror or error}") from None
+        raise errors.BuildError(
+            f"{kept.parent}: cannot be written: {error.strerror or error}"
+        ) from None
     before, started = _children_mb(), time.monotonic()
-    process.run(
-        [*tool.command, *arguments],
-        what=f"{tool.title} on {rtl.top}",
-        timeout_s=timeout_s,
-        folder=folder,
-        log=logs / log,
-        on_line=on_line,
-    )
+    try:
+        process.run(
+            [*tool.command, *arguments],
+            what=f"{tool.title} on {rtl.top}",
+            timeout_s=timeout_s,
+            folder=folder,
+            log=growing,
+            on_line=on_line,
+        )
+    except errors.ToolError as error:
+        raise errors.ToolError(str(error).replace(str(growing), str(kept))) from None
+    finally:
+        growing.replace(kept)
     after = _children_mb()
     # the system keeps the largest of all children so far: known if this one was the largest
     return Used(
