@@ -10,7 +10,7 @@ nanoseconds only as far as the networks are alike. Needs the extras train and rt
 the Python of an environment with the extra hgq, for the HGQ2 networks.
 
 Results: DIR/published.json and DIR/published.md; every design is a build directory of its own, and
-one that is there is not trained again.
+what is there is neither trained nor simulated again.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ class Network:
 
 
 NETWORKS = {
-    "Q8": Network("QKeras, 8 bits", {"weight_bits": 8, "activation_bits": 8}),
-    "Q6": Network("QKeras, 6 bits", {}),
-    "Q6p": Network("QKeras, 6 bits, 75 % zeros", {"pruning": 0.75}),
+    "Q8": Network("64-32-32, QKeras, 8 bits", {"weight_bits": 8, "activation_bits": 8}),
+    "Q6": Network("64-32-32, QKeras, 6 bits", {}),
+    "Q6p": Network("64-32-32, QKeras, 6 bits, 75 % zeros", {"pruning": 0.75}),
     "Q4p": Network(
-        "QKeras, 4 bits, 75 % zeros",
+        "64-32-32, QKeras, 4 bits, 75 % zeros",
         {"weight_bits": 4, "activation_bits": 4, "pruning": 0.75},
     ),
     "Q4s": Network(
-        "QKeras, 4 bits, 75 % zeros",
+        "32-16-16, QKeras, 4 bits, 75 % zeros",
         {"weight_bits": 4, "activation_bits": 4, "pruning": 0.75, "hidden": (32, 16, 16)},
     ),
-    "H1": Network("HGQ2, low price of bits", {}, 1e-5),
-    "H2": Network("HGQ2, high price of bits", {}, 6e-5),
+    "H1": Network("64-32-32, HGQ2, low price of bits", {}, 1e-5),
+    "H2": Network("64-32-32, HGQ2, high price of bits", {}, 6e-5),
 }
 
 
@@ -192,6 +192,7 @@ def measure(folder: Path, name: str, *, rtl: bool, synthesis: bool) -> dict[str,
     from samebits.firmware.results import Quantity
     from samebits.recipe import Recipe
     from samebits.report.facts import NotRun
+    from samebits.rtl import present
     from samebits.stages import verify_build
 
     design = Design.load(folder)
@@ -214,11 +215,14 @@ def measure(folder: Path, name: str, *, rtl: bool, synthesis: bool) -> dict[str,
     )
     verification: Any = NotRun(reason="--no-rtl")
     if rtl:
-        with bar(f"{name}: tracing", len(design.graph.nodes)) as advance:
-            made = design.rtl(progress=lambda done, total: advance(done))
-        with engine_bars() as progress:
-            verify_build(design, x, ("rtl",), progress=progress)
+        made = present(design)
         verification = record.load_record(folder).verification
+        if made is None or not _is_of(verification, made):
+            with bar(f"{name}: tracing", len(design.graph.nodes)) as advance:
+                made = design.rtl(progress=lambda done, total: advance(done))
+            with engine_bars() as progress:
+                verify_build(design, x, ("rtl",), progress=progress)
+            verification = record.load_record(folder).verification
     latencies, resources = estimate_facts(design, verification=verification)
     used = [one.model_dump(mode="json") for one in resources.estimates]
     if rtl and synthesis and not any("yosys" in one["source"] for one in used):
@@ -231,6 +235,15 @@ def measure(folder: Path, name: str, *, rtl: bool, synthesis: bool) -> dict[str,
         "latency": [one.model_dump(mode="json") for one in latencies.estimates],
         "resources": used,
     }
+
+
+def _is_of(verification: Any, made: Any) -> bool:
+    """Whether the RTL that is there was simulated, every bit of it equal."""
+    engines = getattr(verification, "engines", ())
+    return any(
+        one.engine == "rtl" and one.status == "equal" and one.files_sha256 == made.files_sha256
+        for one in engines
+    )
 
 
 def _synthesised(made: Any, name: str) -> dict[str, Any]:
@@ -301,26 +314,23 @@ def write(path: Path, text: str) -> None:
 
 def tables(rows: dict[str, Any]) -> str:
     """Our designs, the published ones, and RTL beside HLS, as Markdown."""
-    ours = ["| design | network | accuracy % | LUT | FF | DSP | cycles | ns | bits that differ |"]
-    ours.append("|" + "---|" * 9)
+    ours = ["| design | network | accuracy % | LUT | LUT | FF | DSP | cycles | ns | wrong bits |"]
+    ours.append("|" + "---|" * 10)
+    kinds = ("", "", "measured", "alkaid, estimated", *["yosys, synthesised"] * 3)
+    ours.append(f"| {' | '.join((*kinds, *['Verilator, measured'] * 3))} |")
     for name, row in rows.items():
         latency, used = _of(row["latency"], "Verilator"), _of(row["resources"], "yosys")
-        kind = "synthesised"
-        if "value" not in used["LUT"]:
-            used, kind = _of(row["resources"], "alkaid"), "estimated"
-        if "value" not in latency["cycles"]:
-            latency = _of(row["latency"], "alkaid")
         engines = row["verification"].get("engines", ())
         ran = [one for one in engines if one["engine"] == "rtl" and one["status"] != "not run"]
         cells = (
             name,
             row["network"],
             f"{row['accuracy']['value']:.2f} ± {row['accuracy_error_points']:.2f}",
-            *(f"{_text(used[key])} {kind}" for key in ("LUT", "FF")),
-            _text(used["DSP"]),
-            f"{_text(latency['cycles'])} {latency['cycles'].get('kind', '')}",
-            f"{_text(latency['latency_ns'])}",
-            f"{ran[0]['mismatching_bits']} of {ran[0]['bits_compared']:,}" if ran else "not run",
+            _text(_of(row["resources"], "alkaid")["LUT"]),
+            *(_text(used[key]) for key in ("LUT", "FF", "DSP")),
+            _text(latency["cycles"]),
+            _text(latency["latency_ns"]),
+            f"{ran[0]['mismatching_bits']} of {ran[0]['bits_compared']:,}" if ran else "-",
         )
         ours.append(f"| {' | '.join(cells)} |")
     theirs = ["| design | accuracy % | LUT | FF | DSP | ns | source |", "|" + "---|" * 7]
