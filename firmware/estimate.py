@@ -11,7 +11,8 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from samebits import errors
@@ -50,9 +51,9 @@ CALIBRATION = (
 )
 
 LAYERS_NOTE = (
-    "a layer's share is the time by which it makes the latest signal later, by alkaid's delay "
-    "model, in proportion: the pipeline is cut where these arrival times are equally far apart, "
-    "so that the shares add up to all its cycles"
+    "a layer's share is the time by which it makes the latest signal later, by alkaid's delays as "
+    "traced, in proportion: the pipeline is cut where arrival times are equally far apart, so that "
+    "the shares add up to all its cycles"
 )
 
 
@@ -241,12 +242,13 @@ def _layers(
     graph = traced.graph
     names = {layer.tensor: layer.name for layer in graph.layers}
     ends = (*names, *(name for name in dict.fromkeys(graph.outputs) if name not in names))
-    logic = as_rtl(replace(traced, graph=replace(graph, outputs=ends)).logic())
-    made = iter(logic.out_idxs)
-    arrivals = []
-    for tensor in ends:
-        ids = itertools.islice(made, math.prod(graph.tensors[tensor].shape))
-        arrivals.append(max((float(logic.ops[i].latency) for i in ids if i >= 0), default=0.0))
+    arrivals = [
+        max(
+            (float(x.latency) for x in traced.elements[name].flat if not isinstance(x, Fraction)),
+            default=0.0,
+        )
+        for name in ends
+    ]
     latest = [0.0, *itertools.accumulate(arrivals, max)]
     return tuple(
         layer_latency(
