@@ -180,7 +180,10 @@ def freeze(
         picked = dict(zip(design.graph.inputs, (a[keep] for a in arrays), strict=True))
     if picked is None and not adversarial:
         raise errors.UsageError("freeze: no events: give data, or leave adversarial inputs on")
+    tell = progress or (lambda *_: None)
+    tell("choosing events", 0, 1)
     made, counts, _ = comparison_events(design, picked, adversarial > 0, seed)
+    tell("choosing events", 1, 1)
     inputs, counts = _thinned(rng, made, counts, adversarial)
     # what every reader of events gives, whatever the width of the input format
     inputs = [as_finite(array.astype(np.float64), np.float32) for array in inputs]

@@ -67,7 +67,7 @@ def metric_rows(metrics: MetricsFacts) -> list[MetricRow]:
         else:
             place = metrics.models[d.model].class_names.index(d.class_name)
             values = [f"{model.classes[place].auc:.4f}" for model in (first, second)]
-            numbers = [f"{n:+.4f}" for n in (d.value, d.low_68, d.high_68, d.low_95, d.high_95)]
+            numbers = [_signed(n) for n in (d.value, d.low_68, d.high_68, d.low_95, d.high_95)]
             what, unit = f"AUC {d.class_name}", ""
         value, low_68, high_68, low_95, high_95 = numbers
         rows.append(
@@ -81,6 +81,12 @@ def metric_rows(metrics: MetricsFacts) -> list[MetricRow]:
             )
         )
     return rows
+
+
+def _signed(value: float) -> str:
+    """Five decimals with their sign; what rounds to zero has none."""
+    text = f"{value:+.5f}"
+    return text[1:] if float(text) == 0 else text
 
 
 def change(row: NumberRow) -> str:
