@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -53,6 +54,7 @@ _MILESTONE = re.compile(
     r"|\[COSIM \S+\] (?P<cosim>.*)"
 )
 _VIVADO_SCRIPT = "samebits_vivado.tcl"
+_log = logging.getLogger("samebits")
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,8 @@ def build_hls(
         for step in HLS_STEPS
         if step in wanted
     }
+    if tool.untested:
+        _log.warning("%s: not among the releases that hls4ml names (%s)", tool, tool.program.tested)
     hls_steps = {step: made_by for step, made_by in tools.items() if step in ("csynth", "cosim")}
 
     def work(folder: Path, log: Path, old: Run | None) -> None:

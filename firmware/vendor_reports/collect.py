@@ -348,7 +348,8 @@ def _same_device(one: str, other: str) -> bool:
 
 
 def _quantity(value: float, unit: str, kind: Kind, tool: str) -> Quantity:
-    return Quantity(value=value, unit=unit, kind=kind, tool=tool)
+    whole = int(value) if value == int(value) else value  # counts are no 12.0
+    return Quantity(value=whole, unit=unit, kind=kind, tool=tool)
 
 
 def _tool(name: str, version: str | None) -> str:

@@ -211,13 +211,17 @@ def test_no_tool(tools: Tools, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_releases_are_read_off_the_folder(tools: Tools) -> None:
+def test_releases_are_read_off_the_folder(
+    tools: Tools, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     tool = find(VITIS_HLS, tools("vitis-run"))
     assert (str(tool), tool.untested) == ("Vitis HLS 2023.2", False)
-    env = tools("vitis-run", release="2020.2")
-    env = {"PATH": env["PATH"].replace("2023.2", "2020.2")}
-    tool = find(VITIS_HLS, env)
-    assert (str(tool), tool.untested) == ("Vitis HLS 2020.2", True)
+    env = tools("vitis-run", release="2025.1")
+    assert find(VITIS_HLS, env).untested
+    vitis.build_hls(_project(tmp_path), tmp_path / "out", timeout_s=60, env=env)
+    assert caplog.messages == [
+        "Vitis HLS 2025.1: not among the releases that hls4ml names (>=2022.2,<=2024.1)"
+    ]
 
 
 def test_paths_that_the_tools_do_not_take(tools: Tools, tmp_path: Path) -> None:
