@@ -92,7 +92,8 @@ def command(
         out.print(_ports(made))
     chosen = "as it was there"
     if not there:
-        chosen = "asked for" if latency_cycles else "cut for alkaid's delay model, not synthesised"
+        chosen = "asked for" if latency_cycles else "cut for alkaid's delay model"
+        chosen += "" if latency_cycles or synthesis else ", not synthesised"
     line(
         f"{made.folder}: {made.language}, {made.latency_cycles} cycles at {made.clock_mhz:g} MHz "
         f"({made.latency_cycles * 1000 / made.clock_mhz:g} ns; {chosen}), one event per clock"
