@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ __all__ = ["Golden", "GoldenFacts", "TensorFacts", "digests", "freeze", "read_go
 
 Array = NDArray[Any]
 Progress = Callable[[str, int, int], None]
+_log = logging.getLogger("samebits")
 FACTS, INPUTS, EXPECTED = "golden.json", "inputs.npz", "expected.npz"
 _FULL_ELEMENTS = 1_000_000  # of all layers and events: some hundred kB compressed
 _WIDEST = 53  # bits that float64, in which all engines answer, holds
@@ -283,6 +285,9 @@ def _agreeing(
     x = dict(zip(design.graph.inputs, inputs, strict=True))
     result = design.verify(x, against, adversarial=False, progress=progress)
     result.raise_on_mismatch()
+    for engine in result.engines:
+        if engine.status == "not run":
+            _log.warning("%s was not asked: %s", engine.engine, engine.detail)
     return tuple(f"{e.engine}, {e.tool}" for e in result.engines if e.status == "equal")
 
 

@@ -333,6 +333,29 @@ def test_inputs_are_float32_whatever_the_format(tmp_path: Path) -> None:
     assert check_design(golden, design, ["onnxruntime"]).passed
 
 
+def test_numbers_beyond_53_bits_are_kept_as_the_engines_give_them(tmp_path: Path) -> None:
+    writer = ModelWriter()
+    writer.output(writer.gemm(writer.input(), 4, 3), 3)
+    path = writer.save(tmp_path / "model.onnx")
+    target = Target(precision={"default": "fixed<60,20>"})
+    golden = freeze(Design.from_onnx(path, target), tmp_path / "golden", against=())
+    widths = {Format.parse(tensor.format).width for tensor in golden.tensors().values()}
+    assert max(widths) > 53
+    assert check_design(golden, compile_again(golden, path)).passed
+
+
+def test_an_engine_that_is_not_there_is_named(
+    design: Design,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("CXX", "/nowhere/g++")
+    golden = freeze(design, tmp_path / "golden", against=["csim"])
+    assert golden.facts.agreed == ()
+    assert "csim was not asked: the C++ compiler in the environment" in caplog.text
+
+
 def test_the_target_is_kept(tmp_path: Path) -> None:
     path = quantized_mlp().save(tmp_path / "model.onnx")
     target = Target(clock_mhz=320, precision={"default": "fixed<24,12>"})
