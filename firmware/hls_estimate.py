@@ -28,6 +28,7 @@ from samebits.compile.target import Target
 
 from .hls_model import (
     CLASSES,
+    FAST_MHZ,
     HlsLayer,
     brams,
     closest_reuse,
@@ -220,7 +221,8 @@ def _latency(layers: Sequence[HlsLayer], target: Target, source: str) -> HlsEsti
     delays = [delay_ns(layer, found.delay) for layer in layers]
     lut = [float(np.dot(lut_terms(layer), found.lut)) for layer in layers]
     ff = float(np.dot(ff_terms(layers, sum(lut), usable), found.ff))
-    tools = {name: _tool(name, "Latency", outside) for name in ("cycles", "interval", *_NAMES)}
+    group = "Latency, fast clocks" if target.clock_mhz > FAST_MHZ else "Latency"
+    tools = {name: _tool(name, group, outside) for name in ("cycles", "interval", *_NAMES)}
     notes = [*outside, *_thin(layers, target)]
     blocks = brams(layers, target.backend)
     used: dict[str, Measured] = {
@@ -336,8 +338,13 @@ def _outside(layers: Sequence[HlsLayer], strategy: str) -> tuple[str, ...]:
 def _thin(layers: Sequence[HlsLayer], target: Target) -> tuple[str, ...]:
     """What of a design very few published reports have."""
     notes = []
+    if target.clock_mhz > FAST_MHZ:
+        notes.append(
+            f"above {FAST_MHZ:g} MHz: two published reports, both with more cycles than the model "
+            "says, and a new event every 3 cycles"
+        )
     if target.reuse_factor > 1:
-        notes.append("reuse factor 2 in the Latency strategy: one published report")
+        notes.append("reuse factor 2 in the Latency strategy: two published reports")
     if any(layer.elementwise for layer in layers):
         notes.append("batch normalisation, as a product with one term: two published layers")
     sizes = {layer.n_out for layer in layers if layer.kind == "softmax"} - {CLASSES}

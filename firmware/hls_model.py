@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 __all__ = [
     "CLASSES",
     "DSP_DATA_BITS",
+    "FAST_MHZ",
     "Coefficients",
     "HlsLayer",
     "Weights",
@@ -54,6 +55,9 @@ Read from the instances `mul_<data bits>_<weight bits>` of the Vitis HLS reports
 
 CLASSES = 5
 """Classes of every fitted report with a softmax."""
+
+FAST_MHZ = 220.0
+"""Reports of faster clocks are counted apart, because the model is worse there."""
 
 # Share of the clock period that HLS fills: its default clock uncertainty is 27 % in Vitis HLS and
 # 12.5 % in Vivado HLS (UG1399 and UG902; rows "Uncertainty" of the reports).
@@ -116,7 +120,8 @@ class Coefficients:
     """Fitted by `benchmarks/hls_estimate.py`; LUT and FF per unit of the terms, delays in ns.
 
     `delay` is for: a product, each doubling of its terms, a multiplication in a DSP, an activation,
-    an activation that rounds or saturates, a stable softmax, another softmax.
+    an activation that rounds or saturates, a stable softmax, another softmax, and what cannot be
+    used of every clock period that a layer is cut into.
     """
 
     lut: tuple[float, ...]
@@ -242,7 +247,7 @@ def cycles_latency(layers: Sequence[HlsLayer], usable: float, delay: Sequence[fl
         if need <= left:
             left -= need
             continue
-        periods = math.ceil(need / usable)
+        periods = 1 if need <= usable else math.ceil(need / max(usable - delay[7], 0.1))
         stages += periods if left < usable else periods - 1
         left = usable - need if periods == 1 else 0.0
     return stages - 1

@@ -91,14 +91,16 @@ def test_reuse_factors_as_hls4ml_takes_them(shape: tuple[int, int]) -> None:
 
 
 def test_cycles_by_hand() -> None:
-    delay = (2.0, 0.5, 1.0, 1.0, 2.0, 15.0, 10.0)
+    delay = (2.0, 0.5, 1.0, 1.0, 2.0, 15.0, 10.0, 0.5)
     # 2 + 0.5 log2(16) + 1 = 5 ns each; an activation 1 ns
     relu = HlsLayer("relu", "activation", "Activation", 4, 4, 18, 18)
     layers = [dense(), relu, dense()]
     assert cycles_latency(layers, 11.0, delay) == 0  # all in one period
     assert cycles_latency(layers, 6.0, delay) == 1  # the second dense layer begins another
     assert cycles_latency(layers, 5.0, delay) == 2
-    assert cycles_latency(layers, 4.0, delay) == 4  # 2 periods each, and one between them
+    # 5 ns are two periods of 4 - 0.5 ns; two for each dense layer, and one between them
+    assert cycles_latency(layers, 4.0, delay) == 4
+    assert cycles_latency(layers, 2.9, delay) == 6  # three for each
 
 
 def test_dsp_and_lut_by_hand() -> None:
@@ -140,7 +142,7 @@ def test_published_designs_with_uniform_widths_have_exactly_these_dsps() -> None
     sources = ("nrp-nautilus", "max-cohen54", "alex-yang")
     names = ("model_2.1/hls4ml_prj_prune_60",)
     found = [r for r in fit.read() if r.source.startswith(sources) or r.name in names]
-    assert len(found) == 5
+    assert len(found) == 6
     for report in found:
         assert sum(map(dsps, report.layers)) == report.measured["DSP"], report.name
 
