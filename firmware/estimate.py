@@ -242,13 +242,11 @@ def _layers(
     graph = traced.graph
     names = {layer.tensor: layer.name for layer in graph.layers}
     ends = (*names, *(name for name in dict.fromkeys(graph.outputs) if name not in names))
-    arrivals = [
-        max(
-            (float(x.latency) for x in traced.elements[name].flat if not isinstance(x, Fraction)),
-            default=0.0,
-        )
-        for name in ends
-    ]
+    arrivals = []
+    for name in ends:
+        elements: list[Any] = list(traced.elements[name].flat)
+        late = (float(x.latency) for x in elements if not isinstance(x, Fraction))
+        arrivals.append(max(late, default=0.0))
     latest = [0.0, *itertools.accumulate(arrivals, max)]
     return tuple(
         layer_latency(

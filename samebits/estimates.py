@@ -53,7 +53,8 @@ def estimate_facts(
 ) -> tuple[LatencyFacts, ResourceFacts]:
     """Cycles measured in the RTL, alkaid's estimate, and other tools' results where they exist.
 
-    The first that ran is the headline: for resources yosys, which synthesised the RTL.
+    The first that ran is the headline. What is of `rtl/` comes first unless the HLS project shares
+    multipliers or streams: then it is what was asked for, and unrolled logic is something else.
 
     Args:
         budget_ns: the latency that the trigger allows.
@@ -67,15 +68,23 @@ def estimate_facts(
     check_budget(budget_ns)
     found = _alkaid_estimate(design)
     rtl = _rtl(design)
-    measured = _measured(design, rtl, verification, found)
+    vendor = VendorResults((), ())
+    if not isinstance(rtl, NotRun):
+        vendor = results_of_rtl(design, rtl)
+    timed = next((one.fmax_mhz for one in vendor.latencies if one.fmax_mhz is not None), None)
+    measured = _measured(design, rtl, verification, found, timed)
     latency, used = _alkaid(design, found, not measured.layers)
     routed_latency, routed = _placed_and_routed(rtl)
-    vendor = _vendor(design, rtl)
+    project = _hls(design)
     hls = estimate_hls(describe(design.graph), design.target)
-    latencies = [measured, latency, *(one for v in vendor for one in v.latencies)]
-    latencies += [hls.latency, routed_latency]
-    resources = [_synthesised(rtl), used, *(one for v in vendor for one in v.resources)]
-    resources += [hls.resources, routed]
+    parts = [
+        ((measured, *vendor.latencies, latency), (*vendor.resources, _synthesised(rtl), used)),
+        ((*project.latencies, hls.latency), (*project.resources, hls.resources)),
+    ]
+    if _scope(design):
+        parts.reverse()
+    latencies = [*parts[0][0], *parts[1][0], routed_latency]
+    resources = [*parts[0][1], *parts[1][1], routed]
     part = part_of(design.target.part)
     totals = {
         name: Quantity(value=total, unit=name, kind="assumed", tool=part.source)
@@ -119,8 +128,12 @@ def _measured(
     rtl: Rtl | NotRun,
     verification: VerificationFacts | NotRun | None,
     found: Estimate | NotRun,
+    timed: Measured | None,
 ) -> LatencyEstimate:
-    """What `verify --against rtl` measured; the shares of the layers are alkaid's."""
+    """What `verify --against rtl` measured; the shares of the layers are alkaid's.
+
+    `timed` is Fmax by a tool that placed and routed the RTL for its part, else it is alkaid's.
+    """
     absent = NotRun(reason="the RTL was not run: `samebits verify --against rtl` measures it")
     if verification is None or isinstance(verification, NotRun):
         return _no_latency(_RTL, absent)
@@ -157,7 +170,7 @@ def _measured(
         "measured",
         row.latency_cycles.tool,
         (*_scope(design), f"{row.detail}; {row.events:,} events", clock),
-        fmax_mhz=limit,
+        fmax_mhz=limit if timed is None else timed,
         layers=shares,
         layers_note=LAYERS_NOTE if shares else "",
     )
@@ -224,11 +237,11 @@ def _no_latency(source: str, absent: NotRun) -> LatencyEstimate:
     )
 
 
-def _vendor(design: Design, rtl: Rtl | NotRun) -> list[VendorResults]:
-    """What vendors' tools have reported of `hls/` and of `rtl/`, each where it is on disk."""
+def _hls(design: Design) -> VendorResults:
+    """What vendors' tools have reported of `hls/`."""
     found = results_of_hls(design)
     if found is None:
         absent = NotRun(reason="the design has no HLS project on disk")
         row = ResourceEstimate(source=_HLS, used={"LUT": absent})
         found = VendorResults((_no_latency(_HLS, absent),), (row,))
-    return [found] if isinstance(rtl, NotRun) else [found, results_of_rtl(design, rtl)]
+    return found

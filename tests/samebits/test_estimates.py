@@ -134,3 +134,13 @@ def test_a_budget_is_above_0(budget_ns: float) -> None:
     with pytest.raises(errors.UsageError) as caught:
         estimate_facts(convolution(1), budget_ns)
     assert str(caught.value) == f"--budget-ns must be above 0 ns, got {budget_ns:g}"
+
+
+def test_a_folded_hls_project_comes_before_unrolled_logic() -> None:
+    design = convolution(2)
+    folded = Design(design.graph, Target(strategy="Resource", reuse_factor=3))
+    for one, first in ((design, "rtl/ in Verilator"), (folded, "hls/, Vitis HLS")):
+        latency, resources = estimate_facts(one)
+        assert latency.estimates[0].source == first
+        assert latency.estimates[-1].source.startswith("rtl/ on Lattice")
+        assert resources.estimates[-1].device
