@@ -154,6 +154,13 @@ def test_what_is_refused_in_one_line(pytester: pytest.Pytester, builds: Path) ->
         ]
     )
     assert "Traceback" not in result.stdout.str()
+    pytester.makepyfile("def test_none(same_bits):\n    same_bits()\n")
+    result = run(pytester, f"--samebits-build={builds / 'first'}", "--samebits-golden=nowhere")
+    result.assert_outcomes(failed=1)
+    assert "another exception" not in result.stdout.str()
+    result.stdout.fnmatch_lines(
+        ["*nowhere: holds no golden vectors (no golden.json); make them with `samebits freeze`"]
+    )
 
 
 def test_without_pytest(builds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
