@@ -65,14 +65,8 @@ def hls_results(
     name, tool = project.project_name, f"{project.backend} HLS"
     _check_logs(folder)
     solution = folder / f"{name}_prj" / "solution1"
-    csynth = next(
-        (
-            parse_csynth(path, tool)
-            for path in (solution / "syn" / "report").glob("*csynth.xml")
-            if path.name in (f"{name}_csynth.xml", "csynth.xml")
-        ),
-        None,
-    )
+    reports = (solution / "syn" / "report" / file for file in (f"{name}_csynth.xml", "csynth.xml"))
+    csynth = next((parse_csynth(path, tool) for path in reports if path.is_file()), None)
     latencies: list[LatencyEstimate] = []
     resources: list[ResourceEstimate] = []
     if csynth is None:

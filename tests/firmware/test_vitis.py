@@ -1,6 +1,7 @@
 """Vitis HLS and Vivado as samebits starts them, on stand-ins that write reports as they do."""
 
 import json
+import shutil
 import sys
 import threading
 import time
@@ -10,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from samebits import errors
-from samebits.firmware import vitis
+from samebits.firmware import process, vitis
+from samebits.firmware.hls_project import write_project
 from samebits.firmware.results import Quantity
 from samebits.firmware.rtl import Rtl
 from samebits.firmware.vendor_reports import hls_results, rtl_results
 from samebits.firmware.vendor_tools import VITIS_HLS, find
 
-from .networks import hand_written
+from .networks import classifier, hand_written
 
 FAKE = Path(__file__).with_name("fake_vendor.py")
 Tools = Callable[..., dict[str, str]]
@@ -298,3 +300,47 @@ def test_rtl_in_vivado(tools: Tools, tmp_path: Path) -> None:
 )
 def test_milestones(line: str, words: str | None) -> None:
     assert vitis.milestone(line) == words
+
+
+# hls4ml's and samebits' scripts call these; each stub prints its call.
+STUBS = """\
+foreach name {open_project set_top add_files open_solution config_array_partition config_compile
+    set_part config_schedule create_clock set_clock_uncertainty csim_design csynth_design
+    export_design read_xdc synth_design opt_design place_design phys_opt_design route_design
+    report_utilization report_timing_summary report_power} {
+    proc $name args "puts \\[list $name {*}\\$args\\]"
+}
+proc cosim_design args {
+    puts cosim_design
+    file mkdir net_prj/solution1/sim/verilog
+    close [open net_prj/solution1/sim/verilog/net.tcl w]
+    close [open net_prj/solution1/sim/verilog/run_sim.tcl w]
+    foreach name {csim rtl_cosim} {close [open tb_data/${name}_results.log w]}
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("tclsh") is None, reason="needs tclsh")
+def test_the_scripts_run_with_the_steps_that_were_asked_for(tools: Tools, tmp_path: Path) -> None:
+    write_project(classifier(), tmp_path / "hls")
+    env = tools("vitis-run", "vivado")
+    run = vitis.build_hls(
+        tmp_path / "hls", tmp_path / "out", ["cosim", "route"], timeout_s=60, env=env
+    )
+
+    def printed(script: str) -> list[str]:
+        (run.folder / "run.tcl").write_text(f"{STUBS}source {script}\n")
+        command = ["tclsh", "run.tcl"]
+        return process.run(command, what=script, timeout_s=20, folder=run.folder).splitlines()
+
+    lines = printed("build_prj.tcl")
+    made = [line.split()[0] for line in lines if line.split("_")[-1] == "design"]
+    assert made == ["csim_design", "csynth_design", "cosim_design"]
+    assert "open_project -reset net_prj" in lines
+    assert "INFO: Test PASSED" in lines
+    lines = printed("samebits_vivado.tcl")
+    assert "synth_design -top net -part xcvu13p-flga2577-2-e -mode out_of_context" in lines
+    assert "report_timing_summary -file vivado_post_route_timing.rpt" in lines
+    assert (run.folder / "samebits.xdc").read_text() == (
+        "create_clock -period 4 -name ap_clk [get_ports ap_clk]\n"
+    )

@@ -78,7 +78,10 @@ def test_reports_are_read_and_come_into_the_estimates(samebits: Command, build: 
     assert "hls/, C/RTL co-simulation" in [row.source for row in latency.estimates]
 
 
-def test_ctrl_c_ends_the_tool_with_its_family(build: Path, tools: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_the_tool_with_its_family(
+    number: signal.Signals, build: Path, tools: Path, tmp_path: Path
+) -> None:
     environment = {**os.environ, "FAKE": "hang"}
     command = [sys.executable, "-m", "samebits", "build", str(build), "--vitis"]
     with subprocess.Popen(
@@ -89,7 +92,7 @@ def test_ctrl_c_ends_the_tool_with_its_family(build: Path, tools: Path, tmp_path
             assert time.monotonic() < until
             time.sleep(0.05)
         time.sleep(0.2)
-        caller.send_signal(signal.SIGINT)
+        caller.send_signal(number)
         _, said = caller.communicate(timeout=20)
     assert caller.returncode == 2
     assert said.endswith(
