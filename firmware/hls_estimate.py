@@ -61,7 +61,7 @@ __all__ = ["SOURCE", "HlsEstimate", "describe", "estimate_hls"]
 SOURCE = "hls/, estimated without Vitis"
 LAYERS_NOTE = (
     "a layer's share of the cycles is in proportion to its delay in the model (Latency) or to its "
-    "reuse factor (Resource)"
+    "reuse factor (Resource); the error was measured for whole designs only"
 )
 STAGE_NOTE = (
     "as the C synthesis report would say; after Vivado's logic synthesis the LUTs were "
@@ -247,7 +247,7 @@ def _latency(layers: Sequence[HlsLayer], target: Target, source: str) -> HlsEsti
         "estimated",
         tools["cycles"],
         tuple(notes),
-        layers=_shares(layers, delays, cycles, target, tools["cycles"]),
+        layers=_shares(layers, delays, cycles, target),
         layers_note=LAYERS_NOTE,
     )
     interval = latency.initiation_interval.model_copy(update={"tool": tools["interval"]})
@@ -294,7 +294,7 @@ def _resource(layers: Sequence[HlsLayer], target: Target, source: str) -> HlsEst
         "estimated",
         tools["cycles"],
         tuple(changed),
-        layers=_shares(layers, shares, cycles, target, tools["cycles"]),
+        layers=_shares(layers, shares, cycles, target),
         layers_note=LAYERS_NOTE,
     ).model_copy(
         update={
@@ -355,17 +355,24 @@ def _thin(layers: Sequence[HlsLayer], target: Target) -> tuple[str, ...]:
 
 def _tool(name: str, group: str, outside: Sequence[str]) -> str:
     """The model's name with the error to print beside a number."""
-    model = read_model()
-    error = model["errors"][group].get(name)
-    count = model["reports"]["Resource" if group.startswith("Resource") else "Latency"]
-    text = f"samebits' HLS model fitted on {count} reports"
+    error = read_model()["errors"][group].get(name)
+    text = _bare_tool(group)
     if error is None:
         return text
-    if error["n"] < 10:
-        text += f", ± {100 * error['max']:.0f} % (all {error['n']} held-out reports)"
-    else:
-        text += f", ± {100 * error['p90']:.0f} % (90 % of {error['n']} held-out reports)"
+    few = error["n"] < 10
+    size = error["max" if few else "p90"]
+    which = f"all {error['n']}" if few else f"90 % of {error['n']}"
+    text += (
+        f", ± {100 * size:.0f} % ({which} held-out reports)"
+        if size
+        else (f", no deviation in {which} held-out reports")
+    )
     return text + ("; outside of the fitted range" if outside else "")
+
+
+def _bare_tool(group: str) -> str:
+    count = read_model()["reports"]["Resource" if group.startswith("Resource") else "Latency"]
+    return f"samebits' HLS model fitted on {count} reports"
 
 
 def _whole(value: float, unit: str, tools: Mapping[str, str]) -> Quantity:
@@ -373,9 +380,9 @@ def _whole(value: float, unit: str, tools: Mapping[str, str]) -> Quantity:
 
 
 def _shares(
-    layers: Sequence[HlsLayer], weights: Sequence[float], cycles: int, target: Target, tool: str
+    layers: Sequence[HlsLayer], weights: Sequence[float], cycles: int, target: Target
 ) -> tuple[LayerLatency, ...]:
-    total = sum(weights)
+    total, tool = sum(weights), _bare_tool(target.strategy)
     if not total:
         return ()
     return tuple(

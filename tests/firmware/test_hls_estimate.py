@@ -165,7 +165,7 @@ def test_estimate_of_a_network() -> None:
     for quantity in shown:
         assert isinstance(quantity, Quantity)
         assert quantity.kind == "estimated"
-        assert "held-out reports)" in quantity.tool
+        assert "held-out reports" in quantity.tool
     assert found.resources.used["DSP"].value == first.weights.multiplied
     assert found.resources.used["BRAM36"].value == 0
     luts = [used["LUT"].value for used in found.layers.values()]
