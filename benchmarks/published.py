@@ -283,6 +283,11 @@ def main() -> None:
         parser.error(f"no design {', '.join(unknown)}; designs: {', '.join(NETWORKS)}")
     if not given.hgq and not given.designs:
         names = [name for name in names if NETWORKS[name].beta is None]
+    absent = [n for n in names if not (given.output / n / "design.json").is_file()]
+    if untrainable := [n for n in absent if NETWORKS[n].beta is not None and not given.hgq]:
+        parser.error(
+            f"{', '.join(untrainable)}: HGQ2 networks; name a Python that has HGQ2 with --hgq"
+        )
     logging.getLogger("samebits").setLevel(logging.ERROR)
     rows: dict[str, Any] = {}
     for name in names:
@@ -291,12 +296,10 @@ def main() -> None:
             say(f"{name}: training ({network.about})")
             if network.beta is None:
                 train_qkeras(folder, network, given.epochs, given.seed)
-            elif given.hgq:
+            else:
                 arguments = [given.hgq, "-P", __file__, "--train-hgq", name]
                 arguments += ["-o", str(given.output), "--epochs", str(given.epochs)]
                 subprocess.run([*arguments, "--seed", str(given.seed)], check=True, timeout=1800)
-            else:
-                parser.error(f"{name} is an HGQ2 network: name a Python that has it with --hgq")
         rows[name] = measure(folder, name, rtl=not given.no_rtl, synthesis=not given.no_yosys)
         say(f"{name}: {time.perf_counter() - start:.0f} s")
         write(given.output / "published.json", json.dumps(rows, indent=1) + "\n")
