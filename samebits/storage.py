@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -123,7 +124,8 @@ def write_design(
             "graph": values,
         }
         (stage / DESIGN).write_text(json.dumps(design, separators=(",", ":")) + "\n")
-        _replace(folder, stage)
+        with _locked(folder, fcntl.LOCK_EX):
+            _replace(folder, stage)
     except shutil.Error as error:  # a copy of many files, each with its own reason
         raise errors.BuildError(f"{folder}: cannot be written: {error}") from None
     except OSError as error:
@@ -134,6 +136,17 @@ def write_design(
         if created and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
     return files
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    """Waits until no other process exchanges the folder's files; not on file systems without."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            opened = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, opened)
+            fcntl.flock(opened, how)
+        yield
 
 
 def _replace(folder: Path, stage: Path) -> None:
@@ -189,6 +202,11 @@ def read_design(folder: Path) -> tuple[Graph, Target, dict[str, Any]]:
     Raises:
         BuildError: no design there, or a damaged one.
     """
+    with _locked(folder, fcntl.LOCK_SH):
+        return _read(folder)
+
+
+def _read(folder: Path) -> tuple[Graph, Target, dict[str, Any]]:
     path = folder / DESIGN
     try:
         facts = json.loads(path.read_bytes())

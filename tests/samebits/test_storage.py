@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -391,3 +392,29 @@ def test_replace_file(tmp_path: Path) -> None:
     with pytest.raises(errors.BuildError) as caught, storage.replace_file(path / "below"):
         pass
     assert str(caught.value) == f"{path / 'below'}: cannot be written: File exists"
+
+
+def test_several_at_once_in_one_folder(design: Design, tmp_path: Path) -> None:
+    folder = tmp_path / "build"
+
+    def write_hls(place: Path) -> None:
+        place.mkdir()
+        (place / "a").touch()
+
+    def write(_: int) -> None:
+        graph, target = design.graph, design.target
+        for _ in range(25):
+            storage.write_design(
+                folder, graph, target, {}, b"", b"", {"hls": write_hls}, force=True
+            )
+            storage.read_design(folder)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert sorted(content(folder)) == [
+        "design.json",
+        "design.npz",
+        "firmware.onnx",
+        "hls/a",
+        "model.onnx",
+    ]
