@@ -55,15 +55,15 @@ def _waterfall(name: str, estimate: LatencyEstimate, budget_ns: float | None) ->
             ax.axvline(budget_ns, color=LIMIT_COLOUR, linewidth=1.1, linestyle=(0, (4, 2)))
             ax.annotate(
                 "budget",
-                (budget_ns, 0),
+                (budget_ns, 1),
                 xycoords=("data", "axes fraction"),
-                xytext=(-3, 3),
+                xytext=(3, -3),
                 textcoords="offset points",
-                ha="right",
-                va="bottom",
+                ha="left",
+                va="top",
                 color=LIMIT_COLOUR,
             )
-        ax.set_xlim(0, 1.12 * right)
+        ax.set_xlim(0, 1.15 * right)
         _name_rows(ax, [names[i] for i in shown])
         ax.set_xlabel(f"latency [ns], {plain_text(estimate.source, 48)}")
         above = ax.secondary_xaxis("top", functions=(_to_bx, _to_ns))

@@ -19,6 +19,7 @@ from samebits.report.facts import (
     LatencyFacts,
     LayerComparison,
     LayerFacts,
+    Measured,
     MetricsFacts,
     NotRun,
     PerformanceFacts,
@@ -36,6 +37,7 @@ from samebits.report.facts import (
     latency_estimate,
 )
 from samebits.sim.metrics import classification_metrics, compare_models
+from samebits.sweep import Row, Sweep
 
 CREATED = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
 NAMES = ("g", "q", "t")
@@ -60,6 +62,49 @@ def make_metrics() -> MetricsFacts:
         tool="scikit-learn 1.9.1",
         models={name: classification_metrics(s, labels, NAMES) for name, s in scores.items()},
         comparison=compare_models(scores, labels, NAMES, n_bootstrap=50),
+    )
+
+
+def make_sweep() -> Sweep:
+    """Two widths as RTL, the wider one also as HLS, which no model covers."""
+    rows = []
+    for form, bits, accuracy, lut in (
+        ("RTL", 4, 70.5, 900),
+        ("RTL", 6, 74.5, 1800),
+        ("HLS", 6, 74.5, 0),
+    ):
+        absent = NotRun(reason="no model of this layer")
+        latency = latency_estimate("RTL", 2 * bits, 200, 1, "estimated", "alkaid 0.8.2")
+        used: dict[str, Measured] = {
+            "LUT": Quantity(value=lut, unit="LUT", kind="estimated", tool="alkaid 0.8.2")
+        }
+        if form == "HLS":
+            used = {"LUT": absent}
+            latency = latency.model_copy(update={"latency_ns": absent, "cycles": absent})
+        rows.append(
+            Row.model_validate(
+                {
+                    "implementation": form,
+                    "width_bits": bits,
+                    "reuse_factor": 1,
+                    "accuracy": measured(accuracy, "%"),
+                    "accuracy_error": measured(0.5, "percentage points"),
+                    "latency": latency,
+                    "resources": ResourceEstimate(source=form, used=used),
+                    "clock_mhz": 200,
+                    "front": ("LUT", "ns") if form == "RTL" else (),
+                }
+            )
+        )
+    return Sweep(
+        network="jets",
+        part="xcvu13p-flga2577-2-e",
+        lut_total=1728000,
+        events=400,
+        data="test part",
+        widths_by="quantizers rounded again",
+        inputs={"model": "0" * 64},
+        rows=tuple(rows),
     )
 
 
@@ -240,6 +285,7 @@ def full_facts() -> ReportFacts:
                 ),
             ),
         ),
+        variants=make_sweep(),
         gates=(Gate(name="accuracy", passed=True, detail="0.1 of 0.5 points lost"),),
     )
 

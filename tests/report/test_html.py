@@ -147,8 +147,8 @@ def test_ids_are_unique_and_references_resolve(full_html: str) -> None:
 def test_every_picture_is_told_in_words_and_every_table_has_headers(full_html: str) -> None:
     page = Page(full_html)
     figures = [a for tag, a in page.elements if tag == "figure"]
-    # ROC and scores per class, two differences, the loss, the latency by layer
-    assert len(figures) == 3 + 3 + 2 + 1 + 1
+    # ROC and scores per class, two differences, the loss, the latency by layer, two of variants
+    assert len(figures) == 3 + 3 + 2 + 1 + 1 + 2
     assert all(a["role"] == "img" and len(str(a["aria-label"])) > 20 for a in figures)
     headers = [a for tag, a in page.elements if tag == "th"]
     assert headers
@@ -172,6 +172,8 @@ def test_the_numbers_stand_in_the_page(full_html: str, full_facts: ReportFacts) 
         "fc1 47.5 1.9 9.5 47.5 4.8 % estimated, alkaid 0.8.2",
         "softmax 17.5 0.7 3.5 65 1.8 % estimated, alkaid 0.8.2",
         "RTL: shares add up.",
+        "RTL 4 1 200 70.50 ± 0.50 900 0.05 % 40 LUT, ns estimated, alkaid 0.8.2",
+        "HLS 6 1 200 74.50 ± 0.50 not run: no model of this layer",
         "fc1_out activation -1.5 3.25 ap_fixed<8, 3> 0.10 %",
         "y 0.125 0.01 4.5 99.50 %",
         "accuracy 0.7600 0.7550 -0.0050",
@@ -208,6 +210,7 @@ def test_what_was_not_run_says_so(bare_facts: ReportFacts) -> None:
         "Exported model Not run: no export check in this run",
         "Training Not run: no training in this run",
         "Calibration Not run: no calibration in this run",
+        "Variants Not run: no sweep in this run",
         "Latency Not run: no latency estimate in this run",
         "Resources Not run: no resource estimate in this run",
     ):
@@ -291,7 +294,8 @@ def test_plots_as_files(full_facts: ReportFacts, tmp_path: Path) -> None:
     for name in ("roc-0.png", "mine.txt"):
         (old / name).write_text("of an earlier report")
     assert write_plots(facts, tmp_path) == old
-    names = ("resources.pdf", "resources.png", "waterfall-0.pdf", "waterfall-0.png")
+    plots = ("resources", "variants-lut", "variants-ns", "waterfall-0")
+    names = [f"{plot}.{kind}" for plot in plots for kind in ("pdf", "png")]
     assert sorted(path.name for path in old.iterdir()) == sorted(("mine.txt", *names))
     first = {name: (old / name).read_bytes() for name in names}
     assert first["resources.pdf"].startswith(b"%PDF-")
