@@ -21,12 +21,12 @@ from samebits.compile.ir import Graph
 
 from . import toolchain
 
-__all__ = ["NativeEmulator"]
+__all__ = ["FLAGS", "TIMEOUT_S", "NativeEmulator"]
 
 Array = npt.NDArray[Any]
-_FLAGS = ("-std=c++17", "-O3", "-fno-trapping-math", "-fPIC", "-shared", "-w")
+FLAGS = ("-std=c++17", "-O3", "-fno-trapping-math", "-fPIC", "-shared", "-w")
 _THIS_PROCESSOR = ("-march=native",)
-_TIMEOUT_S = 900.0
+TIMEOUT_S = 900.0
 _CHUNK_EVENTS = 1 << 16
 
 
@@ -69,7 +69,7 @@ class NativeEmulator:
     def _built(self, folder: Path) -> Path:
         text = to_cpp(self.graph, self._metadata)
         compiler = self._compiler
-        flags = (*_FLAGS, *(() if compiler.kind == "zig" else _THIS_PROCESSOR), *compiler.flags)
+        flags = (*FLAGS, *(() if compiler.kind == "zig" else _THIS_PROCESSOR), *compiler.flags)
         digest = hashlib.sha256()
         for part in (
             *compiler.command,
@@ -91,7 +91,7 @@ class NativeEmulator:
                 toolchain.run_compiler(
                     [*compiler.command, *flags, SOURCE, "-o", library.name],
                     what="the native emulator",
-                    timeout_s=_TIMEOUT_S,
+                    timeout_s=TIMEOUT_S,
                     cwd=place,
                     log=library.parent / "compile.log",
                 )

@@ -7,19 +7,20 @@ vector instructions, and matrix products of 8- and 16-bit factors become the pro
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from samebits import errors
 
-from ..ir import Format, Graph, Overflow
+from ..ir import Format, Graph, Overflow, Tensor
 from .cpp_elements import Step
 from .cpp_matrix import has_tail, matrix_product
+from .cpp_model import MAKEFILE, MODEL, makefile, model_source, raw_type
 from .cpp_operations import EMITTERS, VIEWS
 from .cpp_program import Program
-from .onnx import input_dtype, output_names
+from .onnx import output_names
 
 __all__ = ["EMITTERS", "HEADER", "SOURCE", "CppSource", "to_cpp"]
 
@@ -37,16 +38,20 @@ _OVER = {
 
 @dataclass(frozen=True, slots=True)
 class CppSource:
-    """The texts of the emulator's header and source."""
+    """The texts of the emulator: header and source, the class around them, a Makefile."""
 
     header: str
     source: str
+    model: str
+    makefile: str
 
     def write(self, folder: Path) -> None:
-        """Writes both into a folder, which need not exist."""
+        """Writes all into a folder, which need not exist."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / HEADER).write_text(self.header, encoding="utf-8")
         (folder / SOURCE).write_text(self.source, encoding="utf-8")
+        (folder / MODEL).write_text(self.model, encoding="utf-8")
+        (folder / MAKEFILE).write_text(self.makefile, encoding="utf-8")
 
 
 def to_cpp(graph: Graph, metadata: Mapping[str, str] | None = None) -> CppSource:
@@ -78,7 +83,18 @@ def to_cpp(graph: Graph, metadata: Mapping[str, str] | None = None) -> CppSource
         raise errors.UnsupportedError(
             f"C++: one event needs {program.event_bytes >> 20} MB, more than {_BLOCKS[1] >> 20} MB"
         )
-    return CppSource(_header(graph), _source(program, steps, block, metadata or {}))
+    metadata = metadata or {}
+    return CppSource(
+        _header(graph),
+        _source(program, steps, block, metadata),
+        model_source(graph),
+        makefile(_version(metadata)),
+    )
+
+
+def _version(metadata: Mapping[str, str]) -> str:
+    """What tells the design from another one where nobody names a version."""
+    return metadata.get("samebits.fingerprint", "0")[:8]
 
 
 def _groups(program: Program) -> list[list[Step]]:
@@ -130,7 +146,7 @@ def _format_type(name: str, fmt: Format) -> str:
 
 def _header(graph: Graph) -> str:
     inputs = [
-        f"//   inputs[{i}]: {x.name}, {_c_type(x.format)}[events][{_size(x.shape)}], {x.format}"
+        f"//   inputs[{i}]: {x.name}, {raw_type(x.format)}[events][{_size(x.shape)}], {x.format}"
         for i, x in enumerate(graph.tensors_of(graph.inputs))
     ]
     outputs = [
@@ -145,17 +161,41 @@ def _header(graph: Graph) -> str:
 
 #include <stddef.h>
 
+#ifdef __GNUC__
+#define SAMEBITS_API __attribute__((visibility("default")))
+#else
+#define SAMEBITS_API
+#endif
+
 #ifdef __cplusplus
 extern "C" {{
 #endif
 
-// Names, sizes and formats of inputs and outputs, and what the emulator was made from, as JSON.
-const char* samebits_describe(void);
+typedef struct samebits_port {{
+    const char* name;
+    const char* format; // of the firmware
+    const char* type;   // of the numbers here, "float" or "double"
+    size_t size;        // numbers in an event
+}} samebits_port;
+
+typedef struct samebits_model {{
+    const char* name;
+    const char* version;
+    const char* fingerprint; // of the design
+    size_t inputs, outputs;
+    const samebits_port *input, *output;
+}} samebits_model;
+
+// What this library is.
+SAMEBITS_API const samebits_model* samebits_model_info(void);
+
+// The same and more as JSON: also shapes, and what the emulator was made from.
+SAMEBITS_API const char* samebits_describe(void);
 
 // Answers to `events` events; safe to call from several threads at once, allocates nothing.
 {listing}
 // 0, or 1 if an input holds NaN or infinity; the outputs are then incomplete.
-int samebits_predict(const void* const* inputs, size_t events, double* const* outputs);
+SAMEBITS_API int samebits_predict(const void* const* inputs, size_t events, double* const* outputs);
 
 #ifdef __cplusplus
 }}
@@ -170,6 +210,7 @@ def _source(program: Program, steps: list[str], block: int, metadata: Mapping[st
     support = "\n".join(
         resources.files(__package__).joinpath(name).read_text(encoding="utf-8") for name in _SUPPORT
     )
+    inputs, outputs = graph.tensors_of(graph.inputs), graph.tensors_of(graph.outputs)
     formats = [
         _format_type(f"Input{i}", x.format) for i, x in enumerate(graph.tensors_of(graph.inputs))
     ]
@@ -177,8 +218,9 @@ def _source(program: Program, steps: list[str], block: int, metadata: Mapping[st
     for i, x in enumerate(graph.tensors_of(graph.inputs)):
         array = program.array(x.name)
         size = _size(x.shape)
+        raw = raw_type(x.format)
         reads.append(
-            f"    if (!mantissas<B, Input{i}>(static_cast<const {_c_type(x.format)}*>(inputs[{i}]) "
+            f"    if (!mantissas<B, Input{i}>(static_cast<const {raw}*>(inputs[{i}]) "
             f"+ first * {size}, {size}, events, {array.row('0')})) return false;"
         )
     writes = []
@@ -227,15 +269,8 @@ STEP bool run(
     return true;
 }}
 
-}}  // namespace
-
-extern "C" {{
-
-const char* samebits_describe(void) {{
-    return {text};
-}}
-
-int samebits_predict(const void* const* inputs, std::size_t events, double* const* outputs) {{
+// Not samebits_predict itself, which another library loaded before may have taken the place of.
+int predicted(const void* const* inputs, std::size_t events, double* const* outputs) {{
     unsigned char* const memory = once(workspace);
     std::size_t first = 0;
     for (; events - first >= {max(1, block // 4)};) {{
@@ -249,8 +284,48 @@ int samebits_predict(const void* const* inputs, std::size_t events, double* cons
     return 0;
 }}
 
+#ifndef SAMEBITS_NAME
+#define SAMEBITS_NAME "model"
+#endif
+#ifndef SAMEBITS_VERSION
+#define SAMEBITS_VERSION {json.dumps(_version(metadata))}
+#endif
+
+constexpr samebits_port ports_in[] = {{
+{_ports(graph.inputs, inputs, [raw_type(x.format) for x in inputs])}
+}};
+constexpr samebits_port ports_out[] = {{
+{_ports(output_names(graph), outputs, ["double"] * len(outputs))}
+}};
+constexpr samebits_model about = {{
+    SAMEBITS_NAME, SAMEBITS_VERSION, {json.dumps(metadata.get("samebits.fingerprint", ""))},
+    {len(graph.inputs)}, {len(graph.outputs)}, ports_in, ports_out
+}};
+
+}}  // namespace
+
+extern "C" {{
+
+const samebits_model* samebits_model_info(void) {{ return &about; }}
+
+const char* samebits_describe(void) {{
+    return {text};
+}}
+
+int samebits_predict(const void* const* inputs, std::size_t events, double* const* outputs) {{
+    return predicted(inputs, events, outputs);
+}}
+
 }}
 """
+
+
+def _ports(names: Sequence[str], tensors: Sequence[Tensor], types: Sequence[str]) -> str:
+    lines = []
+    for name, tensor, kind in zip(names, tensors, types, strict=True):
+        words = ", ".join(json.dumps(text) for text in (name, str(tensor.format), kind))
+        lines.append(f"    {{{words}, {_size(tensor.shape)}}},")
+    return "\n".join(lines)
 
 
 def _description(graph: Graph, metadata: Mapping[str, str]) -> dict[str, object]:
@@ -260,7 +335,7 @@ def _description(graph: Graph, metadata: Mapping[str, str]) -> dict[str, object]
 
     return {
         "inputs": [
-            {**port(name, name), "type": _c_type(graph.tensors[name].format)}
+            {**port(name, name), "type": raw_type(graph.tensors[name].format)}
             for name in graph.inputs
         ],
         "outputs": [
@@ -269,10 +344,6 @@ def _description(graph: Graph, metadata: Mapping[str, str]) -> dict[str, object]
         ],
         **metadata,
     }
-
-
-def _c_type(fmt: Format) -> str:
-    return "float" if input_dtype(fmt).__name__ == "float32" else "double"
 
 
 def _size(shape: tuple[int, ...]) -> int:

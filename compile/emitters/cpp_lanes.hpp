@@ -139,23 +139,27 @@ template <int FACTORS, int LOW, int HIGH> struct Words {
     }
 };
 
-// FACTORS rows of x, which are `step` elements apart, in each row of `packed`; the last are zero.
-template <int B, int FACTORS, int OFFSET, class T>
-inline void pack(const T* x, std::size_t step, int count, std::int32_t* packed) {
-    constexpr int bits = 32 / FACTORS;
-    constexpr std::uint32_t mask = (std::uint32_t(1) << bits) - 1;
-    const auto some = [&](const T* row, int here, std::int32_t* to) {
-        EACH_EVENT {
-            std::uint32_t all = 0;
-            for (int i = 0; i < here; ++i) {
-                all |= (std::uint32_t(row[std::size_t(i) * step * B + e] + OFFSET) & mask) << (i * bits);
-            }
-            to[e] = std::int32_t(all);
+// HERE rows of x, which are `step` elements apart, in one row of `packed`.
+template <int B, int BITS, int OFFSET, int HERE, class T>
+inline void packed_row(const T* x, std::size_t step, std::int32_t* packed) {
+    constexpr std::uint32_t mask = (std::uint32_t(1) << BITS) - 1;
+    EACH_EVENT {
+        std::uint32_t all = 0;
+        for (int i = 0; i < HERE; ++i) {
+            all |= (std::uint32_t(x[std::size_t(i) * step * B + e] + OFFSET) & mask) << (i * BITS);
         }
-    };
-    int k = 0;
-    for (; k + FACTORS <= count; k += FACTORS, packed += B) some(x + std::size_t(k) * step * B, FACTORS, packed);
-    if (k < count) some(x + std::size_t(k) * step * B, count - k, packed);
+        packed[e] = std::int32_t(all);
+    }
+}
+
+// COUNT rows, FACTORS in each row of `packed`; the last are zero.
+template <int B, int FACTORS, int OFFSET, int COUNT, class T>
+inline void pack(const T* x, std::size_t step, std::int32_t* packed) {
+    constexpr int BITS = 32 / FACTORS, REST = COUNT % FACTORS;
+    for (int k = 0; k < COUNT - REST; k += FACTORS, packed += B) {
+        packed_row<B, BITS, OFFSET, FACTORS>(x + std::size_t(k) * step * B, step, packed);
+    }
+    if constexpr (REST > 0) packed_row<B, BITS, OFFSET, REST>(x + std::size_t(COUNT - REST) * step * B, step, packed);
 }
 
 // R rows, whose weights stand side by side, from row m on.

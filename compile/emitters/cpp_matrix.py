@@ -163,7 +163,7 @@ def matrix_product(step: Step, tail: Sequence[Step] = ()) -> list[str]:
     if not program.is_packed(node.inputs[matrix.x]):
         body = [
             f"std::int32_t* factors = {program.scratch(words)};",
-            f"pack<B, {factors}, {matrix.packing.offset}>({x_row}, {inner}, {count}, factors);",
+            f"pack<B, {factors}, {matrix.packing.offset}, {count}>({x_row}, {inner}, factors);",
         ]
     body += [
         f"const auto first = [&]([[maybe_unused]] int m) {{ return {first}; }};",

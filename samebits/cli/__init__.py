@@ -21,6 +21,7 @@ from . import (
     emulate,
     export,
     freeze,
+    library,
     ranges,
     report,
     rtl,
@@ -46,7 +47,7 @@ app = typer.Typer(
 )
 _COMMANDS = (
     *(demo, train, export, compile_command, simulate, ranges, verify, report),
-    *(freeze, check, compare, rtl, build, emulate, sweep, diff, doctor),
+    *(freeze, check, compare, rtl, build, library, emulate, sweep, diff, doctor),
 )
 for module in _COMMANDS:
     app.command(name=module.NAME)(module.command)
