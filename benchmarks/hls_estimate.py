@@ -76,7 +76,12 @@ class Report:
     @property
     def fitted(self) -> bool:
         """Used for the fit: not where most elements of a layer are gone."""
-        return "gone" not in self.remark
+        return "gone" not in self.remark and not self.shared
+
+    @property
+    def shared(self) -> bool:
+        """The Latency strategy with multipliers that are used several times: counts DSPs only."""
+        return self.strategy == "Latency" and max(self.reuse) > 2
 
 
 def read(path: Path = REPORTS) -> list[Report]:
@@ -252,6 +257,10 @@ def predict(report: Report, found: Coefficients) -> dict[str, float]:
         if None not in counts:
             answer["DSP"] = float(rest + sum(count or 0 for count in counts))
         return answer
+    if report.shared:
+        factors = iter(report.reuse)
+        shares = [next(factors) if layer.kind == "product" else 1 for layer in report.layers]
+        return {"DSP": float(sum(map(dsps, report.layers, shares)))}
     lut = predict_lut(report, found.lut)
     answer = {
         "cycles": float(cycles_latency(report.layers, report.usable, found.delay)),
@@ -299,6 +308,8 @@ def group_of(report: Report) -> str:
     """Under which name the errors of a report are counted."""
     if report.strategy == "Resource" and max(report.reuse) < 100:
         return "Resource, small reuse factors"
+    if report.shared:
+        return "Latency, shared multipliers"
     if report.strategy == "Latency" and 1000 / report.clock_ns > FAST_MHZ:
         return "Latency, fast clocks"
     return report.strategy
@@ -322,14 +333,14 @@ def errors_of(
     """Errors by group and quantity; `layers` are those of single layers."""
     seen: dict[tuple[str, str], list[tuple[float, str]]] = {}
     for report, predicted, layers in found:
-        if not report.fitted:
+        if not (report.fitted or report.shared):
             continue
         for name, value in predicted.items():
             if name in report.measured:
                 off = deviation(name, value, report.measured[name])
                 seen.setdefault((group_of(report), name), []).append((off, report.owner))
         for layer in layers:
-            if layer is not None and report.strategy == "Latency":
+            if layer is not None and report.strategy == "Latency" and not report.shared:
                 seen.setdefault(("layers", "LUT"), []).append((layer, report.owner))
     answer: dict[str, dict[str, dict[str, float]]] = {}
     for (group, name), pairs in seen.items():

@@ -9,8 +9,8 @@ is done once per graph.
 Every number carries the error that the model made on published reports held out from its fit. What
 no published report covers is a `NotRun` with the reason: other layers than dense ones, batch
 normalisation, ReLU, casts and softmax, io_stream, distributed arithmetic, parts other than
-UltraScale+, and reuse factors between those that were published. docs/latency.md has the model, the
-reports and the comparison.
+UltraScale+, and multipliers that the Latency strategy must share. docs/latency.md has the model,
+the reports and the comparison.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from .hls_model import (
     dsps,
     ff_terms,
     lut_terms,
+    multipliers,
     read_model,
     resource_dsps,
     usable_ns,
@@ -178,6 +179,13 @@ def estimate_hls(layers: Sequence[HlsLayer], target: Target, source: str = SOURC
         )
     if target.strategy == "Resource":
         return _resource(layers, target, source)
+    scarce = [
+        layer.name
+        for layer in layers
+        if layer.weights and layer.weights.multiplied > multipliers(layer, target.reuse_factor)
+    ]
+    if scarce:
+        return _shared(layers, target, source, scarce)
     return _latency(layers, target, source)
 
 
@@ -204,19 +212,13 @@ def _refusal(layers: Sequence[HlsLayer], target: Target) -> str:
             f"{target.clock_mhz:g} MHz: the fitted reports of the {target.strategy} strategy have "
             f"{low:g} to {high:g} MHz"
         )
-    reuse = target.reuse_factor
-    if target.strategy == "Latency" and reuse > 2:
-        return (
-            f"reuse factor {reuse} in the Latency strategy: published reports have 1 and 2 only, "
-            "and above that HLS decides itself what to share; the Resource strategy keeps to it"
-        )
     return ""
 
 
 def _latency(layers: Sequence[HlsLayer], target: Target, source: str) -> HlsEstimate:
     found = coefficients()
     usable = usable_ns(target.clock_ns, target.backend)
-    outside = _outside(layers, "Latency")
+    outside = _outside(layers, target)
     cycles = cycles_latency(layers, usable, found.delay)
     delays = [delay_ns(layer, found.delay) for layer in layers]
     lut = [float(np.dot(lut_terms(layer), found.lut)) for layer in layers]
@@ -255,6 +257,29 @@ def _latency(layers: Sequence[HlsLayer], target: Target, source: str) -> HlsEsti
     stage = STAGE_NOTE.format(**read_model()["vivado_lut_share"])
     resources = ResourceEstimate(source=source, used=used, notes=(stage, *notes))
     return HlsEstimate(latency, resources, by_layer)
+
+
+def _shared(
+    layers: Sequence[HlsLayer], target: Target, source: str, scarce: Sequence[str]
+) -> HlsEstimate:
+    """DSPs only: layers that have fewer multipliers than multiplications, and no report of it."""
+    absent = NotRun(
+        reason=f"{', '.join(scarce[:4])}: reuse factor {target.reuse_factor} leaves fewer "
+        "multipliers than there are multiplications, and no published report of the Latency "
+        f"strategy on {_FAMILY} has that; a lower reuse factor or the Resource strategy"
+    )
+    tools = {"DSP": _tool("DSP", "Latency, shared multipliers", ())}
+    counts = [dsps(layer, target.reuse_factor) for layer in layers]
+    used: dict[str, Measured] = dict.fromkeys(_NAMES, absent)
+    used["DSP"] = _whole(sum(counts), "DSP", tools)
+    return HlsEstimate(
+        _no_latency(source, absent),
+        ResourceEstimate(source=source, used=used),
+        {
+            layer.name: {"LUT": absent, "DSP": _whole(count, "DSP", tools)}
+            for layer, count in zip(layers, counts, strict=True)
+        },
+    )
 
 
 def _resource(layers: Sequence[HlsLayer], target: Target, source: str) -> HlsEstimate:
@@ -318,10 +343,15 @@ def _counted(count: int | None, target: Target, tools: Mapping[str, str]) -> Mea
     )
 
 
-def _outside(layers: Sequence[HlsLayer], strategy: str) -> tuple[str, ...]:
-    """In which respects the layers are outside of what was fitted."""
+def _outside(layers: Sequence[HlsLayer], target: Target) -> tuple[str, ...]:
+    """In which respects a design in the Latency strategy is outside of what was fitted."""
     found = []
-    for name, (low, high) in read_model()["ranges"][strategy]["layers"].items():
+    if target.reuse_factor > 2:
+        found.append(
+            f"outside of the fitted reuse factors 1 and 2: {target.reuse_factor}, which leaves "
+            "multipliers enough, so that none is shared"
+        )
+    for name, (low, high) in read_model()["ranges"]["Latency"]["layers"].items():
         beyond = [
             f"{layer.name} {value}"
             for layer in layers

@@ -38,6 +38,7 @@ __all__ = [
     "dsps",
     "ff_terms",
     "lut_terms",
+    "multipliers",
     "read_model",
     "resource_dsps",
     "usable_ns",
@@ -156,7 +157,19 @@ def usable_ns(clock_ns: float, backend: str) -> float:
     return clock_ns * _USABLE[backend]
 
 
-def dsps(layer: HlsLayer) -> int:
+def multipliers(layer: HlsLayer, reuse: int = 1) -> int:
+    """How many multipliers hls4ml leaves to a layer in the Latency strategy.
+
+    `multiplier_limit` of the generated parameters.h (hls4ml 1.3.0): every product that is not with
+    a zero, over the reuse factor.
+    """
+    if layer.weights is None:
+        return 0
+    products = layer.n_in if layer.elementwise else layer.n_in * layer.n_out
+    return -(-products // reuse) - (products - layer.weights.nonzero) // reuse
+
+
+def dsps(layer: HlsLayer, reuse: int = 1) -> int:
     """Multipliers in DSPs of a layer in the Latency strategy; a softmax scales every output."""
     if layer.kind == "softmax":
         return layer.n_out
@@ -164,7 +177,8 @@ def dsps(layer: HlsLayer) -> int:
         return 0
     # a DSP48E2 multiplies 27 by 18 bits (UG579)
     wide, narrow = sorted((layer.in_bits, layer.weight_bits), reverse=True)
-    return layer.weights.multiplied * math.ceil(wide / 27) * math.ceil(narrow / 18)
+    needed = min(layer.weights.multiplied, multipliers(layer, reuse))
+    return needed * math.ceil(wide / 27) * math.ceil(narrow / 18)
 
 
 def resource_dsps(layer: HlsLayer, reuse: int, backend: str) -> int | None:

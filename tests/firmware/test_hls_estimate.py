@@ -18,6 +18,7 @@ from samebits.firmware.hls_model import (
     cycles_latency,
     dsps,
     lut_terms,
+    multipliers,
     read_model,
     usable_ns,
     weights_of,
@@ -190,13 +191,30 @@ def test_resource_strategy_follows_the_reuse_factor() -> None:
     assert other.latency.notes[0].endswith("as hls4ml takes it")
 
 
+def test_latency_strategy_with_reuse() -> None:
+    graph = network(16, 64, bits=6)
+    (layer,) = layers = describe(graph)
+    assert layer.weights is not None
+    zeros = 16 * 64 - layer.weights.nonzero
+    assert multipliers(layer, 4) == 16 * 64 // 4 - zeros // 4
+    assert layer.weights.multiplied < multipliers(layer, 4)
+    one, four = (estimate_hls(layers, replace(TARGET, reuse_factor=r)) for r in (1, 4))
+    assert four.latency.cycles.value == one.latency.cycles.value
+    assert four.latency.initiation_interval.value == 4
+    assert "outside of the fitted range" in four.latency.cycles.tool
+    assert "outside" not in one.latency.cycles.tool
+    few = estimate_hls(layers, replace(TARGET, reuse_factor=512))
+    assert few.resources.used["DSP"].value == multipliers(layer, 512) == 2
+    assert isinstance(few.latency.cycles, NotRun)
+    assert "d0: reuse factor 512" in few.resources.used["LUT"].reason
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({"part": "xc7z020clg400-1"}, "7 series"),
         ({"io_type": "io_stream"}, "io_stream"),
         ({"strategy": "distributed_arithmetic"}, "distributed arithmetic"),
-        ({"reuse_factor": 3}, "reuse factor 3"),
         ({"clock_mhz": 480}, "480 MHz"),
         ({"part": "5CGXFC7C7F23C8"}, "not a part"),
     ],
