@@ -54,6 +54,7 @@ from .recurrent import set_state_types
 from .scales import write_scales
 from .sequences import write_sequences
 from .sklearn import drop_labels
+from .steps import write_steps
 
 __all__ = ["SUPPORTED_OPERATORS", "Converted", "to_hls4ml"]
 
@@ -82,6 +83,7 @@ def to_hls4ml(model: onnx.ModelProto, target: Target) -> Converted:
     remember_names(model)
     with quiet():
         model = one_event(model)
+        write_steps(model)
     check_operators(model, refused)
     check_numbers(model)
     check_sizes(model)

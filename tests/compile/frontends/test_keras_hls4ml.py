@@ -11,11 +11,9 @@ from samebits.train.tensorflow import load, quiet
 
 from .keras_zoo import BOUNDED, EXACT, GATED_CELL, INPUT, KERNEL, RECURRENT, build, randomize
 
-# hls4ml's frontend cannot move numbers between events
-REFUSED = ("time_image",)
 # written out step by step, they take up to 16 seconds each; qlstm and the trained QGRU do the same
 SLOW = ("qbidirectional", "qgru", "qgru_after", "qlstm_fused")
-FIRMWARE = [name for name in sorted(EXACT) if name not in (*REFUSED, *SLOW)]
+FIRMWARE = [name for name in sorted(EXACT) if name not in SLOW]
 # in io_stream too
 STREAMED = ["conv2d_relu", "separable1d", "up2d", "average1d", "residual", "flatten"]
 # what rounds in float32, or goes through tables: equal up to the fraction bits of hls4ml's types
@@ -99,14 +97,8 @@ def test_what_firmware_onnx_cannot_hold_is_refused(kit: Any, name: str) -> None:
         design.firmware_onnx()
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_firmware_cannot_be_is_refused(kit: Any, name: str) -> None:
-    with quiet(), pytest.raises(errors.UnsupportedError, match="moves numbers between events"):
-        Design.from_keras(build(kit, *EXACT[name]))
-
-
 def test_every_model_is_tried() -> None:
-    tried = {*FIRMWARE, *REFUSED, *SLOW, *ROUNDED, *TOO_WIDE, "ulaw"}
+    tried = {*FIRMWARE, *SLOW, *ROUNDED, *TOO_WIDE, "ulaw"}
     assert tried == {*EXACT, *BOUNDED, *RECURRENT}
 
 

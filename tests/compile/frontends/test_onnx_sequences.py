@@ -5,12 +5,14 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from samebits import Design, errors
 from samebits.compile.frontends.onnx import to_hls4ml
 from samebits.compile.target import Target
+from samebits.fidelity import measure_fidelity
 
+from ...models import ModelWriter
 from .test_onnx_recurrent import WIDE, assert_equal, events, firmware, model_of, run
 
 node = helper.make_node
@@ -251,3 +253,37 @@ def unchecked(
     )
     model.graph.output[0].type.tensor_type.ClearField("shape")
     return model
+
+
+def counted_as_events(steps: int = 3, leak: bool = False) -> ModelWriter:
+    """A convolution over images of several times, as `x.view(batch * steps, ...)` writes it."""
+    write = ModelWriter(8)
+
+    def reshaped(x: str, *shape: int) -> str:
+        write.weights.append(numpy_helper.from_array(np.array(shape), f"shape{len(write.weights)}"))
+        return write.node("Reshape", x, write.weights[-1].name)
+
+    x = write.quant(write.input(size=(steps, 2, 5, 5)), 6, 3)
+    x = reshaped(x, -1, 2, 5, 5)
+    weights = write.quant(write.weight(write.grid(3, 2, 3, 3)), 6, 2)
+    x = write.quant(write.node("Relu", write.node("Conv", x, weights)), 6, 3, signed=False)
+    if leak:
+        write.output(x, (3, 3, 3))
+    x = write.node("Flatten", write.node("MaxPool", x, kernel_shape=[2, 2], strides=[1, 1]))
+    x = write.node("Flatten", reshaped(x, -1, steps, 12))
+    write.output(write.gemm(x, steps * 12, 3, bits=6), 3)
+    return write
+
+
+def test_steps_that_the_model_counts_as_events() -> None:
+    design = Design.from_onnx(counted_as_events().model())
+    fidelity = measure_fidelity(design)
+    assert fidelity.reason == ""
+    assert fidelity.outputs[0].largest_difference == 0
+    kinds = [layer.kind for layer in design.graph.layers]
+    assert kinds.count("Conv2D") == 3
+
+
+def test_steps_as_events_that_leave_the_model_are_refused() -> None:
+    with pytest.raises(errors.ModelError, match=r"^the shape of tensor"):
+        Design.from_onnx(counted_as_events(leak=True).model())
