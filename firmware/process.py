@@ -29,6 +29,12 @@ _TELLING = re.compile(
     r"\berror:|\bundefined (reference|symbol)|^%Error|^ERROR\b|^FATAL\b|^Traceback|No space left"
     r"|Segmentation fault|terminate called"
 )
+_MESSAGE = re.compile(
+    r"(INFO|WARNING|CRITICAL WARNING|ERROR|Phase|Starting|Finished|Time)\b|@|\*{3}|#"
+)
+_NUMBERED = re.compile(r"ERROR: \[\w+ [\d-]+\]")
+# hls4ml's build_prj.tcl tries it and goes on where Vitis HLS does not have it: in every log
+_CAUGHT = "The 'config_array_partition -maximum_size' command is not supported"
 _TELLING_LINES = 12
 _LONGEST_LINE = 400
 _LOOK_EVERY_S = 0.2  # at a log that is followed
@@ -184,9 +190,22 @@ def ending(returncode: int) -> str:
 
 
 def telling_lines(output: str, count: int = _TELLING_LINES) -> list[str]:
-    """The lines of a log from the first error on; the last ones where no line tells of an error."""
+    """The lines of a log from the first error on; the last ones where no line tells of an error.
+
+    AMD's tools number their messages: of their logs only the errors, with the lines that belong to
+    them.
+    """
     lines = output.strip().splitlines()
-    first = next((i for i, line in enumerate(lines) if _TELLING.search(line)), None)
+    numbered, within = [], False
+    for line in lines:
+        within = bool(_NUMBERED.match(line)) if _MESSAGE.match(line) else within
+        if within and line.strip() and _CAUGHT not in line:
+            numbered.append(_short(line))
+    if numbered:
+        return numbered[:count]
+    first = next(
+        (i for i, line in enumerate(lines) if _TELLING.search(line) and _CAUGHT not in line), None
+    )
     start = max(0, len(lines) - count) if first is None else first
     return [_short(line) for line in lines[start : start + count]]
 

@@ -81,6 +81,9 @@ def main() -> None:
         pids.write_text(" ".join(str(child.pid) for child in children))
         print("***** C/RTL SYNTHESIS *****", flush=True)
         time.sleep(60)
+    print(
+        "ERROR: [HLS 200-642] The 'config_array_partition -maximum_size' command is not supported."
+    )
     if FAKE == "fail":
         print("INFO: [HLS 200-10] Running\nERROR: [HLS 207-3776] use of undeclared 'x'\nmore")
         sys.exit(1)

@@ -113,6 +113,20 @@ def test_long_logs_are_quoted_in_part() -> None:
     ]
 
 
+def test_an_error_that_hls4mls_script_expects_tells_nothing() -> None:
+    log = (
+        "ERROR: [HLS 200-642] The 'config_array_partition -maximum_size' command is not "
+        "supported.\nINFO: [HLS 200-1510] Running: csynth_design\n"
+    )
+    assert process.telling_lines(log) == log.splitlines()
+    log += "ERROR: [HLS 207-3776] one\n    at line 3\nERROR: [HLS 200-1715] two\nINFO: [HLS 1] x\n"
+    assert process.telling_lines(log) == [
+        "ERROR: [HLS 207-3776] one",
+        "    at line 3",
+        "ERROR: [HLS 200-1715] two",
+    ]
+
+
 def test_a_program_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(errors.ToolError) as caught:
         process.run([str(tmp_path / "none")], what="a test", timeout_s=10)
