@@ -66,7 +66,8 @@ _Result = TypeVar("_Result", bound=RtlResult)
 
 def expected(rtl: Rtl, s_per_kb: float, mb_per_kb: float) -> str:
     """About how long a tool takes and its memory, from what it took by size of the sources."""
-    size_kb = sum(path.stat().st_size for path in rtl.sources) / 1000
+    logic = [path for path in rtl.sources if not path.stem.endswith("_tables")]
+    size_kb = sum(path.stat().st_size for path in logic) / 1000
     seconds, memory_mb = 5 + s_per_kb * size_kb, 200 + mb_per_kb * size_kb
     time_ = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
     return f"about {time_} of one core, {memory_mb / 1000:.1f} GB"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -17,10 +18,19 @@ from . import rtl_results
 from .open_tools import YOSYS, OpenTool, find_tool
 from .parts import family_of
 from .results import Measured, NotRun, Quantity, ResourceEstimate, Text
-from .rtl import Rtl
+from .rtl import FACTS, Rtl, read_rtl
 from .rtl_results import Progress, RtlResult
 
-__all__ = ["FAMILIES", "TIMEOUT_S", "Synthesis", "expected", "read_synthesis", "synthesise"]
+__all__ = [
+    "FAMILIES",
+    "TIMEOUT_S",
+    "Synthesis",
+    "expected",
+    "read_synthesis",
+    "synthesise",
+    "with_check",
+    "write_netlist",
+]
 
 RESULT = "synthesis.json"
 COMMAND = "samebits rtl BUILD --synthesise"
@@ -44,6 +54,7 @@ _COUNTED: Mapping[str, Mapping[str, float]] = {
     "BRAM36": {"RAMB36E1": 1, "RAMB36E2": 1, "RAMB18E1": 0.5, "RAMB18E2": 0.5},
     "CARRY4": {"CARRY4": 1, "CARRY8": 2},
 }
+_OPAQUE = ("DSP48", "RAMB", "URAM")  # black boxes in yosys' library, for one family or all
 _NOT_COUNTED = ("MUXF7", "MUXF8", "MUXF9", "BUFG", "VCC", "GND")  # part of a slice, or no logic
 _NOTES = (
     "LUT: every LUT cell and inverter counts as one; a sum of three numbers takes yosys three LUT "
@@ -54,12 +65,16 @@ _NOTES = (
 
 
 class Synthesis(RtlResult):
-    """What yosys made of the RTL. `cells`: the netlist's cells by type."""
+    """What yosys made of the RTL.
+
+    `cells`: the netlist's cells by type. `netlist_check`: what came of simulating it, if anything.
+    """
 
     part: Text
     family: Text
     cells: dict[str, int]
     resources: ResourceEstimate
+    netlist_check: str = ""
 
 
 def synthesise(
@@ -82,13 +97,10 @@ def synthesise(
         ToolError: yosys fails, takes too long, or writes what is no result.
         BuildError: the RTL changes meanwhile, or something cannot be written.
     """
-    family = _family(rtl.part)
+    family = FAMILIES[family_of(rtl.part)]
     with rtl_results.workplace(rtl, "yosys") as (folder, names):
         tool = tool or find_tool(YOSYS)
-        commands = (
-            f"synth_xilinx -family {family} -flatten -noiopad -noclkbuf -top {rtl.top}",
-            "tee -q -o stat.json stat -json",
-        )
+        commands = _commands(rtl)
         files_sha256 = rtl.files_sha256
         last = rtl_results.last(rtl, RESULT, Synthesis, (tool.title,), commands)
         if last and last.part == rtl.part:
@@ -122,9 +134,82 @@ def synthesise(
     return result
 
 
+def write_netlist(
+    rtl: Rtl,
+    synthesis: Synthesis,
+    folder: Path,
+    *,
+    tool: OpenTool | None = None,
+    timeout_s: float = TIMEOUT_S,
+    progress: Progress | None = None,
+) -> Rtl:
+    """The netlist of a synthesis as RTL in a new folder, for the simulation that the RTL has.
+
+    Every cell is replaced by what yosys' library says that it does.
+
+    Raises:
+        UnsupportedError: cells that yosys has no simulation model of.
+        MissingToolError, ToolError, BuildError: as for `synthesise`.
+    """
+    opaque = [kind for kind in synthesis.cells if kind.startswith(_OPAQUE)]
+    if opaque:
+        raise errors.UnsupportedError(
+            f"{rtl.top}: its netlist holds {', '.join(opaque)}, which yosys cannot simulate; the "
+            "RTL itself is checked by `samebits verify --against rtl`"
+        )
+    with rtl_results.workplace(rtl, "yosys") as (place, names):
+        tool = tool or find_tool(YOSYS)
+        script = (
+            f"read_verilog -defer {' '.join(names)}",
+            *_commands(rtl),
+            "write_verilog -noattr cells.v",
+            "design -reset",
+            "read_verilog cells.v +/xilinx/cells_sim.v",
+            f"hierarchy -check -top {rtl.top}",
+            "proc",
+            "flatten",
+            "opt_clean",
+            "write_verilog -noattr netlist.v",
+        )
+        (place / "synth.ys").write_text("\n".join(script) + "\n", encoding="ascii")
+        rtl_results.run(
+            *(rtl, tool, ["-s", "synth.ys"]),
+            folder=place,
+            log="netlist.log",
+            timeout_s=timeout_s,
+            on_line=_watch(progress),
+        )
+        if cells_of(place / "stat.json", tool) != synthesis.cells:
+            raise errors.ToolError(
+                f"{tool.title}: the netlist is not the one of {RESULT}; delete that file"
+            )
+        try:
+            (folder / "src").mkdir(parents=True)
+            shutil.copyfile(place / "netlist.v", folder / "src" / "netlist.v")
+            shutil.copyfile(rtl.folder / FACTS, folder / FACTS)
+        except OSError as error:
+            raise errors.BuildError(
+                f"{folder}: cannot be written: {error.strerror or error}"
+            ) from None
+    return read_rtl(folder)
+
+
+def with_check(rtl: Rtl, synthesis: Synthesis, check: str) -> Synthesis:
+    """The synthesis with what came of simulating its netlist, kept beside the RTL.
+
+    Raises:
+        BuildError: it cannot be written.
+    """
+    notes = (*synthesis.resources.notes, check)
+    resources = synthesis.resources.model_copy(update={"notes": notes})
+    found = synthesis.model_copy(update={"resources": resources, "netlist_check": check})
+    rtl_results.write(rtl, RESULT, found)
+    return found
+
+
 def expected(rtl: Rtl) -> str:
     """About how long yosys takes, and its memory; measured as docs/rtl.md says."""
-    return rtl_results.expected(rtl, s_per_kb=0.16, mb_per_kb=1.1)
+    return rtl_results.expected(rtl, s_per_kb=0.16, mb_per_kb=1.3)
 
 
 def read_synthesis(rtl: Rtl) -> Synthesis | NotRun:
@@ -155,8 +240,12 @@ def cells_of(path: Path, tool: OpenTool) -> dict[str, int]:
     return cells
 
 
-def _family(part: str) -> str:
-    return FAMILIES[family_of(part)]
+def _commands(rtl: Rtl) -> tuple[str, ...]:
+    family = FAMILIES[family_of(rtl.part)]
+    return (
+        f"synth_xilinx -family {family} -flatten -noiopad -noclkbuf -top {rtl.top}",
+        "tee -q -o stat.json stat -json",
+    )
 
 
 def _resources(cells: Mapping[str, int], tool: str) -> dict[str, Measured]:

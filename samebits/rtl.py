@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +20,9 @@ from samebits.sim.stimuli import adversarial_inputs
 if TYPE_CHECKING:
     from samebits.design import Design
     from samebits.firmware.rtl import Rtl
+    from samebits.firmware.synthesis import Synthesis
 
-__all__ = ["present", "write"]
+__all__ = ["check_netlist", "present", "write"]
 
 Progress = Callable[[int, int], None]
 Mantissas = NDArray[Any]
@@ -93,3 +96,53 @@ def present(design: Design) -> Rtl | None:
             f"{found.folder}: is the RTL of another design; write it again with `samebits rtl`"
         )
     return found
+
+
+def check_netlist(
+    design: Design,
+    rtl: Rtl,
+    synthesis: Synthesis,
+    *,
+    timeout_s: float,
+    show: Callable[[int, int, str], None],
+    progress: Callable[[str, int, int], None],
+) -> Synthesis:
+    """The synthesis with a note that its netlist has the NumPy engine's bits in every cycle.
+
+    yosys' netlist takes the place of the RTL in the simulation of `verify`, with its adversarial
+    events.
+
+    Args:
+        show: called with yosys' passes, `progress` with the simulation's events.
+
+    Raises:
+        MismatchError: a bit differs, or an answer comes in another cycle.
+        UnsupportedError, MissingToolError, ToolError, BuildError: as for `write_netlist` and
+            `verify`.
+    """
+    from samebits.firmware.synthesis import with_check, write_netlist
+    from samebits.verify import ENGINES, comparison_events
+
+    if synthesis.netlist_check:
+        return synthesis
+    with tempfile.TemporaryDirectory(prefix="samebits-") as temporary:
+        other = copy.copy(design)
+        other.folder = Path(temporary)
+        place = other.folder / storage.RTL
+        write_netlist(rtl, synthesis, place, timeout_s=timeout_s, progress=show)
+        inputs, events, _ = comparison_events(design, None, True, 0)
+        (report,) = ENGINES["rtl"](other, inputs, progress)
+    count = f"{sum(events.values()):,} events"
+    if report.status == "not run":
+        raise errors.MissingToolError(report.detail)
+    if report.status != "equal":
+        raise errors.MismatchError(
+            f"{rtl.folder}: the netlist of {synthesis.tools[0]} does not have the NumPy engine's "
+            f"bits ({count}): {report.detail}"
+        )
+    simulator = report.tool.partition(",")[0]
+    return with_check(
+        *(rtl, synthesis),
+        f"the netlist, simulated in {simulator} with {count}, gives the NumPy engine's bits: "
+        f"0 of {report.bits:,} differ",
+    )

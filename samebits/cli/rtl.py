@@ -14,7 +14,7 @@ from samebits import errors
 from samebits.design import Design
 from samebits.firmware.results import Quantity
 
-from .console import bar, line, out, print_json, steps
+from .console import bar, engine_bars, line, out, print_json, steps
 from .options import Build, Json
 
 if TYPE_CHECKING:
@@ -50,6 +50,12 @@ def command(
             "--place-and-route", help="Fastest clock on a Lattice ECP5, with yosys and nextpnr."
         ),
     ] = False,
+    check_netlist: Annotated[
+        bool,
+        typer.Option(
+            "--check-netlist", help="With --synthesise: simulate yosys' netlist against NumPy."
+        ),
+    ] = False,
     timeout_min: Annotated[
         float,
         typer.Option("--timeout-min", help="When yosys and nextpnr are stopped.", min=0.01),
@@ -61,6 +67,8 @@ def command(
     With --synthesise or --place-and-route the RTL that is there is used, unless an option says
     how to write it.
     """
+    if check_netlist and not synthesise:
+        raise errors.UsageError("rtl: --check-netlist is of the netlist of --synthesise: give both")
     if vhdl and (synthesise or place_and_route):
         raise errors.UsageError(
             "rtl: yosys reads Verilog: --synthesise and --place-and-route do not go with --vhdl; "
@@ -84,6 +92,8 @@ def command(
                 progress=lambda done, total: advance(done),
             )
     synthesis = _synthesised(made, timeout_min * 60) if synthesise else None
+    if synthesis and check_netlist:
+        synthesis = _checked(design, made, synthesis, timeout_min * 60)
     placed = _placed(made, timeout_min * 60) if place_and_route else None
     if json:
         print_json(_as_json(made, synthesis, placed))
@@ -111,6 +121,15 @@ def _synthesised(made: Rtl, timeout_s: float) -> Synthesis:
 
     with steps(f"yosys ({expected(made)})") as show:
         return synthesise(made, timeout_s=timeout_s, progress=show)
+
+
+def _checked(design: Design, made: Rtl, synthesis: Synthesis, timeout_s: float) -> Synthesis:
+    from samebits.rtl import check_netlist
+
+    with steps("yosys, netlist") as show, engine_bars() as progress:
+        return check_netlist(
+            *(design, made, synthesis), timeout_s=timeout_s, show=show, progress=progress
+        )
 
 
 def _placed(made: Rtl, timeout_s: float) -> PlaceAndRoute:
