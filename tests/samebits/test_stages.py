@@ -216,19 +216,19 @@ def test_labelled_data_are_named_for_what_they_are(
     recipe, _ = recipe_of(built)
     copy = tmp_path / "copy.npz"
     copy.write_bytes((tmp_path / "d.npz").read_bytes())
-    test, name = stages._labelled(None, recipe)
+    test, name = stages.labelled_events(None, recipe)
     assert test is not None
     assert (len(test), name) == (20, "test")
     assert caplog.messages == []
-    again, name = stages._labelled(str(copy), recipe)
+    again, name = stages.labelled_events(str(copy), recipe)
     assert again is not None
     assert name == "test"
     assert np.array_equal(again.features, test.features)
     assert caplog.messages == [f"{copy}: the network was trained on it; its test part is used"]
-    other, name = stages._labelled(str(events_file(tmp_path / "other.npz", 2)), recipe)
+    other, name = stages.labelled_events(str(events_file(tmp_path / "other.npz", 2)), recipe)
     assert other is not None
     assert (len(other), name) == (100, "events of other.npz")
-    assert len(stages._labelled(str(copy), None)[0] or ()) == 100
+    assert len(stages.labelled_events(str(copy), None)[0] or ()) == 100
 
 
 def test_reports_follow_the_verification(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ def test_equal_engines(samebits: Command, build: Path, events: Path) -> None:
     assert result.stdout.count("equal") == 3
     report = json.loads((build / "report.json").read_text())
     assert [e["status"] for e in report["verification"]["engines"]] == ["equal"] * 3
-    assert report["verification"]["events"][0] == {
+    assert report["verification"]["engines"][0]["event_sets"][0] == {
         "kind": "data", "events": 20, "is_adversarial": False,
     }  # fmt: skip
 
