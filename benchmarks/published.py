@@ -223,17 +223,16 @@ def measure(folder: Path, name: str, *, rtl: bool, synthesis: bool) -> dict[str,
             with engine_bars() as progress:
                 verify_build(design, x, ("rtl",), progress=progress)
             verification = record.load_record(folder).verification
+        if synthesis:
+            _synthesise(made, name)
     latencies, resources = estimate_facts(design, verification=verification)
-    used = [one.model_dump(mode="json") for one in resources.estimates]
-    if rtl and synthesis and not any("yosys" in one["source"] for one in used):
-        used.insert(0, _synthesised(made, name))
     return {
         "network": NETWORKS[name].about,
         "accuracy": accuracy.model_dump(mode="json"),
         "accuracy_error_points": 100 * (right * (1 - right) / len(x)) ** 0.5,
         "verification": verification.model_dump(mode="json"),
         "latency": [one.model_dump(mode="json") for one in latencies.estimates],
-        "resources": used,
+        "resources": [one.model_dump(mode="json") for one in resources.estimates],
     }
 
 
@@ -246,19 +245,17 @@ def _is_of(verification: Any, made: Any) -> bool:
     )
 
 
-def _synthesised(made: Any, name: str) -> dict[str, Any]:
+def _synthesise(made: Any, name: str) -> None:
+    """Leaves yosys' result beside the RTL, where the estimates find it."""
     from samebits import errors
     from samebits.cli.console import bar
-    from samebits.firmware.results import NotRun, ResourceEstimate
     from samebits.firmware.synthesis import STEPS, synthesise
 
     try:
         with bar(f"{name}: yosys", STEPS) as advance:
-            found = synthesise(made, progress=lambda done, total, what: advance(done)).resources
+            synthesise(made, progress=lambda done, total, what: advance(done))
     except (errors.MissingToolError, errors.ToolError) as error:
-        absent = NotRun(reason=str(error))
-        found = ResourceEstimate(source="rtl/, yosys", used={"LUT": absent, "FF": absent})
-    return found.model_dump(mode="json")
+        say(f"{name}: {error}")
 
 
 def main() -> None:

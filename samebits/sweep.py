@@ -240,7 +240,13 @@ def accuracy_of(design: Design, events: Events) -> tuple[Quantity, Quantity]:
 
 
 def _inputs(model_sha256: str, events: Events, target: Target) -> dict[str, str]:
-    versions = {"samebits": __version__}
+    from samebits.firmware.hls_model import read_model
+
+    coefficients = json.dumps(read_model(), sort_keys=True)
+    versions = {
+        "samebits": __version__,
+        "hls_model": hashlib.sha256(coefficients.encode()).hexdigest(),
+    }
     for package in ("hls4ml", "alkaid"):
         try:
             versions[package] = importlib.metadata.version(package)
