@@ -144,13 +144,18 @@ def _format_type(name: str, fmt: Format) -> str:
 }};"""
 
 
+def _shown(name: str) -> str:
+    """A name in a comment, which no newline in it may end."""
+    return name if name.isprintable() and not name.endswith("\\") else json.dumps(name)
+
+
 def _header(graph: Graph) -> str:
     inputs = [
-        f"//   inputs[{i}]: {x.name}, {raw_type(x.format)}[events][{_size(x.shape)}], {x.format}"
+        f"//   inputs[{i}]: {_shown(x.name)}, {raw_type(x.format)}[events][{_size(x.shape)}], {x.format}"
         for i, x in enumerate(graph.tensors_of(graph.inputs))
     ]
     outputs = [
-        f"//   outputs[{i}]: {name}, double[events][{_size(graph.tensors[tensor].shape)}], "
+        f"//   outputs[{i}]: {_shown(name)}, double[events][{_size(graph.tensors[tensor].shape)}], "
         f"{graph.tensors[tensor].format}"
         for i, (name, tensor) in enumerate(zip(output_names(graph), graph.outputs, strict=True))
     ]
