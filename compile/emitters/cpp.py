@@ -151,7 +151,8 @@ def _shown(name: str) -> str:
 
 def _header(graph: Graph) -> str:
     inputs = [
-        f"//   inputs[{i}]: {_shown(x.name)}, {raw_type(x.format)}[events][{_size(x.shape)}], {x.format}"
+        f"//   inputs[{i}]: {_shown(x.name)}, {raw_type(x.format)}[events][{_size(x.shape)}], "
+        f"{x.format}"
         for i, x in enumerate(graph.tensors_of(graph.inputs))
     ]
     outputs = [
