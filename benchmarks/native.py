@@ -71,7 +71,7 @@ def measure(batch: int) -> dict[str, float]:
     name = session.get_inputs()[0].name
     native = design.native
     best = {"native": 1e9, "ONNX Runtime float32": 1e9}
-    for _ in range(300):
+    for _ in range(1000):
         for engine, run in (
             ("native", lambda: native.run([x])),
             ("ONNX Runtime float32", lambda: session.run(None, {name: x})),
