@@ -1,7 +1,8 @@
 """Golden vectors: inputs and the firmware's answers, kept in git, and checked again later.
 
 A folder of three files: golden.json (what a reviewer reads in a diff: formats, versions, one hash
-per tensor), inputs.npz (an events file for every other command) and expected.npz.
+per tensor), inputs.npz (an events file for every other command) and expected.npz. If asked for, the
+mantissas as inputs.csv and expected.csv too.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from pydantic import Field, ValidationError
 
 from samebits import errors, storage
 from samebits.compile.emitters.onnx import output_names
-from samebits.compile.ir import Format, Tensor
+from samebits.compile.ir import Carrier, Format, Tensor
+from samebits.compile.ops.boundary import input_mantissas
 from samebits.firmware.results import Facts, Text
 from samebits.sim.stimuli import as_finite
 from samebits.verify import comparison_events
@@ -35,6 +37,8 @@ Array = NDArray[Any]
 Progress = Callable[[str, int, int], None]
 _log = logging.getLogger("samebits")
 FACTS, INPUTS, EXPECTED = "golden.json", "inputs.npz", "expected.npz"
+INPUT_WORDS, EXPECTED_WORDS = "inputs.csv", "expected.csv"
+_INT64_BITS = 63
 _FULL_ELEMENTS = 1_000_000  # of all layers and events: some hundred kB compressed
 _WIDEST = 53  # bits that float64, in which all engines answer, holds
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -152,6 +156,7 @@ def freeze(
     adversarial: int = 32,
     seed: int = 0,
     layers: str = "auto",
+    csv: bool = False,
     against: Sequence[str] = ("onnxruntime",),
     force: bool = False,
     progress: Progress | None = None,
@@ -163,6 +168,8 @@ def freeze(
         data: what they are, in words.
         adversarial: most events kept of each kind of adversarial input.
         layers: "full", "digests", or "auto": full up to a million numbers.
+        csv: inputs.csv and expected.csv too, with the mantissas of inputs and outputs for test
+            benches of hardware; always where the folder holds them already.
         against: engines that must give the same bits first; may be empty.
 
     Raises:
@@ -199,12 +206,12 @@ def freeze(
     full = layers == "full" or (
         layers == "auto" and sum(values[name].size for name in hidden) <= _FULL_ELEMENTS
     )
-    expected = {
-        f"digest:{name}" if name in hidden and not full else name: digests(values[name])
-        if name in hidden and not full
-        else _packed(values[name], tensor.format)
-        for name, tensor in names.items()
-    }
+    expected = {}
+    for name, tensor in names.items():
+        if name in hidden and not full:
+            expected[f"digest:{name}"] = digests(values[name])
+        else:
+            expected[name] = _packed(values[name], tensor.format)
     if len(graph.inputs) == 1:
         stored = {"features": inputs[0]}
         if design.feature_names:
@@ -212,6 +219,12 @@ def freeze(
     else:
         stored = dict(zip(graph.inputs, inputs, strict=True))
     files = {INPUTS: _npz(stored), EXPECTED: _npz(expected)}
+    if csv or (folder / INPUT_WORDS).exists():
+        outputs = {name: t for name, t in names.items() if name not in hidden}
+        files |= {
+            INPUT_WORDS: _csv({name: graph.tensors[name] for name in graph.inputs}, inputs),
+            EXPECTED_WORDS: _csv(outputs, [values[name] for name in outputs]),
+        }
     facts = GoldenFacts(
         design=(design.folder.resolve().name if design.folder else "") or "design",
         fingerprint=design.fingerprint,
@@ -240,6 +253,27 @@ def freeze(
     )
     _write(folder, {**files, FACTS: _text(facts).encode()}, force)
     return read_golden(folder)
+
+
+def _csv(tensors: Mapping[str, Tensor], values: Sequence[Array]) -> bytes:
+    """Mantissas, a row per event, under names such as x[3].
+
+    Raises:
+        UnsupportedError: a format beyond 63 bits.
+    """
+    head, columns = [], []
+    for (name, tensor), array in zip(tensors.items(), values, strict=True):
+        if tensor.format.width > _INT64_BITS:
+            raise errors.UnsupportedError(
+                f"freeze: {name} is {tensor.format}: .csv holds mantissas of up to 63 bits"
+            )
+        words = input_mantissas(array.astype(np.float64), tensor.format, Carrier.INT64)
+        columns.append(words.reshape(len(words), -1))
+        head += [f"{name}[{i}]" for i in range(columns[-1].shape[1])]
+    stream = io.BytesIO()
+    table = np.concatenate(columns, axis=1)
+    np.savetxt(stream, table, fmt="%d", delimiter=",", header=",".join(head), comments="")
+    return stream.getvalue()
 
 
 def _text(facts: GoldenFacts) -> str:

@@ -40,6 +40,13 @@ def command(
             "to a million numbers."
         ),
     ] = "auto",
+    csv: Annotated[
+        bool,
+        typer.Option(
+            "--csv",
+            help="inputs.csv and expected.csv too: mantissas, for test benches of hardware.",
+        ),
+    ] = False,
     against: Annotated[
         str,
         typer.Option(
@@ -76,6 +83,7 @@ def command(
             adversarial=adversarial,
             seed=seed,
             layers=layers,
+            csv=csv,
             against=engines,
             force=force,
             progress=progress,

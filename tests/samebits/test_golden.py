@@ -356,6 +356,26 @@ def test_an_engine_that_is_not_there_is_named(
     assert "csim was not asked: the C++ compiler in the environment" in caplog.text
 
 
+def test_words_for_a_test_bench(design: Design, tmp_path: Path) -> None:
+    folder = tmp_path / "golden"
+    golden = freeze(design, folder, csv=True, against=())
+    head, *rows = (folder / "inputs.csv").read_text().splitlines()
+    assert head == "x[0],x[1],x[2],x[3]"
+    words = np.array([row.split(",") for row in rows], dtype=np.int64)
+    fmt = Format.parse(golden.facts.inputs[0].format)
+    assert (words.min(), words.max()) == (fmt.min_mantissa, fmt.max_mantissa)
+    # the words alone give the same answers: the input cast is in them
+    again = design.simulate(np.ldexp(words.astype(np.float64), -fmt.fraction))
+    assert np.array_equal(again, golden.expected["Softmax_0"])
+    assert (
+        (folder / "expected.csv").read_text().startswith("Softmax_0[0],Softmax_0[1],Softmax_0[2]")
+    )
+    assert check_answers(golden, folder / "expected.csv", raw=True).passed
+    before = (folder / "expected.csv").read_bytes()
+    freeze(design, folder, adversarial=5, against=(), force=True)
+    assert (folder / "expected.csv").read_bytes() != before  # never those of other vectors
+
+
 def test_the_target_is_kept(tmp_path: Path) -> None:
     path = quantized_mlp().save(tmp_path / "model.onnx")
     target = Target(clock_mhz=320, precision={"default": "fixed<24,12>"})
