@@ -205,7 +205,8 @@ def _fit_ff(reports: Sequence[Report], lut: Sequence[float]) -> tuple[float, ...
 
 
 def _fit_delay(reports: Sequence[Report]) -> tuple[float, ...]:
-    tries = np.random.default_rng(0).uniform(*np.array(DELAY_BOX).T, (TRIES, len(DELAY_BOX)))
+    low, high = np.array(DELAY_BOX).T
+    tries = np.random.default_rng(0).uniform(low, high, (TRIES, len(DELAY_BOX)))
     cost = [
         np.mean([abs(_stages_off(report, delay)) for report in reports]) for delay in tries.tolist()
     ]

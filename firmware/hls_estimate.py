@@ -389,14 +389,14 @@ def _tool(name: str, group: str, outside: Sequence[str]) -> str:
     text = _bare_tool(group)
     if error is None:
         return text
-    few = error["n"] < 10
-    size = error["max" if few else "p90"]
-    which = f"all {error['n']}" if few else f"90 % of {error['n']}"
-    text += (
-        f", ± {100 * size:.0f} % ({which} held-out reports)"
-        if size
-        else (f", no deviation in {which} held-out reports")
-    )
+    if error["n"] < 10:
+        size = error["max"]
+        which = (
+            "the only held-out report" if error["n"] == 1 else f"all {error['n']} held-out reports"
+        )
+    else:
+        size, which = error["p90"], f"90 % of {error['n']} held-out reports"
+    text += f", ± {100 * size:.0f} % ({which})" if size else f", no deviation in {which}"
     return text + ("; outside of the fitted range" if outside else "")
 
 
