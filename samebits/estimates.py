@@ -159,7 +159,7 @@ def _measured(
     if isinstance(limit, Quantity):
         clock += (
             f"; Fmax by alkaid's delay model: {limit.value:.4g} MHz, worst stage "
-            f"{rtl.worst_stage * DELAY_UNIT_NS:.3g} ns of {1000 / rtl.clock_mhz:.3g} ns before "
+            f"{rtl.worst_stage * DELAY_UNIT_NS:.4g} ns of {1000 / rtl.clock_mhz:.4g} ns before "
             "retiming"
         )
     return latency_estimate(

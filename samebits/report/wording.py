@@ -77,8 +77,8 @@ def clock_caveat(estimate: LatencyEstimate) -> str:
         return ""
     return (
         f"the clock of {format_quantity(clock)} is above Fmax {format_quantity(fmax)} "
-        f"({origin(fmax)}): the worst stage takes {1000 / fmax.value:.3g} ns of "
-        f"{1000 / clock.value:.3g} ns"
+        f"({origin(fmax)}): the worst stage takes {1000 / fmax.value:.4g} ns of "
+        f"{1000 / clock.value:.4g} ns"
     )
 
 
