@@ -165,17 +165,30 @@ def train_hgq(folder: Path, beta: float, epochs: int, seed: int) -> None:
     steps = -(-len(parts[0]) // 512) * epochs
     rate = keras.optimizers.schedules.CosineDecay(5e-3, steps, alpha=0.01)
     model.compile(
-        keras.optimizers.Adam(rate), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        keras.optimizers.Adam(rate),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
     )
     # bits are cheap at first, so that they fall slowly and the network can follow
     price = PieceWiseSchedule([(0, LOWEST_BETA, "log"), (3 * epochs // 4, beta, "constant")])
+    best: tuple[float, Any] = (0.0, None)
+
+    def keep_best(epoch: int, logs: dict[str, float]) -> None:
+        nonlocal best
+        if epoch >= 3 * epochs // 4 and logs["val_accuracy"] > best[0]:
+            best = logs["val_accuracy"], model.get_weights()
+
+    keeper = keras.callbacks.LambdaCallback(on_epoch_end=keep_best)
     model.fit(
         *(parts[0], jets.train.labels),
+        validation_data=(parts[1], jets.validation.labels),
+        validation_batch_size=len(parts[1]),
         batch_size=512,
         epochs=epochs,
         verbose=0,
-        callbacks=[BetaScheduler(price)],
+        callbacks=[BetaScheduler(price), keeper],
     )
+    model.set_weights(best[1])
     trace_minmax(model, np.concatenate(parts[:2]))
     design = Design.from_keras(model, Target(part=PART, clock_mhz=CLOCK_MHZ))
     design.save(folder, force=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from samebits import errors
 from samebits.compile.target import Target
 from samebits.design import Design
-from samebits.recipe import FLOAT_MODEL, JETS, Recipe, load_data, recipe_of
+from samebits.recipe import FLOAT_MODEL, JETS, KERAS_SHA256, Recipe, load_data, recipe_of
 from samebits.sweep import Events
 
 if TYPE_CHECKING:
@@ -163,6 +163,9 @@ def _rounded(model: onnx.ModelProto, width: int | None, target: Target, name: st
 
     if width is not None:
         model, _ = rewidth(model, width)
+        for entry in list(model.metadata_props):
+            if entry.key == KERAS_SHA256:  # it is no export of that network any more
+                model.metadata_props.remove(entry)
     return Design.from_onnx(model, target)
 
 

@@ -9,6 +9,7 @@ from samebits import errors
 
 from .check import check_operators
 from .constants import Names, add_constant, constants_of, drop_unused, fold_constants
+from .file import runnable
 from .qdq import to_qonnx
 
 __all__ = ["rewidth"]
@@ -25,7 +26,7 @@ def rewidth(model: onnx.ModelProto, bits: int) -> tuple[onnx.ModelProto, tuple[s
     trained again.
 
     Returns:
-        The model, and the names of the quantizers with other widths.
+        The model, which ONNX Runtime runs, and the names of the quantizers with other widths.
 
     Raises:
         UnsupportedError: operators that samebits does not have; a zero point that is not 0, which
@@ -61,7 +62,7 @@ def rewidth(model: onnx.ModelProto, bits: int) -> tuple[onnx.ModelProto, tuple[s
             node.input[position] = name
         changed.append(node.name or node.output[0])
     drop_unused(fresh)
-    return fresh, tuple(changed)
+    return runnable(fresh.SerializeToString()), tuple(changed)
 
 
 def _between_products(graph: onnx.GraphProto) -> list[onnx.NodeProto]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 
@@ -35,6 +36,16 @@ def test_weights_and_inner_activations_change_and_keep_their_range() -> None:
         scale, bits = before[name]
         assert after[name] == (scale * 2 ** (bits - 4), 4)
     assert quantizers(model) == before, "the model given is left alone"
+
+
+def test_onnx_runtime_runs_it_as_the_firmware_does() -> None:
+    fresh, _ = rewidth(quantized_mlp(seed=8, softmax=False).model(), 4)
+    onnx.checker.check_model(fresh, full_check=True)
+    session = onnxruntime.InferenceSession(fresh.SerializeToString())
+    x = np.random.default_rng(1).normal(0, 2, (200, 4)).astype(np.float32)
+    (expected,) = session.run(None, {"x": x})
+    found: Any = Design.from_onnx(fresh).simulate(x)
+    assert np.array_equal(found, expected)
 
 
 def test_the_width_it_has_changes_nothing() -> None:

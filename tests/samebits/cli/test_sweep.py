@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from samebits import Design
 from samebits.cli.sweep import clocks_of, whole_numbers
+from samebits.recipe import KERAS_SHA256
 
 from ...models import float_mlp, quantized_mlp
 from .command import Command
@@ -186,5 +188,11 @@ def test_training_at_every_width(samebits: Command, tmp_path: Path) -> None:
     design = Design.from_onnx(build / "sweep" / "3-bits.onnx")
     formats = [design.graph.tensors[layer.tensor].format for layer in design.graph.layers]
     assert 3 in {fmt.width for fmt in formats}
+    assert KERAS_SHA256 in {item.key for item in onnx.load(build / "model.onnx").metadata_props}
     samebits("sweep", build, "--width", "3", "--json")
+    rounded = onnx.load(build / "sweep" / "3-bits.onnx")
+    assert [item.key for item in rounded.metadata_props] == [
+        "samebits.features",
+        "samebits.classes",
+    ]
     assert json.loads((build / "sweep" / "sweep.json").read_text())["widths_by"].startswith("quant")
