@@ -397,6 +397,9 @@ def _tool(name: str, group: str, outside: Sequence[str]) -> str:
     else:
         size, which = error["p90"], f"90 % of {error['n']} held-out reports"
     text += f", ± {100 * size:.0f} % ({which})" if size else f", no deviation in {which}"
+    if name == "LUT":
+        share = read_model()["vivado_lut_share"]
+        text += f"; as C synthesis counts, Vivado's are {share['median']:.2g} of it in the median"
     return text + ("; outside of the fitted range" if outside else "")
 
 
