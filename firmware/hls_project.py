@@ -10,6 +10,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -72,9 +73,9 @@ def write_project(model_graph: Any, folder: str | os.PathLike[str]) -> HlsProjec
     project of samebits in `folder` is replaced, anything else there is left alone and an error.
     Nothing in the project depends on where it was written.
 
-    Raises UnsupportedError for a MultiModelGraph and for a backend that is neither Vivado nor
-    Vitis, BuildError if `folder`
-    holds something else or cannot be written, ToolError if hls4ml's writer fails.
+    Raises UnsupportedError for a MultiModelGraph, for a backend that is neither Vivado nor Vitis
+    and for a layer whose name C++ cannot take, BuildError if `folder` holds something else or
+    cannot be written, ToolError if hls4ml's writer fails.
     """
     target = Path(folder)
     backend = str(model_graph.config.backend.name)
@@ -87,6 +88,8 @@ def write_project(model_graph: Any, folder: str | os.PathLike[str]) -> HlsProjec
             "HLS project: a MultiModelGraph is several HLS projects, which samebits does not "
             "write; write it with hls4ml, or give the model before it was split"
         )
+    for layer in model_graph.get_layers():
+        _check_names(layer)
     _check_replaceable(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -162,6 +165,29 @@ def read_project(folder: str | os.PathLike[str]) -> HlsProject:
 
 def _signals(entries: list[dict[str, Any]]) -> tuple[Signal, ...]:
     return tuple(Signal(e["name"], tuple(e["shape"]), e["ctype"]) for e in entries)
+
+
+def _check_names(layer: Any) -> None:
+    """hls4ml writes a layer's name into C++ strings, and some types are named after their layer.
+
+    A name such as "a; rm -rf" or "reg" is no harm in a string. Names that came through ONNX are
+    always fine: qonnx numbers the layers.
+    """
+    name = str(layer.name)
+    what = None
+    if not name.isprintable() or '"' in name or "\\" in name:
+        what = "a name without quotes, backslashes and line breaks"
+    elif any(
+        re.search(r"\W", str(value.name))
+        for value in layer.attributes.values()
+        if hasattr(value, "precision") and hasattr(value, "name")
+    ):
+        what = "letters, digits and _ only: a C++ type is named after this layer"
+    if what is not None:
+        raise errors.UnsupportedError(
+            f"HLS project: layer {name!r}: hls4ml writes its name into C++; wanted: {what}; rename "
+            "the layer"
+        )
 
 
 def _check_replaceable(target: Path) -> None:

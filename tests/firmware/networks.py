@@ -59,6 +59,18 @@ def classifier(backend: str = "Vitis", io_type: str = "io_parallel") -> Any:
     )
 
 
+def named(first: str, relu: str, last: str) -> Any:
+    """Dense, ReLU and Dense layers of two elements with these names."""
+    ones = np.ones((2, 2))
+    layers = [
+        {"name": "in", "class_name": "InputLayer", "input_shape": [2]},
+        _dense(first, "in", ones, ones[0]),
+        {"name": relu, "class_name": "Activation", "activation": "relu", "n_in": 2},
+        _dense(last, relu, ones, ones[0]),
+    ]
+    return convert(layers, ["in"], [last])
+
+
 def sum_and_difference(io_type: str = "io_parallel") -> Any:
     """Inputs a, b (3 each); outputs a - b, a + b in this order; in streams each input is cloned."""
     layers: list[dict[str, Any]] = [

@@ -13,7 +13,7 @@ from samebits import errors
 from samebits.firmware import hls_project
 from samebits.firmware.hls_project import HlsProject, Signal, read_project, write_project
 
-from .networks import classifier, hand_written, image_branches, sum_and_difference
+from .networks import classifier, hand_written, image_branches, named, sum_and_difference
 
 
 def _texts(folder: Path) -> dict[str, str]:
@@ -163,3 +163,31 @@ def test_reading_something_else(tmp_path: Path) -> None:
     good = json.loads((hand_written(tmp_path / "good") / "samebits.json").read_text())
     facts.write_text(json.dumps(good))
     assert read_project(tmp_path).inputs == (Signal("x", (2,), "double"),)
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        (("a; rm -rf", "reg", "Ünïcode"), None),
+        (('"x"', "y", "z"), "a name without quotes, backslashes and line breaks"),
+        (("x", "y", "z\n*/"), "a name without quotes, backslashes and line breaks"),
+        (("x\\", "y", "z"), "a name without quotes, backslashes and line breaks"),
+        (("x", "y; z", "z"), "letters, digits and _ only: a C++ type is named after this layer"),
+    ],
+)
+def test_names_that_cpp_cannot_take(
+    names: tuple[str, str, str], wanted: str | None, tmp_path: Path
+) -> None:
+    model = named(*names)
+    if wanted is None:
+        project = write_project(model, tmp_path / "hls")
+        assert tuple(layer.name for layer in project.layers) == names
+        return
+    with pytest.raises(errors.UnsupportedError) as caught:
+        write_project(model, tmp_path / "hls")
+    (name,) = [name for name in names if set(name) & set('"\\;\n')]
+    assert str(caught.value) == (
+        f"HLS project: layer {name!r}: hls4ml writes its name into C++; wanted: {wanted}; rename "
+        "the layer"
+    )
+    assert not (tmp_path / "hls").exists()
