@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from samebits import Design, errors
+from samebits.estimates import estimate_facts
 from samebits.firmware import toolchain, verilator
+from samebits.firmware.results import Quantity
 from samebits.firmware.rtl import read_rtl
+from samebits.record import verification_facts
 
 from ..models import quantized_mlp
 
@@ -43,7 +46,14 @@ def test_same_bits_and_one_wrong_bit(
     (report,) = result.engines
     assert report.status == "equal", report.detail
     assert saved.folder is not None
-    cycles = read_rtl(saved.folder / "rtl").latency_cycles
+    rtl = read_rtl(saved.folder / "rtl")
+    cycles = rtl.latency_cycles
+    assert (report.latency_cycles, report.files_sha256) == (cycles, rtl.files_sha256)
+    headline = estimate_facts(saved, None, verification_facts(result))[0].headline
+    assert headline is not None
+    assert headline.cycles == Quantity(
+        value=cycles, unit="cycles", kind="measured", tool=verilator.find_verilator().tool
+    )
     assert report.detail.startswith(
         f"answers {cycles} cycles after every event, one event per clock: "
     )
@@ -102,6 +112,7 @@ def test_an_out_valid_that_comes_too_late(saved: Design, monkeypatch: pytest.Mon
     (report,) = saved.verify(x, against=["rtl"], adversarial=False).engines
     assert report.status == "MISMATCH"
     assert "out_valid is" in report.detail
+    assert report.latency_cycles is None
 
 
 @simulated
