@@ -197,6 +197,8 @@ def run(
             timeout_s=timeout_s,
             folder=folder,
             log=growing,
+            # YoWASP's way to hide folders from its programs, this one's too
+            env={name: value for name, value in os.environ.items() if name != "YOWASP_MOUNT"},
             on_line=on_line,
         )
     except errors.ToolError as error:
