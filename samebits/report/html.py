@@ -158,7 +158,8 @@ def _latency_card(facts: ReportFacts) -> Card:
         return Card("Latency", "not run", facts.latency.reason, "", is_run=False)
     estimate = facts.latency.headline
     if estimate is None:
-        reasons = "; ".join(f"{e.source}: {origin(e.latency_ns)}" for e in facts.latency.estimates)
+        first = facts.latency.estimates[:2]  # the table has all
+        reasons = "; ".join(f"{e.source}: {origin(e.latency_ns)}" for e in first)
         return Card("Latency", "not run", reasons, "", is_run=False)
     parts = (estimate.cycles, estimate.bunch_crossings)
     detail = f"{', '.join(map(format_quantity, parts))}: {estimate.source}"
