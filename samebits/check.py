@@ -138,9 +138,10 @@ def check_answers(golden: Golden, path: Path, *, raw: bool = False) -> Verificat
             )
         if values.dtype.kind not in "fiub":
             raise errors.DataError(f"{path}: {name} holds {values.dtype}, wanted numbers")
-        if len(values) != golden.events:
+        if values.shape[:1] != (golden.events,):
+            count = len(values) if values.ndim else "no"
             raise errors.DataError(
-                f"{path}: {name} has {len(values)} events, the golden vectors {golden.events}"
+                f"{path}: {name} has {count} events, the golden vectors {golden.events}"
             )
         tensor = tensors[name]
         if values.shape[1:] != tensor.shape and values.size == golden.events * int(
@@ -189,7 +190,7 @@ def _read_answers(golden: Golden, path: Path) -> dict[str, Array]:
     except Exception as error:  # of zipfile, zlib, NumPy's readers, or no memory
         raise errors.DataError(f"{path}: cannot be read: {error}") from None
     sizes = [int(np.prod(tensor.shape)) for tensor in outputs]
-    table = table.reshape(len(table), -1)
+    table = table.reshape(len(table), -1) if table.ndim and len(table) else table.reshape(1, -1)
     if table.shape[1] != sum(sizes):
         raise errors.DataError(
             f"{path}: has {table.shape[1]} numbers per event, the outputs have {sum(sizes)}: "

@@ -70,9 +70,9 @@ class GoldenFacts(Facts):
     data: str
     events: dict[str, Count]
     feature_names: tuple[str, ...]
-    inputs: tuple[TensorFacts, ...]
+    inputs: Annotated[tuple[TensorFacts, ...], Field(min_length=1)]
     layers: tuple[TensorFacts, ...]
-    outputs: tuple[TensorFacts, ...]
+    outputs: Annotated[tuple[TensorFacts, ...], Field(min_length=1)]
     layer_values: Literal["full", "digests"]
     files: dict[str, Sha256]
 
@@ -389,17 +389,24 @@ def read_golden(folder: Path) -> Golden:
     try:
         single = len(facts.inputs) == 1
         for one in facts.inputs:
-            values = inputs["features" if single else one.name]
+            values = _numbers(inputs["features" if single else one.name], "f")
             golden.inputs.append(values.reshape(events, *one.shape))
         for name, one in golden.tensors().items():
             if f"digest:{name}" in expected:
-                golden.digests[name] = expected[f"digest:{name}"].reshape(events)
+                golden.digests[name] = _numbers(expected[f"digest:{name}"], "u").reshape(events)
             else:
-                values = _unpacked(expected[name], Format.parse(one.format))
+                values = _unpacked(_numbers(expected[name], "iuf"), Format.parse(one.format))
                 golden.expected[name] = values.reshape(events, *one.shape)
     except (KeyError, ValueError, errors.FormatError) as error:
         raise errors.DataError(f"{path}: does not fit its arrays: {error}") from None
     return golden
+
+
+def _numbers(values: Array, kinds: str) -> Array:
+    """The array, of these kinds of NumPy's types and finite. Raises ValueError."""
+    if values.dtype.kind not in kinds or not np.isfinite(values).all():
+        raise ValueError(f"{values.dtype} or NaN where finite numbers are wanted")
+    return values
 
 
 def _read(path: Path, wanted: str | None) -> dict[str, Array]:

@@ -1,5 +1,6 @@
 """Golden vectors: what is written, read back, found equal, and found different at the right bit."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -258,12 +259,20 @@ def test_answers_that_cannot_be_used(golden: Golden, tmp_path: Path) -> None:
     np.save(tmp_path / "wide.npy", np.zeros((len(values), 5)))
     np.save(tmp_path / "pickle.npy", np.array([{}]), allow_pickle=True)
     (tmp_path / "empty.npz").touch()
+    np.save(tmp_path / "scalar.npy", np.array(1.5))
+    np.save(tmp_path / "nothing.npy", np.zeros((0, 3)))
+    np.savez(tmp_path / "scalar.npz", Softmax_0=np.array(1.5))
+    (tmp_path / "ragged.csv").write_text("a,b,c\n1,2,3\n4,5\n")
     for name, words in (
         ("short.npz", f"Softmax_0 has 7 events, the golden vectors {golden.events}"),
         ("named.npz", "no output or layer 'planet'; golden: layer:"),
         ("words.npz", "Softmax_0 holds <U1, wanted numbers"),
         ("wide.npy", "has 5 numbers per event, the outputs have 3: Softmax_0 [3]"),
         ("pickle.npy", "cannot be read: "),
+        ("scalar.npy", "has 1 numbers per event, the outputs have 3: Softmax_0 [3]"),
+        ("nothing.npy", "has 0 numbers per event, the outputs have 3: Softmax_0 [3]"),
+        ("scalar.npz", f"Softmax_0 has no events, the golden vectors {golden.events}"),
+        ("ragged.csv", "cannot be read: "),
         ("empty.npz", "cannot be read: "),
         ("absent.csv", "there is no such file"),
         ("model.onnx", "unknown suffix; wanted .npz, .npy or .csv"),
@@ -291,12 +300,18 @@ def test_damaged_golden_vectors(design: Design, tmp_path: Path) -> None:
         ({"schema_version": 7}, "Input should be 1 at schema_version"),
         ({"planet": "Mars"}, "Extra inputs are not permitted at planet"),
         ({"events": {"zeros": 1}}, "does not fit its arrays: "),
-        ({"inputs": []}, "is damaged"),
+        ({"inputs": []}, "Tuple should have at least 1 item after validation, not 0 at inputs"),
     ):
         (folder / "golden.json").write_text(json.dumps(facts | change))
-        if "inputs" in change:  # nothing to compare with, but nothing is damaged either
-            continue
         with pytest.raises(errors.DataError, match=words):
+            read_golden(folder)
+    events = sum(facts["events"].values())
+    for values in (np.full((events, 4), np.nan), np.full((events, 4), "a")):
+        np.savez(folder / "inputs.npz", features=values)
+        digest = hashlib.sha256((folder / "inputs.npz").read_bytes()).hexdigest()
+        files = {"files": {**facts["files"], "inputs.npz": digest}}
+        (folder / "golden.json").write_text(json.dumps(facts | files))
+        with pytest.raises(errors.DataError, match="or NaN where finite numbers are wanted"):
             read_golden(folder)
 
 
