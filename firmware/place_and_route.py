@@ -152,7 +152,7 @@ def place_and_route(
 
 def expected(rtl: Rtl) -> str:
     """About how long the tools take, and their memory; measured as docs/rtl.md says."""
-    return rtl_results.expected(rtl, s_per_kb=1.5, mb_per_kb=2.0)
+    return rtl_results.expected(rtl, s_per_kb=3.0, mb_per_kb=3.0)
 
 
 def read_place_and_route(rtl: Rtl) -> PlaceAndRoute | NotRun:
