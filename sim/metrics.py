@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from samebits import errors
 
 from .bootstrap import RankedScores, replicate_weights
+from .intervals import clopper_pearson
 
 __all__ = [
     "AccuracyGate",
@@ -368,7 +369,7 @@ def _working_point(
         )
     passed = round(float(background[cut]) * n_background)
     kept = round(float(signal[cut]) * n_signal)
-    low, high = _clopper_pearson(kept, n_signal)
+    low, high = clopper_pearson(kept, n_signal)
     note = ""
     if asked * n_background < 10:
         note = f"only {n_background} background events: fewer than 10 are expected to pass"
@@ -386,16 +387,6 @@ def _working_point(
         next_background_efficiency=following,
         note=note,
     )
-
-
-def _clopper_pearson(passed: int, total: int, level: float = 0.68) -> tuple[float, float]:
-    """Exact binomial interval. Source: Clopper and Pearson, Biometrika 26 (1934) 404."""
-    from scipy.stats import beta  # type: ignore[import-untyped]
-
-    tail = (1 - level) / 2
-    low = float(beta.ppf(tail, passed, total - passed + 1)) if passed > 0 else 0.0
-    high = float(beta.ppf(1 - tail, passed + 1, total - passed)) if passed < total else 1.0
-    return low, high
 
 
 def _thin(background: NDArray[np.float64], signal: NDArray[np.float64]) -> RocCurve:

@@ -73,8 +73,11 @@ class _Pool:
         array = live.pop(name)
         block = array.base
         del array
-        is_ours = isinstance(block, np.ndarray) and block.dtype == np.uint8
-        if is_ours and sys.getrefcount(block) == _REFERENCES_HERE:
+        if (
+            isinstance(block, np.ndarray)
+            and block.dtype == np.uint8
+            and sys.getrefcount(block) == _REFERENCES_HERE
+        ):
             self._free.append(block)
 
     def shrink(self) -> None:

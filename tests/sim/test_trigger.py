@@ -1,0 +1,139 @@
+"""Rates, cuts at a fixed rate and menus, against counts done by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from samebits import errors
+from samebits.sim.intervals import clopper_pearson, fraction
+from samebits.sim.trigger import Beam, compare_at_rate, menu, point_at_rate, rate_curve
+
+FULL = Beam(3564)
+
+
+def test_a_full_machine_crosses_at_40_mhz() -> None:
+    assert FULL.crossings_khz == pytest.approx(40_079.3, abs=0.1)
+    assert Beam(1782, 4.0).crossings_khz == pytest.approx(2 * FULL.crossings_khz)
+
+
+@pytest.mark.parametrize(("bunches", "ratio"), [(0, 1.0), (3565, 1.0), (1, 0.0), (1, float("nan"))])
+def test_beams_that_cannot_be(bunches: int, ratio: float) -> None:
+    with pytest.raises(errors.UsageError):
+        Beam(bunches, ratio)
+
+
+def test_the_interval_holds_its_probability_on_both_sides() -> None:
+    low, high = clopper_pearson(7, 20)
+    assert binom.sf(6, 20, low) == pytest.approx(0.16)
+    assert binom.cdf(7, 20, high) == pytest.approx(0.16)
+    assert clopper_pearson(0, 5)[0] == 0
+    assert clopper_pearson(5, 5)[1] == 1
+
+
+def test_weights_of_one_size_are_no_weights() -> None:
+    passed = np.arange(10) < 3
+    assert fraction(passed, np.full(10, 0.25)) == fraction(passed)
+    half = fraction(passed, np.repeat([1.0, 0.0], 5))  # only five events count
+    assert (half.value, half.events) == (0.6, 5)
+
+
+@st.composite
+def samples(draw: st.DrawFn) -> tuple[list[int], list[int], float]:
+    scores = st.lists(st.integers(0, 6), min_size=1, max_size=30)
+    return draw(scores), draw(scores), draw(st.floats(0.01, 1.2))
+
+
+@given(sample=samples())
+def test_the_cut_is_the_loosest_that_keeps_the_rate(
+    sample: tuple[list[int], list[int], float],
+) -> None:
+    unbiased, signal, allowed = sample
+    beam = Beam(100)
+    asked = allowed * beam.crossings_khz
+    point = point_at_rate(unbiased, {"s": signal}, beam, asked)
+    fitting = [
+        t
+        for t in sorted(set(unbiased))
+        if sum(x >= t for x in unbiased) / len(unbiased) <= asked / beam.crossings_khz
+    ]
+    if not fitting:
+        assert point.threshold is None
+        top = sum(x == max(unbiased) for x in unbiased) / len(unbiased)
+        assert point.next_rate_khz == pytest.approx(top * beam.crossings_khz)
+        return
+    threshold = fitting[0]
+    assert point.threshold == threshold
+    assert point.rate_khz is not None
+    assert point.rate_khz.value <= asked * (1 + 1e-12)
+    assert point.unbiased_passed == sum(x >= threshold for x in unbiased)
+    assert point.unbiased_at_cut == unbiased.count(threshold)
+    assert point.signal_at_cut == {"s": signal.count(threshold)}
+    assert point.efficiency["s"].value == sum(x >= threshold for x in signal) / len(signal)
+    looser = [t for t in set(unbiased) if t < threshold]
+    assert (point.next_rate_khz is None) == (not looser)
+
+
+def test_the_curve_knows_the_granularity() -> None:
+    curve = rate_curve([0, 0.25, 0.25, 1.0], Beam(3564, 0.5))
+    assert curve.thresholds == (1.0, 0.25, 0.0)
+    assert curve.rates_khz == pytest.approx([x * FULL.crossings_khz / 8 for x in (1, 3, 4)])
+    assert (curve.levels, curve.step) == (3, 0.25)
+    assert rate_curve([1, 1], FULL).step is None
+
+
+def test_a_score_coarser_by_rounding_costs_efficiency_at_a_rate() -> None:
+    rng = np.random.default_rng(5)
+    noise, peak = rng.normal(0, 1, 4000), rng.normal(2, 1, 1500)
+    fine, coarse = {"x": noise, "y": np.floor(noise)}, {"x": peak, "y": np.floor(peak)}
+    beam = Beam(1000)
+    asked = 0.03 * beam.crossings_khz
+    (difference,) = compare_at_rate(fine, coarse, beam, asked, reference="x", replicates=100)
+    points = [point_at_rate(fine[k], {"s": coarse[k]}, beam, asked) for k in "xy"]
+    lost = points[1].efficiency["s"].value - points[0].efficiency["s"].value
+    assert difference.value == pytest.approx(lost)
+    assert difference.low_95 <= difference.low_68 <= lost <= difference.high_68
+    assert difference.high_95 < 0
+
+
+def test_a_model_does_not_differ_from_itself() -> None:
+    x, y = np.arange(50.0), np.arange(20.0, 70)
+    (difference,) = compare_at_rate(
+        {"a": x, "b": 2 * x}, {"a": y, "b": 2 * y}, Beam(10), 10.0, reference="a", replicates=50
+    )
+    assert (difference.value, difference.low_95, difference.high_95) == (0, 0, 0)
+
+
+def test_a_menu_adds_up() -> None:
+    decisions = {"jet": [1, 1, 0, 0, 0, 0, 0, 0], "met": [0, 1, 1, 0, 0, 0, 0, 0], "off": [0] * 8}
+    total, rows = menu(decisions, FULL)
+    crossings = FULL.crossings_khz
+    assert total.value == pytest.approx(3 / 8 * crossings)
+    jet, met, off = rows
+    assert jet.total_khz.value == pytest.approx(2 / 8 * crossings)
+    assert jet.pure_khz.value == pytest.approx(1 / 8 * crossings)
+    assert jet.overlap_khz == pytest.approx({"met": 1 / 8 * crossings, "off": 0})
+    assert met.shared_khz == pytest.approx(1.5 / 8 * crossings)
+    assert sum(row.shared_khz for row in rows) == pytest.approx(total.value)
+    assert (off.total_khz.value, off.pure_khz.value, off.shared_khz) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("unbiased", "match"),
+    [([], "not empty"), ([1.0, float("nan")], "NaN"), ([[1.0]], "shape"), (["a"], "real numbers")],
+)
+def test_scores_that_are_none(unbiased: list[float], match: str) -> None:
+    with pytest.raises(errors.DataError, match=match):
+        rate_curve(unbiased, FULL)
+
+
+def test_bad_weights_and_rates() -> None:
+    with pytest.raises(errors.DataError, match="weights"):
+        rate_curve([1.0, 2.0], FULL, [-1.0, 2.0])
+    with pytest.raises(errors.DataError, match="weights"):
+        menu({"a": [True, False]}, FULL, [0.0, 0.0])
+    with pytest.raises(errors.UsageError, match="above 0 kHz"):
+        point_at_rate([1.0], {}, FULL, 0)
+    with pytest.raises(errors.UsageError, match="same models"):
+        compare_at_rate({"a": [1.0]}, {"b": [1.0]}, FULL, 1.0, reference="a")
