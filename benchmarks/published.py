@@ -360,16 +360,16 @@ def tables(rows: dict[str, Any]) -> str:
             values = [*(used.get(key) for key in ("LUT", "FF", "DSP"))]
             values += [latency.get(k) for k in ("cycles", "initiation_interval", "latency_ns")]
             known = [value["kind"] for value in values if value and "value" in value]
-            kinds = ", ".join(dict.fromkeys(known)) or "not run"
             texts = " | ".join("" if value is None else _text(value) for value in values)
-            both.append(f"| {name} | {source} | {kinds} | {texts} |")
+            if known:
+                both.append(f"| {name} | {source} | {', '.join(dict.fromkeys(known))} | {texts} |")
     return "\n\n".join(
         (
             f"Ours: shipped jets, {PART}, {CLOCK_MHZ:g} MHz, no softmax, one event per clock",
             "\n".join(ours),
             "Published: OpenML 42468, another data set",
             "\n".join(theirs),
-            "The same networks by every tool",
+            "The same networks by every tool that was run",
             "\n".join(both) + "\n",
         )
     )
