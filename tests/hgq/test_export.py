@@ -22,7 +22,7 @@ from samebits.compile.frontends.hgq import export_keras_3
 
 from .networks import MODES, NETWORKS, answers, network, quantizers
 
-REFUSED = ("QSoftmax", "QDenseT", "QMultiHeadAttention", "QLinformerAttention")
+REFUSED = ("QDenseT", "QMultiHeadAttention", "QLinformerAttention")
 ROUNDINGS = (*MODES, ("RND_CONV", "WRAP"), ("RND_CONV", "SAT"))
 
 
@@ -56,14 +56,14 @@ def test_what_onnx_cannot_say_is_refused_by_name(rng: np.random.Generator) -> No
         x = keras.Input((6,))
         y = q.QDense(3, name="zero")(x)
     with quantizers():
-        y = q.QSoftmax(name="soft")(q.QDense(3, name="t", activation="tanh")(y))
+        y = q.QDenseT(3, name="soft")(q.QDense(3, name="t", activation="tanh")(y))
     with pytest.raises(errors.UnsupportedError) as caught:
         export_keras_3(keras.Model(x, y, name="net"))
     assert str(caught.value).startswith(
         "Keras model 'net': 3 of its layers cannot be exported:\n"
         "  zero (QDense): its quantizer zero_iq rounds by RND_ZERO; supported: RND, RND_CONV, TRN\n"
         "  t (QDense): activation 'tanh'; supported: linear, relu\n"
-        "  soft (QSoftmax): no such layer here\n"
+        "  soft (QDenseT): no such layer here\n"
         "Supported: Activation, "
     )
 

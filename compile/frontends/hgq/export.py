@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from samebits import errors
 
 from .check import built_model, module_path
-from .fixed import HgqGraph, fixed_of
+from .fixed import Fixed, HgqGraph, fixed_of
 
 __all__ = ["LAYERS", "export_keras_3"]
 
@@ -318,22 +318,54 @@ def _quantizer(call: _Call, x: list[str]) -> str:
 
 def _table(call: _Call, x: list[str]) -> str:
     """A function of one variable as the table of its values on the input's finest grid."""
-    layer = call.layer
-    if not layer.enable_iq:
+    if not call.layer.enable_iq:
         raise errors.UnsupportedError("a table needs a quantizer on its input")
-    fixed = fixed_of(layer.iq)
+    return _looked_up(call, x[0], fixed_of(call.layer.iq))
+
+
+def _looked_up(call: _Call, x: str, fixed: Fixed) -> str:
+    """The layer's activation of numbers with these formats."""
     step, (low, high) = float(fixed.step.min()), fixed.limits
     low, high = min(low, 0.0), max(high, 0.0)
     count = round((high - low) / step) + 1
     if count > _LARGEST_TABLE:
         raise errors.UnsupportedError(f"a table of {count} entries; at most {_LARGEST_TABLE}")
     points = (low + np.arange(count) * step).astype(np.float32)
-    values = call.graph.constant(f"{call.name}_table", _numpy(layer.activation(points)))
+    values = call.graph.constant(f"{call.name}_table", _numpy(call.layer.activation(points)))
     graph = call.graph
-    y = call.node("Sub", "above", [x[0], graph.constant(f"{call.name}_low", low)])
+    y = call.node("Sub", "above", [x, graph.constant(f"{call.name}_low", low)])
     y = call.node("Div", "row", [y, graph.constant(f"{call.name}_step", step)])
     y = call.node("Cast", "index", [y], to=onnx.TensorProto.INT64)
     return call.node("Gather", "value", [values, y])
+
+
+def _softmax(call: _Call, x: list[str]) -> str:
+    """Two tables, as HGQ2 and hls4ml compute it: exp(x - max) / sum.
+
+    Source: hgq 0.2.0, layers/softmax.py, `QSoftmax.call`.
+    """
+    layer, y = call.layer, x[0]
+    axes = [int(axis) for axis in layer.axes]
+    if layer.stable:
+        largest = call.node("ReduceMax", "largest", [y], axes=axes, keepdims=1)
+        y = call.node("Sub", "below", [largest, y])
+    elif not layer.enable_iq:
+        raise errors.UnsupportedError("stable=False needs a quantizer on its input")
+    given = None if layer.stable else fixed_of(layer.iq)
+    powers = _inner_table(call, layer.exp_table, "exp", y, given)
+    sums = _sum(call, powers, axes, True, 1)
+    inverse = _inner_table(call, layer.inv_table, "inv", sums)
+    return call.node("Mul", "shares", [powers, inverse])
+
+
+def _inner_table(call: _Call, table: Any, what: str, x: str, given: Fixed | None = None) -> str:
+    """A table inside a layer, with its own quantizers; `given`: formats that x has already."""
+    inner = replace(call, layer=table, name=f"{call.name}_{what}")
+    fixed = given
+    if fixed is None:
+        fixed = fixed_of(table.iq)
+        x = call.graph.elements(f"{inner.name}_iq", x, fixed)
+    return call.graph.elements(f"{inner.name}_oq", _looked_up(inner, x, fixed), fixed_of(table.oq))
 
 
 def _same(call: _Call, x: list[str]) -> str:
@@ -366,6 +398,7 @@ LAYERS: dict[str, Callable[[_Call, list[str]], str]] = {
     "QSum": _accumulate,
     "QMeanPow2": _accumulate,
     "QAveragePow2": _average,
+    "QSoftmax": _softmax,
     "QUnaryFunctionLUT": _table,
     "Quantizer": _quantizer,
     "Activation": _same,

@@ -179,12 +179,21 @@ def write_quantizers(wrapper: Any) -> list[str]:
     for node in list(wrapper.graph.node):
         if node.op_type == "Quant":
             bits = wrapper.get_initializer(node.input[3])
-            if bits.size != 1 or bits.item() != np.rint(bits.item()):
+            fixed = wrapper.get_initializer(node.input[0]) is not None
+            if (bits != np.rint(bits)).any():
+                raise errors.UnsupportedError(
+                    f"Quant {node.name}: bit width {np.unique(bits)[:4].tolist()} must be a whole "
+                    "number"
+                )
+            if np.unique(bits).size == 1:
+                wrapper.set_initializer(node.input[3], bits.reshape(-1)[0])
+            elif not fixed:
                 raise errors.UnsupportedError(
                     f"Quant {node.name}: bit width {np.unique(bits)[:4].tolist()} must be one "
-                    "whole number"
+                    "whole number: hls4ml gives all elements of an ONNX tensor one type. A model "
+                    "of HGQ2 keeps its formats if the .keras file is compiled"
                 )
-            if wrapper.get_initializer(node.input[0]) is not None:
+            if fixed:
                 _one_grid(wrapper, node)
             else:
                 _shift_by_zero_point(wrapper, node)
@@ -227,14 +236,14 @@ def _softmax_of_rows(wrapper: Any) -> None:
 
 
 def _one_grid(wrapper: Any, node: onnx.NodeProto) -> None:
-    """Quantized constants with a scale per channel or a zero point as constants on one grid.
+    """Quantized constants with scales, widths or a zero point of their own, on one grid.
 
     Scales that are powers of two share the finest one, and a Quant node says so; without such a
     grid the constants stay as they are and take the default precision. hls4ml fails on several
     scales and ignores the zero point.
     """
     x, scale, zero, bits = (wrapper.get_initializer(name) for name in node.input)
-    if scale.size == 1 and not zero.any():
+    if scale.size == 1 and bits.size == 1 and not zero.any():
         return
     values = quantized_values(node, x, scale, zero, bits)
     if (np.frexp(scale)[0] == 0.5).all() and (zero == np.rint(zero)).all():

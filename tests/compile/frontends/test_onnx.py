@@ -610,7 +610,7 @@ def test_a_broken_bit_width_is_refused() -> None:
     x = write.quant(write.gemm(write.input(), 4, 4), 6, 2)
     write.weights[-1].CopyFrom(numpy_helper.from_array(np.float32(5.5), write.weights[-1].name))
     write.output(write.gemm(x, 4, 3), 3)
-    assert refused(write) == "Quant Quant_0: bit width [5.5] must be one whole number"
+    assert refused(write) == "Quant Quant_0: bit width [5.5] must be a whole number"
 
 
 def test_a_zero_point_between_steps_is_refused() -> None:

@@ -210,6 +210,34 @@ def test_factors_of_a_batch_normalisation_keep_their_places() -> None:
     assert measure_fidelity(Design.from_onnx(write.model())).outputs[0].largest_difference == 0
 
 
+def of_many_widths(activations: Any) -> ModelWriter:
+    """Weights of 2 to 5 bits, element by element, as HGQ2 trains them."""
+    write = ModelWriter(7, bodies=False)
+    x = write.quant(write.input(), activations, 2, scale=1 / 4)
+    widths, places = write.rng.integers(2, 6, (4, 3)), write.rng.integers(1, 4, (4, 3))
+    weights = write.weight(write.rng.normal(0, 1, (4, 3)))
+    weights = write.quant(weights, widths, 0, scale=2.0**-places)
+    write.output(write.node("MatMul", x, weights), 3)
+    return write
+
+
+def test_constants_may_have_a_width_for_each_element() -> None:
+    for width in (5, np.full((4,), 5.0)):
+        design = Design.from_onnx(of_many_widths(width).model())
+        assert measure_fidelity(design).outputs[0].largest_difference == 0
+        assert str(design.graph.tensors["x"].format) == "ap_fixed<5,3,RND_CONV,SAT>"
+
+
+def test_activations_have_one_width() -> None:
+    with pytest.raises(errors.UnsupportedError) as caught:
+        Design.from_onnx(of_many_widths(np.array([4, 5, 6, 4])).model())
+    assert str(caught.value) == (
+        "Quant Quant_1: bit width [4.0, 5.0, 6.0] must be one whole number: hls4ml gives all "
+        "elements of an ONNX tensor one type. A model of HGQ2 keeps its formats if the .keras file "
+        "is compiled"
+    )
+
+
 def test_float_mlp_is_untouched() -> None:
     model = float_mlp().model()
     before = model.SerializeToString()
