@@ -113,7 +113,12 @@ def measure_fidelity(design: Design, events: int = 2000, seed: int = 0) -> Fidel
     if design.model_bytes is None and design.reference is None:
         return Fidelity(reason="the design has no model.onnx")
     rng = np.random.default_rng(seed)
-    largest = max(math.prod(tensor.shape) for tensor in design.graph.tensors.values())
+    graph = design.graph
+    largest = max(
+        math.prod(tensor.shape)
+        for name, tensor in graph.tensors.items()
+        if name not in graph.constants
+    )
     events = max(1, min(events, _MOST_NUMBERS // largest))
     tensors = design.graph.tensors_of(design.graph.inputs)
     inputs = [_on_grid(t.format, (events, *t.shape), rng) for t in tensors]

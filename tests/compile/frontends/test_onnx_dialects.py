@@ -232,7 +232,7 @@ def test_activations_have_one_width() -> None:
     with pytest.raises(errors.UnsupportedError) as caught:
         Design.from_onnx(of_many_widths(np.array([4, 5, 6, 4])).model())
     assert str(caught.value) == (
-        "Quant Quant_1: bit width [4.0, 5.0, 6.0] must be one whole number: hls4ml gives all "
+        "Quant Quant_0: bit width [4.0, 5.0, 6.0] must be one whole number: hls4ml gives all "
         "elements of an ONNX tensor one type. A model of HGQ2 keeps its formats if the .keras file "
         "is compiled"
     )
