@@ -7,6 +7,7 @@ takes too long, or the caller is interrupted, everything that it started ends wi
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import shlex
@@ -22,7 +23,7 @@ from typing import IO, Any
 
 from samebits import errors
 
-__all__ = ["answer", "end", "ending", "own_session", "run", "telling_lines"]
+__all__ = ["answer", "end", "ending", "locked", "own_session", "run", "telling_lines"]
 
 _MARK = "SAMEBITS_PROCESS"
 _TELLING = re.compile(
@@ -133,6 +134,21 @@ def answer(
     except (OSError, subprocess.SubprocessError):
         return None
     return said.decode(errors="replace") if process.returncode == 0 else None
+
+
+@contextlib.contextmanager
+def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
+    """Waits until no other process exchanges files in a folder; not on file systems without locks.
+
+    Args:
+        shared: to read; readers do not wait for each other.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            opened = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, opened)
+            fcntl.flock(opened, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from samebits.compile.ir import Format, Graph
 from samebits.compile.target import check_clock
 
 from .estimate import DELAY_UNIT_NS, as_rtl, longest_delay
+from .process import locked
 from .rtl_text import Port, constraints, from_pipeline, identifiers, to_pipeline, top
 
 __all__ = ["FACTS", "LANGUAGES", "Rtl", "read_rtl", "write_rtl"]
@@ -148,17 +149,18 @@ def write_rtl(
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as temporary:
             new, old = Path(temporary) / "new", Path(temporary) / "old"
             _write(made, new, f"{prefix}_pipeline", machine, constants)
-            kept = _results(made, new)
-            if folder.exists():
-                folder.rename(old)
-            try:
-                new.rename(folder)
-            except BaseException:
-                if old.exists():
-                    old.rename(folder)
-                raise
-            for name in kept:
-                (old / name).rename(folder / name)
+            with locked(folder.parent):
+                kept = _results(made, new)
+                if folder.exists():
+                    folder.rename(old)
+                try:
+                    new.rename(folder)
+                except BaseException:
+                    if old.exists():
+                        old.rename(folder)
+                    raise
+                for name in kept:
+                    (old / name).rename(folder / name)
     except OSError as error:
         raise errors.BuildError(f"{folder}: cannot be written: {error.strerror or error}") from None
     return made

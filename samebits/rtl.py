@@ -39,6 +39,7 @@ def write(
     progress: Progress | None,
 ) -> Rtl:
     """See `Design.rtl`."""
+    from samebits.firmware.process import locked
     from samebits.firmware.rtl import write_rtl
     from samebits.firmware.rtl_testbench import write_testbench
 
@@ -60,7 +61,9 @@ def write(
         progress=progress,
     )
     if all(port.format.width <= _EXACT_BITS for port in made.outputs):
-        write_testbench(made, *_vectors(design, made))
+        vectors = _vectors(design, made)
+        with locked(made.folder.parent):
+            write_testbench(made, *vectors)
     return made
 
 

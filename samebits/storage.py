@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ from samebits import errors
 from samebits.compile.ir import Graph, graph_from_json, graph_to_json
 from samebits.compile.ops import check_graph
 from samebits.compile.target import Target
+from samebits.firmware.process import locked
 
 __all__ = [
     "ARTEFACTS",
@@ -124,7 +124,7 @@ def write_design(
             "graph": values,
         }
         (stage / DESIGN).write_text(json.dumps(design, separators=(",", ":")) + "\n")
-        with _locked(folder, fcntl.LOCK_EX):
+        with locked(folder):
             _replace(folder, stage)
     except shutil.Error as error:  # a copy of many files, each with its own reason
         raise errors.BuildError(f"{folder}: cannot be written: {error}") from None
@@ -136,17 +136,6 @@ def write_design(
         if created and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
     return files
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, how: int) -> Iterator[None]:
-    """Waits until no other process exchanges the folder's files; not on file systems without."""
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):
-            opened = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, opened)
-            fcntl.flock(opened, how)
-        yield
 
 
 def _replace(folder: Path, stage: Path) -> None:
@@ -202,7 +191,7 @@ def read_design(folder: Path) -> tuple[Graph, Target, dict[str, Any]]:
     Raises:
         BuildError: no design there, or a damaged one.
     """
-    with _locked(folder, fcntl.LOCK_SH):
+    with locked(folder, shared=True):
         return _read(folder)
 
 
