@@ -75,7 +75,7 @@ Status = Literal["equal", "MISMATCH", "not run"]
 # What is out of date as soon as a section changes, in the order of the stages.
 _STAGES = (
     *("training", "export", "target", "fidelity"),
-    *("verification", "metrics", "latency", "resources"),
+    *("verification", "metrics", "trigger", "latency", "resources"),
 )
 _PACKAGES = (
     *("numpy", "onnx", "onnxruntime", "qonnx", "hls4ml", "alkaid"),
@@ -148,6 +148,7 @@ def updated(old: ReportFacts, command: str | tuple[str, ...], **sections: Any) -
         fields["gates"] = ()
     if first <= _STAGES.index("target"):
         fields.pop("performance", None)
+        fields.pop("variants", None)
         if "layers" not in sections:
             fields["layers"] = ()
     fields |= sections

@@ -20,6 +20,7 @@ from samebits.report.facts import (
 )
 from samebits.sim.verification import EngineReport, LayerRow, Verification
 from samebits.stages import compile_model, verify_build
+from samebits.sweep import Sweep, write
 
 from ..models import quantized_mlp
 
@@ -206,3 +207,28 @@ def test_a_damaged_recipe(tmp_path: Path, text: str) -> None:
         f"{tmp_path / 'training.json'}: is damaged, or of an older "
     )
     assert str(caught.value).endswith("); train again")
+
+
+def test_the_sweep_of_another_design_is_not_shown(tmp_path: Path) -> None:
+    model, build = quantized_mlp().save(tmp_path / "m.onnx"), tmp_path / "build"
+    design = compile_model(model, build, Target())
+    none = "no sweep here: `samebits sweep` tries widths, clocks, reuse factors"
+    assert record.variant_facts(design) == NotRun(reason=none)
+    sweep = Sweep(
+        network="m",
+        part=design.target.part,
+        lut_total=1,
+        events=1,
+        data="made up",
+        widths_by="",
+        inputs={"model": design.fingerprint},
+        rows=(),
+    )
+    write(sweep, build / "sweep")
+    assert record.variant_facts(design) == sweep
+    assert record.record(build, "", variants=sweep).variants == sweep
+    other = compile_model(model, build, Target(clock_mhz=300), force=True)
+    assert isinstance(record.load_record(build).variants, NotRun)
+    assert record.variant_facts(other) == NotRun(
+        reason="sweep/ is of another design: run `samebits sweep` again"
+    )
