@@ -7,7 +7,6 @@ import onnx
 
 from samebits import errors
 
-from .check import check_operators
 from .constants import Names, add_constant, constants_of, drop_unused, fold_constants
 from .file import runnable
 from .qdq import to_qonnx
@@ -29,11 +28,10 @@ def rewidth(model: onnx.ModelProto, bits: int) -> tuple[onnx.ModelProto, tuple[s
         The model, which ONNX Runtime runs, and the names of the quantizers with other widths.
 
     Raises:
-        UnsupportedError: operators that samebits does not have; a zero point that is not 0, which
-            ties the step to the range; no quantizer to change.
+        UnsupportedError: a zero point that is not 0, which ties the step to the range; no quantizer
+            to change.
     """
-    fresh, refused = to_qonnx(model)
-    check_operators(fresh, refused)
+    fresh, _ = to_qonnx(model)  # what it refuses, compiling refuses too
     fold_constants(fresh)
     graph, constants = fresh.graph, constants_of(fresh)
     chosen = _between_products(graph)
