@@ -18,7 +18,16 @@ from samebits import errors
 
 from .readers import READERS, Request, Table
 
-__all__ = ["Dataset", "Features", "Split", "in_order", "load", "load_features", "load_jets"]
+__all__ = [
+    "Dataset",
+    "Features",
+    "Split",
+    "in_order",
+    "load",
+    "load_column",
+    "load_features",
+    "load_jets",
+]
 
 MAX_CLASSES = 1000  # more than that is an event number or a PDG code taken for a label
 
@@ -177,6 +186,27 @@ def load_features(
     table, sha256 = _read(path, Request(features, label, False, tree))
     values = _checked_features(path, table, feature_count)
     return Features(values, table.feature_names, str(path), sha256)
+
+
+def load_column(path: str | Path, name: str, *, tree: str | None = None) -> npt.NDArray[np.float64]:
+    """One number per event (N,), float64: a column, or an array of a .npz or .h5.
+
+    Raises:
+        DataError: it is not there, holds no numbers, or NaN or infinity.
+    """
+    path = Path(path)
+    table, _ = _read(path, Request(None, name, True, tree))
+    values = np.asarray(table.labels)
+    if values.ndim != 1 or values.dtype.kind not in "fiub":
+        raise errors.DataError(
+            f"{path}: '{name}' holds {values.dtype} of shape {values.shape}; wanted one number per "
+            "event"
+        )
+    column = values.astype(np.float64)
+    if not np.isfinite(column).all():
+        first = int(np.flatnonzero(~np.isfinite(column))[0])
+        raise errors.DataError(f"{path}: '{name}' is NaN or infinite at event {first}")
+    return column
 
 
 def _read(path: Path, request: Request) -> tuple[Table, str]:

@@ -28,6 +28,7 @@ from . import (
     simulate,
     sweep,
     train,
+    trigger,
     verify,
 )
 from . import compile as compile_command
@@ -47,7 +48,7 @@ app = typer.Typer(
 )
 _COMMANDS = (
     *(demo, train, export, compile_command, simulate, ranges, verify, report),
-    *(freeze, check, compare, rtl, build, library, emulate, sweep, diff, doctor),
+    *(trigger, freeze, check, compare, rtl, build, library, emulate, sweep, diff, doctor),
 )
 for module in _COMMANDS:
     app.command(name=module.NAME)(module.command)

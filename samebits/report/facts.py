@@ -33,6 +33,7 @@ from samebits.firmware.results import (
 )
 from samebits.sim.metrics import ClassificationMetrics, ModelComparison
 from samebits.sweep import Sweep
+from samebits.trigger import TriggerFacts
 
 __all__ = [
     "BUNCH_CROSSING_NS",
@@ -413,6 +414,7 @@ class ReportFacts(Facts):
     fidelity: FidelityFacts | NotRun = Field(default_factory=_absent("fidelity measurement"))
     verification: VerificationFacts | NotRun = Field(default_factory=_absent("verification"))
     metrics: MetricsFacts | NotRun = Field(default_factory=_absent("labelled data"))
+    trigger: TriggerFacts | NotRun = Field(default_factory=_absent("rate measurement"))
     performance: PerformanceFacts | NotRun = Field(default_factory=_absent("speed measurement"))
     latency: LatencyFacts | NotRun = Field(default_factory=_absent("latency estimate"))
     resources: ResourceFacts | NotRun = Field(default_factory=_absent("resource estimate"))

@@ -1,0 +1,226 @@
+"""A design as a trigger: rate and efficiency of cuts on its score, for every model there is of it.
+
+The firmware's scores are those of the NumPy engine, which has the firmware's bits; beside them
+stand the models that the folder holds: the trained networks, or model.onnx under ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samebits import errors
+from samebits.firmware.results import Facts, Text
+from samebits.sim.trigger import (
+    Beam,
+    EfficiencyDifference,
+    RateCurve,
+    RatePoint,
+    compare_at_rate,
+    point_at_rate,
+    rate_curve,
+)
+from samebits.sim.turn_on import TurnOn, turn_on
+
+if TYPE_CHECKING:
+    from samebits.design import Design
+
+__all__ = ["Signal", "TriggerFacts", "TriggerModel", "measure_trigger"]
+
+FIRMWARE = "firmware"
+_log = logging.getLogger("samebits")
+
+
+class TriggerModel(Facts):
+    """One model: its rate curve, a point for each asked rate, and turn-on curves.
+
+    `turn_ons` has a curve for each asked rate (None where that cannot be reached), by signal.
+    """
+
+    curve: RateCurve
+    points: tuple[RatePoint, ...]
+    turn_ons: dict[str, tuple[TurnOn | None, ...]]
+
+
+class TriggerFacts(Facts):
+    """Rates and efficiencies of all models on the same events; the firmware comes last.
+
+    `score` says in words what is cut on; `crossings_khz` is the rate of taking every crossing.
+    """
+
+    score: Text
+    bunches: int
+    luminosity_ratio: float
+    crossings_khz: float
+    unbiased: Text
+    unbiased_events: int
+    signals: dict[str, int]
+    offline: str = ""
+    models: dict[str, TriggerModel]
+    differences: tuple[EfficiencyDifference, ...] = ()
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Signal events as `Design.simulate` takes them, and their offline quantity if there is one."""
+
+    events: Any
+    offline: NDArray[Any] | None = None
+
+
+def measure_trigger(
+    design: Design,
+    unbiased: Any,
+    signals: Mapping[str, Signal],
+    beam: Beam,
+    rates_khz: Sequence[float],
+    *,
+    score: str | None = None,
+    weights: Any = None,
+    edges: Sequence[float] = (),
+    unbiased_name: str = "unbiased events",
+    offline_name: str = "",
+    seed: int = 0,
+) -> TriggerFacts:
+    """The trigger's numbers of a design.
+
+    Args:
+        unbiased: events that stand for one bunch crossing each, as `Design.simulate` takes them.
+        signals: signal events by name.
+        rates_khz: the rates to find cuts for.
+        score: the class, or the index of the output's element, whose score is cut on; None: the
+            only one.
+        weights: (N,) of the unbiased events.
+        edges: bins of the turn-on curves, for signals with an offline quantity.
+
+    Raises:
+        UsageError: no signal, no rate, or a score that is not there.
+        DataError: events or weights of wrong shape.
+    """
+    if not signals or not rates_khz:
+        raise errors.UsageError("give at least one signal and one rate")
+    place, words = _element(design, score)
+    models = _models(design)
+    noise = {name: run(unbiased)[:, place] for name, run in models.items()}
+    peaks = {
+        signal: {name: run(given.events)[:, place] for name, run in models.items()}
+        for signal, given in signals.items()
+    }
+    found = {}
+    for name in models:
+        points = tuple(
+            point_at_rate(noise[name], {s: peaks[s][name] for s in peaks}, beam, rate, weights)
+            for rate in rates_khz
+        )
+        turn_ons = {
+            signal: tuple(_turn_on(given.offline, peaks[signal][name], p, edges) for p in points)
+            for signal, given in signals.items()
+            if given.offline is not None
+        }
+        found[name] = TriggerModel(
+            curve=rate_curve(noise[name], beam, weights), points=points, turn_ons=turn_ons
+        )
+    reference = next(iter(models))
+    differences = [
+        difference
+        for rate in rates_khz
+        for signal, scores in peaks.items()
+        if len(models) > 1 and weights is None
+        for difference in compare_at_rate(
+            noise, scores, beam, rate, reference=reference, name=signal, seed=seed
+        )
+    ]
+    return TriggerFacts(
+        score=words,
+        bunches=beam.bunches,
+        luminosity_ratio=beam.luminosity_ratio,
+        crossings_khz=beam.crossings_khz,
+        unbiased=unbiased_name,
+        unbiased_events=len(noise[FIRMWARE]),
+        signals={name: len(scores[FIRMWARE]) for name, scores in peaks.items()},
+        offline=offline_name,
+        models=found,
+        differences=tuple(differences),
+    )
+
+
+def _turn_on(
+    offline: NDArray[Any], scores: NDArray[Any], point: RatePoint, edges: Sequence[float]
+) -> TurnOn | None:
+    if point.threshold is None:
+        return None
+    return turn_on(offline, scores >= point.threshold, edges)
+
+
+def _element(design: Design, score: str | None) -> tuple[int, str]:
+    """Which element of the flattened output is cut on, and how it is called."""
+    from samebits.recipe import recipe_of
+
+    if len(design.graph.outputs) > 1:
+        raise errors.UnsupportedError("a trigger on a network with several outputs")
+    (output,) = design.graph.tensors_of(design.graph.outputs)
+    size = int(np.prod(output.shape, dtype=int))
+    recipe, _ = recipe_of(design) if design.folder else (None, "")
+    classes: list[str] = []
+    if recipe and recipe.sections and "data" in recipe.sections:
+        classes = [str(name) for name in recipe.sections["data"]["class_names"]]
+    if score is None:
+        if size == 1:
+            return 0, "the output"
+        known = f": {', '.join(classes)}" if classes else f", 0 to {size - 1}"
+        raise errors.UsageError(f"the network has {size} scores; choose one with --score{known}")
+    if score in classes[:size]:
+        return classes.index(score), f"score of {score}"
+    if score.isdecimal() and int(score) < size:
+        return int(score), f"output {score}"
+    known = f"{', '.join(classes)}, or " if classes else ""
+    raise errors.UsageError(f"no score {score!r}; there are {known}0 to {size - 1}")
+
+
+def _models(design: Design) -> dict[str, Any]:
+    """By name what gives (N, elements) scores for events, the firmware last."""
+    from samebits.recipe import recipe_of
+
+    def firmware(events: Any) -> NDArray[Any]:
+        answer = np.asarray(design.simulate(events))
+        return answer.reshape(len(answer), -1)
+
+    recipe, _ = recipe_of(design) if design.folder else (None, "")
+    if recipe is not None and design.folder is not None:
+        return {**_trained(design.folder), FIRMWARE: firmware}
+    if design.model_bytes is not None:
+        return {"model.onnx": _model_onnx(design), FIRMWARE: firmware}
+    return {FIRMWARE: firmware}
+
+
+def _trained(folder: Path) -> dict[str, Any]:
+    from samebits.recipe import FLOAT_MODEL, QAT_MODEL
+    from samebits.train.fit import predict
+    from samebits.train.store import load_model
+
+    def runner(file: str) -> Any:
+        model = load_model(folder / file)
+        return lambda events: predict(model, np.asarray(events))
+
+    return {name: runner(file) for name, file in (("float", FLOAT_MODEL), ("qat", QAT_MODEL))}
+
+
+def _model_onnx(design: Design) -> Any:
+    from samebits.compile.frontends.onnx import runnable
+    from samebits.inputs import check_inputs
+    from samebits.sim.onnx_engine import OnnxEngine
+
+    assert design.model_bytes is not None
+    engine = OnnxEngine(runnable(design.model_bytes), "disabled")
+
+    def run(events: Any) -> NDArray[Any]:
+        answer = next(iter(engine.run(check_inputs(design.graph, events)).values()))
+        return np.asarray(answer).reshape(len(answer), -1)
+
+    return run
