@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,11 +38,9 @@ if TYPE_CHECKING:
     from samebits.fidelity import Fidelity
     from samebits.gates import Gates
     from samebits.report import ReportFacts
-    from samebits.sim.trigger import Beam
     from samebits.sim.verification import Verification
     from samebits.train.config import TrainingConfig
     from samebits.train.data import Dataset
-    from samebits.trigger import Signal, TriggerFacts
 
 __all__ = [
     "build_report",
@@ -54,7 +52,6 @@ __all__ = [
     "no_bar",
     "recorded_facts",
     "train_models",
-    "trigger_build",
     "verify_build",
 ]
 
@@ -297,27 +294,6 @@ def verify_build(
     verification = record.merged(record.of_design(facts.verification, design), new)
     record.write(design.folder, record.updated(facts, command, verification=verification))
     return result
-
-
-def trigger_build(
-    design: Design,
-    unbiased: Any,
-    signals: Mapping[str, Signal],
-    beam: Beam,
-    rates_khz: Sequence[float],
-    *,
-    command: str = "",
-    **options: Any,
-) -> TriggerFacts:
-    """`trigger.measure_trigger` of a saved design, recorded in report.json."""
-    from samebits import record
-    from samebits.trigger import measure_trigger
-
-    assert design.folder is not None
-    facts = _recorded(design)[0]
-    found = measure_trigger(design, unbiased, signals, beam, rates_khz, **options)
-    record.write(design.folder, record.updated(facts, command, trigger=found))
-    return found
 
 
 def build_report(

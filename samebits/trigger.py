@@ -31,7 +31,7 @@ from samebits.sim.turn_on import TurnOn, turn_on
 if TYPE_CHECKING:
     from samebits.design import Design
 
-__all__ = ["Signal", "TriggerFacts", "TriggerModel", "measure_trigger"]
+__all__ = ["Signal", "TriggerFacts", "TriggerModel", "measure_trigger", "record_trigger"]
 
 FIRMWARE = "firmware"
 _log = logging.getLogger("samebits")
@@ -148,6 +148,16 @@ def measure_trigger(
         models=found,
         differences=tuple(differences),
     )
+
+
+def record_trigger(design: Design, facts: TriggerFacts, command: str = "") -> None:
+    """Puts the trigger's numbers of a saved design into its report.json."""
+    from samebits import record
+    from samebits.stages import recorded_facts
+
+    assert design.folder is not None
+    new = record.updated(recorded_facts(design), command, trigger=facts)
+    record.write(design.folder, new)
 
 
 def _turn_on(

@@ -66,9 +66,8 @@ def command(
     import sys
 
     from samebits.sim.trigger import Beam
-    from samebits.stages import trigger_build
     from samebits.train.data import load_column
-    from samebits.trigger import Signal
+    from samebits.trigger import Signal, measure_trigger, record_trigger
 
     beam, rates, bins = Beam(bunches, luminosity_ratio), _rates(rate_khz), _edges(edges, offline)
     design = Design.load(build)
@@ -82,7 +81,7 @@ def command(
             events_of(design, path), load_column(path, offline, tree=tree) if offline else None
         )
     with bar("rates and efficiencies", 1) as advance:
-        facts = trigger_build(
+        facts = measure_trigger(
             design,
             events_of(design, unbiased),
             signals,
@@ -94,8 +93,8 @@ def command(
             unbiased_name=unbiased.name,
             offline_name=offline or "",
             seed=seed,
-            command=command_line(),
         )
+        record_trigger(design, facts, command_line())
         advance(1)
     if json:
         sys.stdout.write(facts.model_dump_json(indent=1) + "\n")
