@@ -3,7 +3,7 @@
 yosys maps the same files to the device's cells, nextpnr places and routes them and analyses the
 timing with real wires. The device is not the target's part: LUT4 instead of LUT6, an older
 process. Registers on the device stand before the inputs and behind the outputs, so that all of the
-pipeline is timed and two pins are enough.
+pipeline is timed and three pins are enough.
 """
 
 from __future__ import annotations
@@ -209,19 +209,23 @@ def _taken(rtl: Rtl) -> int:
 
 
 def _harness(rtl: Rtl) -> str:
-    """Inputs from a shift register, outputs into registers that nothing reads."""
+    """Inputs from a shift register, outputs into registers that nothing reads.
+
+    The enable sets the shift register apart from the network's input registers, which would
+    otherwise hold the same bits as their neighbours in it and be merged with them.
+    """
     given, taken = _given(rtl), _taken(rtl)
     pins = [".clk(clk)", ".rst(given[0])", ".in_valid(given[1])", ".out_valid(made[0])"]
     for ports, wire, start in ((rtl.inputs, "given", 2), (rtl.outputs, "made", 1)):
         for port in ports:
             pins.append(f".{port.port}({wire}[{start + port.bits - 1}:{start}])")
             start += port.bits
-    return f"""module {_HARNESS} (input wire clk, input wire serial);
+    return f"""module {_HARNESS} (input wire clk, input wire shift, input wire serial);
     (* keep *) reg [{given - 1}:0] given;
     (* keep *) reg [{taken - 1}:0] taken;
     wire [{taken - 1}:0] made;
     always @(posedge clk) begin
-        given <= {{given[{given - 2}:0], serial}};
+        if (shift) given <= {{given[{given - 2}:0], serial}};
         taken <= made;
     end
     {rtl.top} network ({", ".join(pins)});
