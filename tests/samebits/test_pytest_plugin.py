@@ -42,10 +42,14 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(pytester: pytest.Pytester, *arguments: object) -> pytest.RunResult:
-    """pytest in this process, with the plugin whether or not its entry point is installed."""
+    """pytest with the plugin, whether or not its entry point is installed.
+
+    In a process of its own: in this one pytester would unload what was imported, and compiled
+    packages cannot be loaded twice.
+    """
     installed = any(e.value == PLUGIN for e in metadata.entry_points(group="pytest11"))
     plugin = () if installed else ("-p", PLUGIN)
-    return pytester.runpytest_inprocess(*plugin, "--strict-markers", *map(str, arguments))
+    return pytester.runpytest_subprocess(*plugin, "--strict-markers", *map(str, arguments))
 
 
 def test_the_entry_point_is_declared() -> None:
@@ -68,6 +72,7 @@ def test_the_plugin_alone_loads_nothing() -> None:
 
 def test_same_bits_pass(pytester: pytest.Pytester, builds: Path) -> None:
     pytester.makepyfile(TESTS)
+    pytester.makeini("[pytest]\nsamebits_build = nowhere\n")  # the command line goes before it
     arguments = ("--samebits-build", builds / "first", "--samebits-golden", builds / "golden")
     run(pytester, *arguments, "--junitxml=j.xml").assert_outcomes(passed=2)
     assert f'name="samebits_build" value="{builds / "first"}"' in Path("j.xml").read_text()
@@ -101,9 +106,7 @@ def test_other_bits_name_layer_event_and_format(
     assert "first difference in layer Dense_MatMul_0, event " in text
 
 
-def test_marker_before_command_line_before_ini_file(
-    pytester: pytest.Pytester, builds: Path
-) -> None:
+def test_marker_before_ini_file(pytester: pytest.Pytester, builds: Path) -> None:
     pytester.makeini(
         f"[pytest]\nsamebits_build = {builds / 'second'}\nsamebits_against = onnxruntime\n"
     )
@@ -111,10 +114,10 @@ def test_marker_before_command_line_before_ini_file(
         f"""
         import pytest
 
-        def test_ini_or_command_line(design):
+        def test_ini(design):
             print(f"<{{design.folder.name}}>")
 
-        @pytest.mark.samebits(build={str(builds / "second")!r}, against=["onnxruntime"])
+        @pytest.mark.samebits(build={str(builds / "first")!r}, against=["onnxruntime"])
         def test_marker(design, same_bits):
             print(f"[{{design.folder.name}}]")
             same_bits()
@@ -122,14 +125,12 @@ def test_marker_before_command_line_before_ini_file(
     )
     result = run(pytester, "-s")
     result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(["*<second>*", "*[[]second[]]*"])
-    result = run(pytester, "-s", "--samebits-build", builds / "first")
-    result.stdout.fnmatch_lines(["*<first>*", "*[[]second[]]*"])
+    result.stdout.fnmatch_lines(["*<second>*", "*[[]first[]]*"])
 
 
 def test_what_is_refused_in_one_line(pytester: pytest.Pytester, builds: Path) -> None:
     pytester.makepyfile(
-        """
+        f"""
         import pytest
 
         def test_none(design):
@@ -142,25 +143,24 @@ def test_what_is_refused_in_one_line(pytester: pytest.Pytester, builds: Path) ->
         @pytest.mark.samebits("build", planet="Mars")
         def test_planet(design):
             pass
+
+        @pytest.mark.samebits(build={str(builds / "first")!r})
+        def test_golden(same_bits):
+            same_bits()
         """
     )
-    result = run(pytester)
-    result.assert_outcomes(errors=3)
+    result = run(pytester, "--samebits-golden=nowhere")
+    result.assert_outcomes(errors=3, failed=1)
     result.stdout.fnmatch_lines(
         [
             "fixture `design`: no build directory: give --samebits-build DIR, *",
             "*nowhere: holds no design (no design.json); make one with `samebits compile`",
             "marker samebits: knows build, against, golden as keywords, got 'build', planet",
+            "*nowhere: holds no golden vectors (no golden.json); make them with `samebits freeze`",
         ]
     )
     assert "Traceback" not in result.stdout.str()
-    pytester.makepyfile("def test_none(same_bits):\n    same_bits()\n")
-    result = run(pytester, f"--samebits-build={builds / 'first'}", "--samebits-golden=nowhere")
-    result.assert_outcomes(failed=1)
     assert "another exception" not in result.stdout.str()
-    result.stdout.fnmatch_lines(
-        ["*nowhere: holds no golden vectors (no golden.json); make them with `samebits freeze`"]
-    )
 
 
 def test_without_pytest(builds: Path, monkeypatch: pytest.MonkeyPatch) -> None:

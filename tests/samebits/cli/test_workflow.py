@@ -74,4 +74,4 @@ def test_its_commands_work(
     # an editable install from before the plugin has no entry point for it
     installed = any(e.value == PLUGIN for e in metadata.entry_points(group="pytest11"))
     plugin = [] if installed else ["-p", PLUGIN]
-    pytester.runpytest_inprocess(*plugin, *commands[5][1:]).assert_outcomes(passed=3)
+    pytester.runpytest_subprocess(*plugin, *commands[5][1:]).assert_outcomes(passed=3)
