@@ -56,16 +56,18 @@ def write_sequences(wrapper: Any) -> list[str]:
     writer.finish()
     notes = []
     for node in wrapper.graph.node:
-        if node.op_type == "Transpose" and (perm := node_attributes(node).get("perm", [1]))[0]:
-            raise errors.UnsupportedError(
-                f"unsupported operators: Transpose ({node.name}: perm={list(perm)} "
-                f"{_MOVING_THE_BATCH})"
-            )
+        if node.op_type == "Transpose":
+            perm = node_attributes(node).get("perm")
+            if perm is None or perm[0]:
+                how = "without perm" if perm is None else f"perm={list(perm)}"
+                refused.append(f"Transpose ({node.name}: {how} {_MOVING_THE_BATCH})")
         if node.op_type == "hls4ml.LayerNormalization":
             notes.append(
                 f"layer normalization {node.name}: hls4ml's table of 1 / sqrt ends at a variance "
                 "of 1; larger ones count as 1"
             )
+    if refused:
+        raise errors.UnsupportedError(f"unsupported operators: {'; '.join(refused)}")
     return notes
 
 

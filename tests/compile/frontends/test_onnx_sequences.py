@@ -287,3 +287,15 @@ def test_steps_that_the_model_counts_as_events() -> None:
 def test_steps_as_events_that_leave_the_model_are_refused() -> None:
     with pytest.raises(errors.ModelError, match=r"^the shape of tensor"):
         Design.from_onnx(counted_as_events(leak=True).model())
+
+
+def test_every_transpose_of_the_events_is_listed() -> None:
+    """keras2onnx put a batch normalization of features between two such transpositions."""
+    write = ModelWriter(9)
+    x = write.node("Transpose", write.gemm(write.input(batch=1), 4, 6))
+    x = write.node("Transpose", write.node("Relu", x))
+    x = write.node("Transpose", x, perm=[1, 0])
+    write.output(write.node("ReduceMean", write.node("Transpose", x), axes=[1]), 1)
+    with pytest.raises(errors.UnsupportedError) as caught:
+        Design.from_onnx(write.model())
+    assert str(caught.value).count("moves the batch axis") == 4
