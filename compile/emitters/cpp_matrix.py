@@ -17,7 +17,7 @@ from ..ir import Overflow, Rounding
 from ..ops import Array
 from ..ops.dot import Axes
 from .cpp_elements import ON_LANES, Step, index_of, loops, overflowed, rescaled
-from .cpp_program import Program, strides_of
+from .cpp_program import Program, strides_of, without_repeats
 
 __all__ = ["has_tail", "matrix_of", "matrix_product"]
 
@@ -195,6 +195,9 @@ def _tail_lines(
     shape = step.site.output.shape
 
     def row_constant(values: Array) -> str:
+        once = without_repeats(values)
+        if _even_step(strides_of(once.shape, shape), shape, matrix.axes) is not None:
+            values = once
         steps = strides_of(values.shape, shape)
         place = index_of([steps[axis - 1] for axis in (*matrix.axes.both, *matrix.axes.left)])
         row = _even_step(steps, shape, matrix.axes)
@@ -286,7 +289,7 @@ def _lead(step: Step, matrix: Matrix, tail: Sequence[Step]) -> _Lead:
             values = program.graph.constants.get(names[other])
             if values is None:
                 break
-            more = more + values.astype(object) * 2 ** ups[other]
+            more = more + without_repeats(values).astype(object) * 2 ** ups[other]
         elif follower.node.op != "cast" or up < 0 or not follower.site.integer("bounded"):
             break
         if _even_step(strides_of(more.shape, shape), shape, matrix.axes) is None:

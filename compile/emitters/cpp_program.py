@@ -18,7 +18,7 @@ from ..passes import propagate_ranges
 if TYPE_CHECKING:
     from .cpp_elements import Step
 
-__all__ = ["Cell", "Program", "strides_of"]
+__all__ = ["Cell", "Program", "strides_of", "without_repeats"]
 
 _TYPES = {32: "std::int32_t", 64: "std::int64_t", 128: "int128"}
 _ALIGNMENT = 16  # bytes of one event
@@ -214,7 +214,10 @@ class Program:
                 if name in inside:
                     operands.append(f"{ctype}({inside[name]})")
                     continue
-                if name not in outside:
+                if name in self.graph.constants and name not in outside:
+                    values = without_repeats(self.graph.constants[name])
+                    outside[name] = self.constant(values), strides_of(values.shape, shape)
+                elif name not in outside:
                     outside[name] = self.array(name), strides_of(tensor.shape, shape)
                 operands.append(f"{ctype}({{{name}}})")
             variable = f"v{len(inside)}"
@@ -261,6 +264,15 @@ def _filled(text: str, reads: Mapping[str, str]) -> str:
     for name, read in reads.items():
         text = text.replace(f"{{{name}}}", read)
     return text
+
+
+def without_repeats(values: Array) -> Array:
+    """A constant with one element along every axis along which its numbers are the same."""
+    for axis, size in enumerate(values.shape):
+        first = values.take([0], axis) if size else values
+        if size > 1 and np.array_equal(np.broadcast_to(first, values.shape), values):
+            values = first
+    return values
 
 
 def strides_of(shape: tuple[int, ...], whole: tuple[int, ...]) -> list[int]:
