@@ -59,8 +59,8 @@ def run(
         what: what is done, for messages: "compiling the native emulator".
         folder: where it runs; None: a temporary folder of its own.
         log: a file that keeps what it prints, also if it fails; its folder must exist. It grows
-            while the program runs if there is an `on_line`, else it appears whole at the end, so
-            that two programs may have the same one.
+            while the program runs if there is an `on_line`, else it appears whole at the end (but
+            not after an interrupt), so that two programs may have the same one.
         env: the environment; None: this process's. TMPDIR is always a temporary folder of its own.
         on_line: called with every line that it prints, within a fraction of a second.
 
@@ -89,6 +89,7 @@ def run(
             ):
                 _wait(process, timeout_s, _Follower(source, on_line) if on_line else None)
         except subprocess.TimeoutExpired:
+            _publish(printed, log)
             last = _last_lines(_read(printed), 3)
             raise errors.ToolError(
                 "\n".join(
@@ -104,11 +105,7 @@ def run(
             raise errors.ToolError(
                 f"{what}: {shown} does not start: {error.strerror or error}"
             ) from None
-        finally:
-            if log and printed.exists() and printed != log:
-                new = log.with_name(f".{log.name}.{uuid.uuid4().hex}")
-                shutil.copyfile(printed, new)
-                new.replace(log)
+        _publish(printed, log)
         output = _read(printed)
     if process.returncode:
         quoted = telling_lines(output) or ["(it printed nothing)"]
@@ -224,6 +221,14 @@ def telling_lines(output: str, count: int = _TELLING_LINES) -> list[str]:
     )
     start = max(0, len(lines) - count) if first is None else first
     return [_short(line) for line in lines[start : start + count]]
+
+
+def _publish(printed: Path, log: Path | None) -> None:
+    """What was printed as a whole file under its final name; nothing after an interrupt."""
+    if log is not None and printed != log:
+        new = log.with_name(f".{log.name}.{uuid.uuid4().hex}")
+        shutil.copyfile(printed, new)
+        new.replace(log)
 
 
 def _epilogue(shown: str, log: Path | None) -> list[str]:
