@@ -96,7 +96,7 @@ def place_and_route(
         BuildError: the RTL changes meanwhile, or something cannot be written.
     """
     step = progress or (lambda done, total, name: None)
-    with rtl_results.workplace(rtl, "yosys") as (folder, names):
+    with rtl_results.workplace(rtl, "yosys") as (folder, names, files_sha256):
         yosys, nextpnr = yosys or find_tool(YOSYS), nextpnr or find_tool(NEXTPNR)
         synthesis = (
             f"synth_lattice -family ecp5 -top {_HARNESS} -json {_NETLIST}",
@@ -109,7 +109,6 @@ def place_and_route(
         )
         tools = (yosys.title, nextpnr.title)
         commands = (*synthesis, f"nextpnr-ecp5 {' '.join(options)}")
-        files_sha256 = rtl.files_sha256
         if last := rtl_results.last(rtl, RESULT, PlaceAndRoute, tools, commands):
             return last
         (folder / "harness.v").write_text(_harness(rtl), encoding="ascii")

@@ -133,8 +133,8 @@ def write(rtl: Rtl, name: str, result: RtlResult) -> None:
 
 
 @contextlib.contextmanager
-def workplace(rtl: Rtl, tool: str) -> Iterator[tuple[Path, list[str]]]:
-    """A temporary folder with a copy of the RTL, and the files' names in it.
+def workplace(rtl: Rtl, tool: str) -> Iterator[tuple[Path, list[str], str]]:
+    """A temporary folder with a copy of the RTL, the files' names in it, and their SHA-256.
 
     Raises:
         UnsupportedError: VHDL.
@@ -152,12 +152,13 @@ def workplace(rtl: Rtl, tool: str) -> Iterator[tuple[Path, list[str]]]:
                 f"{rtl.folder / name}: is no file of this RTL; write the RTL again"
             )
     try:
+        files_sha256 = rtl.files_sha256  # before the copy: a change meanwhile is noticed at the end
         with tempfile.TemporaryDirectory(prefix="samebits-") as temporary:
             folder = Path(temporary)
             for name in names:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_bytes((rtl.folder / name).read_bytes())
-            yield folder, names
+            yield folder, names, files_sha256
     except OSError as error:
         raise errors.BuildError(
             f"{error.filename or tempfile.gettempdir()}: {error.strerror or error}"

@@ -98,12 +98,10 @@ def synthesise(
         BuildError: the RTL changes meanwhile, or something cannot be written.
     """
     family = FAMILIES[family_of(rtl.part)]
-    with rtl_results.workplace(rtl, "yosys") as (folder, names):
+    with rtl_results.workplace(rtl, "yosys") as (folder, names, files_sha256):
         tool = tool or find_tool(YOSYS)
         commands = _commands(rtl)
-        files_sha256 = rtl.files_sha256
-        last = rtl_results.last(rtl, RESULT, Synthesis, (tool.title,), commands)
-        if last and last.part == rtl.part:
+        if last := rtl_results.last(rtl, RESULT, Synthesis, (tool.title,), commands):
             return last
         script = [f"read_verilog -defer {' '.join(names)}", *commands]
         (folder / "synth.ys").write_text("\n".join(script) + "\n", encoding="ascii")
@@ -157,7 +155,7 @@ def write_netlist(
             f"{rtl.top}: its netlist holds {', '.join(opaque)}, which yosys cannot simulate; the "
             "RTL itself is checked by `samebits verify --against rtl`"
         )
-    with rtl_results.workplace(rtl, "yosys") as (place, names):
+    with rtl_results.workplace(rtl, "yosys") as (place, names, _):
         tool = tool or find_tool(YOSYS)
         script = (
             f"read_verilog -defer {' '.join(names)}",

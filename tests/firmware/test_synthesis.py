@@ -210,7 +210,8 @@ def test_a_full_disk(rtl: Rtl, yosys: OpenTool, monkeypatch: pytest.MonkeyPatch)
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(rtl_results, "os", SimpleNamespace(chmod=os.chmod, replace=full))
+    real = {"chmod": os.chmod, "environ": os.environ}
+    monkeypatch.setattr(rtl_results, "os", SimpleNamespace(**real, replace=full))
     with pytest.raises(errors.BuildError) as raised:
         synthesise(rtl, tool=yosys)
     assert str(raised.value) == (
