@@ -3,8 +3,8 @@
 import json
 import subprocess
 import sys
+import textwrap
 import tomllib
-from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -14,10 +14,8 @@ from samebits.golden import freeze
 from samebits.pytest_plugin import assert_golden, assert_same_bits
 
 from ..models import quantized_mlp
+from .user_pytest import PLUGIN, outcomes, run_pytest
 
-pytest_plugins = ["pytester"]
-
-PLUGIN = "samebits.pytest_plugin"
 TESTS = """
 import numpy as np
 import pytest
@@ -41,15 +39,9 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(pytester: pytest.Pytester, *arguments: object) -> pytest.RunResult:
-    """pytest with the plugin, whether or not its entry point is installed.
-
-    In a process of its own: in this one pytester would unload what was imported, and compiled
-    packages cannot be loaded twice.
-    """
-    installed = any(e.value == PLUGIN for e in metadata.entry_points(group="pytest11"))
-    plugin = () if installed else ("-p", PLUGIN)
-    return pytester.runpytest_subprocess(*plugin, "--strict-markers", *map(str, arguments))
+def shows(lines: list[str], *patterns: str) -> None:
+    """Fails unless the lines hold the patterns in this order."""
+    pytest.LineMatcher(lines).fnmatch_lines(patterns)
 
 
 def test_the_entry_point_is_declared() -> None:
@@ -70,48 +62,48 @@ def test_the_plugin_alone_loads_nothing() -> None:
     assert "samebits.design" not in done.stdout.split()
 
 
-def test_same_bits_pass(pytester: pytest.Pytester, builds: Path) -> None:
-    pytester.makepyfile(TESTS)
-    pytester.makeini("[pytest]\nsamebits_build = nowhere\n")  # the command line goes before it
+def test_same_bits_pass(tmp_path: Path, builds: Path) -> None:
+    (tmp_path / "test_bits.py").write_text(TESTS)
+    # the command line goes before the ini file
+    (tmp_path / "pytest.ini").write_text("[pytest]\nsamebits_build = nowhere\n")
     arguments = ("--samebits-build", builds / "first", "--samebits-golden", builds / "golden")
-    run(pytester, *arguments, "--junitxml=j.xml").assert_outcomes(passed=2)
-    assert f'name="samebits_build" value="{builds / "first"}"' in Path("j.xml").read_text()
+    assert outcomes(run_pytest(tmp_path, *arguments, "--junitxml=j.xml")) == {"passed": 2}
+    found = (tmp_path / "j.xml").read_text()
+    assert f'name="samebits_build" value="{builds / "first"}"' in found
 
 
 def test_other_bits_name_layer_event_and_format(
-    pytester: pytest.Pytester, builds: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, builds: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    monkeypatch.setenv("GITHUB_WORKSPACE", str(pytester.path))
-    path = pytester.makepyfile(test_bits=TESTS)
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+    (tmp_path / "test_bits.py").write_text(TESTS)
     arguments = ("--samebits-build", builds / "second", "--samebits-golden", builds / "golden")
-    result = run(pytester, *arguments, "--junitxml=j.xml", "-k", "test_same_bits")
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(
-        [
-            ">       same_bits()",
-            f"E       AssertionError: {builds / 'second'} has other bits than "
-            f"{builds / 'golden'}: * events",
-            "E       numpy: first difference in layer Dense_MatMul_0, event *, element [[]*[]], "
-            "ap_fixed<17,9,TRN,WRAP>",
-            "E         golden  ????????????????? (*",
-            "E         numpy   ????????????????? (*",
-            "E         event * is of the kind: *",
-            "E         elements that differ: Dense_MatMul_0 * of *, *",
-            "E       the design is another one than was frozen; versions: the same",
-            f"::error file={path.name},line=5,title=samebits%3A pytest%2C test_same_bits::*",
-        ]
+    lines = run_pytest(tmp_path, *arguments, "--junitxml=j.xml", "-k", "test_same_bits")
+    assert outcomes(lines) == {"failed": 1, "deselected": 1}
+    shows(
+        lines,
+        ">       same_bits()",
+        f"E       AssertionError: {builds / 'second'} has other bits than "
+        f"{builds / 'golden'}: * events",
+        "E       numpy: first difference in layer Dense_MatMul_0, event *, element [[]*[]], "
+        "ap_fixed<17,9,TRN,WRAP>",
+        "E         golden  ????????????????? (*",
+        "E         numpy   ????????????????? (*",
+        "E         event * is of the kind: *",
+        "E         elements that differ: Dense_MatMul_0 * of *, *",
+        "E       the design is another one than was frozen; versions: the same",
+        "::error file=test_bits.py,line=6,title=samebits%3A pytest%2C test_same_bits::*",
     )
-    text = Path("j.xml").read_text()
+    text = (tmp_path / "j.xml").read_text()
     assert "first difference in layer Dense_MatMul_0, event " in text
 
 
-def test_marker_before_ini_file(pytester: pytest.Pytester, builds: Path) -> None:
-    pytester.makeini(
+def test_marker_before_ini_file(tmp_path: Path, builds: Path) -> None:
+    (tmp_path / "pytest.ini").write_text(
         f"[pytest]\nsamebits_build = {builds / 'second'}\nsamebits_against = onnxruntime\n"
     )
-    pytester.makepyfile(
-        f"""
+    text = f"""
         import pytest
 
         def test_ini(design):
@@ -122,15 +114,14 @@ def test_marker_before_ini_file(pytester: pytest.Pytester, builds: Path) -> None
             print(f"[{{design.folder.name}}]")
             same_bits()
         """
-    )
-    result = run(pytester, "-s")
-    result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(["*<second>*", "*[[]first[]]*"])
+    (tmp_path / "test_bits.py").write_text(textwrap.dedent(text))
+    lines = run_pytest(tmp_path, "-s")
+    assert outcomes(lines) == {"passed": 2}
+    shows(lines, "*<second>*", "*[[]first[]]*")
 
 
-def test_what_is_refused_in_one_line(pytester: pytest.Pytester, builds: Path) -> None:
-    pytester.makepyfile(
-        f"""
+def test_what_is_refused_in_one_line(tmp_path: Path, builds: Path) -> None:
+    text = f"""
         import pytest
 
         def test_none(design):
@@ -148,19 +139,18 @@ def test_what_is_refused_in_one_line(pytester: pytest.Pytester, builds: Path) ->
         def test_golden(same_bits):
             same_bits()
         """
+    (tmp_path / "test_bits.py").write_text(textwrap.dedent(text))
+    lines = run_pytest(tmp_path, "--samebits-golden=nowhere")
+    assert outcomes(lines) == {"errors": 3, "failed": 1}
+    shows(
+        lines,
+        "fixture `design`: no build directory: give --samebits-build DIR, *",
+        "*nowhere: holds no design (no design.json); make one with `samebits compile`",
+        "marker samebits: knows build, against, golden as keywords, got 'build', planet",
+        "*nowhere: holds no golden vectors (no golden.json); make them with `samebits freeze`",
     )
-    result = run(pytester, "--samebits-golden=nowhere")
-    result.assert_outcomes(errors=3, failed=1)
-    result.stdout.fnmatch_lines(
-        [
-            "fixture `design`: no build directory: give --samebits-build DIR, *",
-            "*nowhere: holds no design (no design.json); make one with `samebits compile`",
-            "marker samebits: knows build, against, golden as keywords, got 'build', planet",
-            "*nowhere: holds no golden vectors (no golden.json); make them with `samebits freeze`",
-        ]
-    )
-    assert "Traceback" not in result.stdout.str()
-    assert "another exception" not in result.stdout.str()
+    assert "Traceback" not in "".join(lines)
+    assert "another exception" not in "".join(lines)
 
 
 def test_without_pytest(builds: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ import shlex
 import shutil
 import tomllib
 import xml.etree.ElementTree as ET
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,12 @@ import yaml
 from samebits.gates import Gates
 
 from ...models import quantized_mlp
+from ..user_pytest import outcomes, run_pytest
 from .command import Command
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "ci"
 WORKFLOW: dict[Any, Any] = yaml.safe_load((EXAMPLES / "same-bits.yml").read_text())
 STEPS: list[dict[str, Any]] = WORKFLOW["jobs"]["same-bits"]["steps"]
-
-pytest_plugins = ["pytester"]
-PLUGIN = "samebits.pytest_plugin"
 
 
 def test_the_workflow_has_what_github_wants() -> None:
@@ -40,11 +37,12 @@ def test_the_workflow_has_what_github_wants() -> None:
 
 
 def test_its_commands_work(
-    samebits: Command, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    samebits: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("mplhep", reason="the report needs the extra hep")
     pytest.importorskip("alkaid", reason="the estimates need the extra rtl")
-    folder = pytester.path
+    folder = tmp_path
+    monkeypatch.chdir(folder)
     quantized_mlp().save(folder / "model.onnx")
     gates = tomllib.loads((EXAMPLES / "gates.toml").read_text())
     Gates(**gates)
@@ -71,7 +69,4 @@ def test_its_commands_work(
         suite = ET.parse(folder / "results" / f"{name}.xml").getroot()[0]
         assert (suite.get("failures"), suite.get("skipped")) == ("0", "0")
         assert int(suite.get("tests", 0)) >= 5
-    # an editable install from before the plugin has no entry point for it
-    installed = any(e.value == PLUGIN for e in metadata.entry_points(group="pytest11"))
-    plugin = [] if installed else ["-p", PLUGIN]
-    pytester.runpytest_subprocess(*plugin, *commands[5][1:]).assert_outcomes(passed=3)
+    assert outcomes(run_pytest(tmp_path, *commands[5][1:])) == {"passed": 3}
