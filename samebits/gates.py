@@ -5,13 +5,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from samebits import errors
 from samebits.report.facts import Gate, MetricsFacts, NotRun, Quantity, ReportFacts
 from samebits.report.wording import format_number
+from samebits.trigger import TriggerFacts
 
 __all__ = ["Gates", "evaluate", "read_gates", "with_gates"]
 
@@ -23,13 +24,21 @@ _ENGINES = {"onnxruntime": "firmware.onnx", "csim": "csim", "native": "native", 
 
 
 class EfficiencyGate(BaseModel):
-    """The least signal efficiency of one class at a background efficiency of the report."""
+    """The least signal efficiency: of a class at a background efficiency of the report, or of a
+    signal at a rate that `samebits trigger` was asked for."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     of: Annotated[str, Field(min_length=1)]
-    at_background: Annotated[float, Field(gt=0, le=1)]
+    at_background: Annotated[float, Field(gt=0, le=1)] | None = None
+    at_rate_khz: Annotated[float, Field(gt=0)] | None = None
     min: Fraction
+
+    @model_validator(mode="after")
+    def _one_condition(self) -> Self:
+        if (self.at_background is None) == (self.at_rate_khz is None):
+            raise ValueError("give at_background or at_rate_khz")
+        return self
 
 
 class Gates(BaseModel):
@@ -156,6 +165,8 @@ def _engine(gates: Gates, engine: str, facts: ReportFacts) -> Gate:
 
 def _efficiency(gates: Gates, wanted: EfficiencyGate, facts: ReportFacts) -> Gate:
     name = f"efficiency {wanted.of}"
+    if wanted.at_rate_khz is not None:
+        return _efficiency_at_rate(gates, wanted, name, facts.trigger)
     metrics = _metrics(facts)
     if isinstance(metrics, NotRun):
         return _absent(gates, name, metrics.reason)
@@ -165,7 +176,7 @@ def _efficiency(gates: Gates, wanted: EfficiencyGate, facts: ReportFacts) -> Gat
     points = {
         point.asked_background_efficiency: point for point in classes[wanted.of].working_points
     }
-    point = points.get(wanted.at_background)
+    point = points.get(wanted.at_background or 0.0)
     if point is None:
         known = ", ".join(f"{asked:g}" for asked in points)
         return _absent(gates, name, f"the report has the background efficiencies {known}")
@@ -177,6 +188,30 @@ def _efficiency(gates: Gates, wanted: EfficiencyGate, facts: ReportFacts) -> Gat
         f"(asked {wanted.at_background:g}), {metrics.tool}"
     )
     return Gate(name=name, passed=point.signal_efficiency >= wanted.min, detail=detail)
+
+
+def _efficiency_at_rate(
+    gates: Gates, wanted: EfficiencyGate, name: str, trigger: TriggerFacts | NotRun
+) -> Gate:
+    if isinstance(trigger, NotRun):
+        return _absent(gates, name, trigger.reason)
+    if wanted.of not in trigger.signals:
+        words = f"no signal {wanted.of!r}; signals: {', '.join(trigger.signals)}"
+        return _absent(gates, name, words)
+    points = {point.asked_khz: point for point in trigger.models[_FIRMWARE].points}
+    point = points.get(wanted.at_rate_khz or 0.0)
+    if point is None:
+        known = ", ".join(f"{asked:g}" for asked in points)
+        return _absent(gates, name, f"the rates that were asked for are {known} kHz")
+    if point.rate_khz is None:
+        return _absent(gates, name, "even the tightest cut gives a higher rate")
+    found = point.efficiency[wanted.of]
+    detail = (
+        f"{format_number(found.value)} ({format_number(found.low)} to {format_number(found.high)} "
+        f"at 68 %), wanted at least {format_number(wanted.min)}: firmware at "
+        f"{format_number(point.rate_khz.value)} kHz (asked {wanted.at_rate_khz:g})"
+    )
+    return Gate(name=name, passed=found.value >= wanted.min, detail=detail)
 
 
 def _mismatching_bits(gates: Gates, facts: ReportFacts) -> Reading | NotRun:

@@ -23,6 +23,8 @@ from samebits.report.facts import (
     VerificationFacts,
 )
 from samebits.sim.metrics import classification_metrics, compare_models
+from samebits.sim.trigger import Beam, point_at_rate, rate_curve
+from samebits.trigger import TriggerFacts, TriggerModel
 
 NAMES = ("g", "q", "t")
 PART = "xcvu13p-flga2577-2-e"
@@ -177,6 +179,49 @@ def test_efficiency_of_a_class_at_a_background_efficiency(
     )
 
 
+def test_efficiency_of_a_signal_at_a_rate(facts: ReportFacts) -> None:
+    rng = np.random.default_rng(7)
+    noise, signal = rng.normal(size=5000), {"ttbar": rng.normal(2.0, size=400)}
+    beam = Beam(bunches=2500)
+    points = tuple(point_at_rate(noise, signal, beam, rate) for rate in (0.1, 500.0))
+    curve = rate_curve(noise, beam)
+    trigger = TriggerFacts(
+        score="class t",
+        bunches=2500,
+        luminosity_ratio=1.0,
+        crossings_khz=beam.crossings_khz,
+        unbiased="toy",
+        unbiased_events=5000,
+        signals={"ttbar": 400},
+        models={"firmware": TriggerModel(curve=curve, points=points, turn_ons={})},
+    )
+    measured = facts.model_copy(update={"trigger": trigger})
+
+    def gate(**values: Any) -> tuple[bool | None, str]:
+        wanted = {"of": "ttbar", "at_rate_khz": 500, "min": 0.2} | values
+        return outcome(measured, efficiency=[wanted])
+
+    found = points[1].efficiency["ttbar"].value
+    assert 0.2 < found < 0.9
+    assert gate()[0] is True
+    assert gate(min=found)[0] is True
+    passed, detail = gate(min=found + 1e-9)
+    assert passed is False
+    assert "kHz (asked 500)" in detail
+    assert gate(of="qcd") == (False, "not evaluated: no signal 'qcd'; signals: ttbar")
+    assert gate(at_rate_khz=7) == (
+        False,
+        "not evaluated: the rates that were asked for are 0.1, 500 kHz",
+    )
+    assert gate(at_rate_khz=0.1) == (
+        False,
+        "not evaluated: even the tightest cut gives a higher rate",
+    )
+    absent = outcome(facts, efficiency=[{"of": "ttbar", "at_rate_khz": 500, "min": 0.2}])
+    assert absent[0] is False
+    assert absent[1].startswith("not evaluated: no rate measurement")
+
+
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [
@@ -242,6 +287,10 @@ def test_reading(tmp_path: Path) -> None:
         ('min_auc = "high"\n', "min_auc = 'high': Input should be a valid number"),
         ('engines = ["cpu"]\n', "engines.0 = 'cpu': Input should be 'csim', 'onnxruntime'"),
         ("max_lut_share = \n", "is no TOML: "),
+        (
+            '[[efficiency]]\nof = "t"\nmin = 0.5\n',
+            "efficiency.0 = {'of': 't', 'min': 0.5}: Value error, give at_b",
+        ),
         ("", "holds no gate; gates: "),
     ):  # fmt: skip
         path.write_text(text)
