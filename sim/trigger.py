@@ -153,7 +153,10 @@ def rate_curve(unbiased: ArrayLike, beam: Beam, weights: ArrayLike | None = None
     score = numbers(unbiased, "unbiased")
     thresholds, passed, _ = _cuts(score, weights_of(weights, len(score)))
     step = float(-np.diff(thresholds).max()) if len(thresholds) > 1 else None
-    kept = np.unique(np.linspace(0, len(thresholds) - 1, _CURVE_POINTS).round().astype(int))
+    last, half = len(thresholds) - 1, _CURVE_POINTS // 2
+    # half of the points close to the tightest cuts, where triggers work
+    spread = np.concatenate([np.linspace(0, last, half), np.geomspace(1, last + 1, half) - 1])
+    kept = np.unique(spread.round().astype(int))
     rates = passed[kept] * beam.crossings_khz
     return RateCurve(tuple(thresholds[kept].tolist()), tuple(rates.tolist()), len(thresholds), step)
 

@@ -101,8 +101,11 @@ def _fit_turn_on(x: Array, passed: NDArray[np.bool_]) -> tuple[Plateau | None, s
     spread = max(float(np.std(x)), 1e-12)
     start = np.array([3.0, float(np.median(x[passed])) - spread / 2, np.log(spread / 3)])
 
+    # a step has no width: the likelihood of a sharp turn-on rises down to 0
+    limits = np.log(spread * 1e-6), np.log(spread * 1e6)
+
     def loss(p: Array) -> float:
-        z = (x - p[1]) / np.exp(p[2])
+        z = (x - p[1]) / np.exp(np.clip(p[2], *limits))
         eps = expit(p[0]) * ndtr(z)
         log_pass = -np.logaddexp(0, -p[0]) + log_ndtr(z)
         return -float(np.where(passed, log_pass, np.log1p(-np.minimum(eps, 1 - 1e-12))).sum())
@@ -113,7 +116,8 @@ def _fit_turn_on(x: Array, passed: NDArray[np.bool_]) -> tuple[Plateau | None, s
         for shift in (-0.5, 0.0, 0.5)
     ]
     best = min(found, key=lambda result: float(result.fun))
-    plateau, half, width = float(expit(best.x[0])), float(best.x[1]), float(np.exp(best.x[2]))
+    plateau, half = float(expit(best.x[0])), float(best.x[1])
+    width = float(np.exp(np.clip(best.x[2], *limits)))
     if not (x.min() <= half <= x.max()) or width > 10 * (x.max() - x.min()):
         return None, "no fit: the events show no turn-on inside the bins"
     errors_ = _turn_on_errors(x, plateau, half, width)

@@ -414,7 +414,9 @@ class ReportFacts(Facts):
     fidelity: FidelityFacts | NotRun = Field(default_factory=_absent("fidelity measurement"))
     verification: VerificationFacts | NotRun = Field(default_factory=_absent("verification"))
     metrics: MetricsFacts | NotRun = Field(default_factory=_absent("labelled data"))
-    trigger: TriggerFacts | NotRun = Field(default_factory=_absent("rate measurement"))
+    trigger: TriggerFacts | NotRun = Field(
+        default_factory=_absent("rate measurement (samebits trigger)")
+    )
     performance: PerformanceFacts | NotRun = Field(default_factory=_absent("speed measurement"))
     latency: LatencyFacts | NotRun = Field(default_factory=_absent("latency estimate"))
     resources: ResourceFacts | NotRun = Field(default_factory=_absent("resource estimate"))

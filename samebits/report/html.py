@@ -7,7 +7,7 @@ from typing import Any
 
 from samebits import errors
 
-from . import hardware, pareto, plots
+from . import hardware, pareto, plots, rates
 from .facts import (
     BUNCH_CROSSING_NS,
     LatencyEstimate,
@@ -75,21 +75,23 @@ def render_html(facts: ReportFacts) -> str:
         cards=_cards(facts),
         plots=plots_of(facts),
         max_classes=plots.MAX_CLASSES,
+        max_turn_ons=rates.MAX_TURN_ONS,
     )
     return text
 
 
 def plots_of(facts: ReportFacts) -> dict[str, list[plots.Plot]]:
     """All plots of a report by what they show; an empty list where there is nothing to plot."""
-    found: dict[str, list[plots.Plot]] = {
-        name: []
-        for name in ("roc", "scores", "differences", "training", "latency", "resources", "variants")
-    }
+    names = ("roc", "scores", "differences", "rates", "turn_on", "training", "latency", "resources")
+    found: dict[str, list[plots.Plot]] = {name: [] for name in (*names, "variants")}
     if not isinstance(facts.metrics, NotRun):
         found["roc"] = plots.roc_curves(facts.metrics)
         found["scores"] = plots.score_histograms(facts.metrics)
         if not isinstance(facts.metrics.comparison, NotRun):
             found["differences"] = plots.differences(facts.metrics.comparison)
+    if not isinstance(facts.trigger, NotRun):
+        found["rates"] = rates.rate_plots(facts.trigger)
+        found["turn_on"] = rates.turn_on_plots(facts.trigger)
     if not isinstance(facts.training, NotRun):
         found["training"] = plots.training_curves(facts.training)
     if not isinstance(facts.latency, NotRun):

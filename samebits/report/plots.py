@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from samebits import errors, storage
 from samebits.sim.metrics import Difference, ModelComparison
+from samebits.sim.trigger import EfficiencyDifference
 
 from .facts import MetricsFacts, TrainingFacts
 
@@ -27,7 +28,10 @@ __all__ = [
     "LIMIT_COLOUR",
     "MAX_CLASSES",
     "Plot",
+    "colour_of",
     "differences",
+    "forest",
+    "line_style",
     "plain_text",
     "roc_curves",
     "score_histograms",
@@ -125,7 +129,7 @@ def roc_curves(facts: MetricsFacts) -> list[Plot]:
                     [s for s, _ in points],
                     [b for _, b in points],
                     label=f"{plain_text(model)}, AUC {metrics.auc:.4f}",
-                    **_line(k),
+                    **line_style(k),
                 )
             ax.set_yscale("log")
             ax.set_xlim(0, 1)
@@ -194,7 +198,7 @@ def differences(comparison: ModelComparison) -> list[Plot]:
     if accuracy:
         gate = comparison.gate
         plots.append(
-            _forest(
+            forest(
                 "difference-accuracy",
                 accuracy,
                 [d.model for d in accuracy],
@@ -205,13 +209,12 @@ def differences(comparison: ModelComparison) -> list[Plot]:
         )
     if auc:
         plots.append(
-            _forest(
+            forest(
                 "difference-auc",
                 auc,
                 [f"{d.model}, {d.class_name}" for d in auc],
                 1000.0,
                 f"AUC minus {comparison.reference} [0.001]",
-                None,
             )
         )
     return plots
@@ -229,7 +232,7 @@ def training_curves(facts: TrainingFacts) -> list[Plot]:
             from matplotlib.ticker import MaxNLocator
 
             for k, run in enumerate(runs):
-                colour = _colour(k)
+                colour = colour_of(k)
                 for values, style, what in (
                     (getattr(run.curve, kind), (0, (2, 1.5)), "training"),
                     (_validation(run.curve, kind), "-", "validation"),
@@ -267,19 +270,20 @@ def _validation(curve: Any, kind: str) -> tuple[float, ...]:
     return values
 
 
-def _forest(
+def forest(
     name: str,
-    rows: list[Difference],
-    labels: list[str],
+    rows: Sequence[Difference | EfficiencyDifference],
+    labels: Sequence[str],
     scale: float,
     axis: str,
-    limit: float | None,
+    limit: float | None = None,
 ) -> Plot:
+    """Differences with their intervals, one below the other, in the colours of their models."""
     models = list(dict.fromkeys(d.model for d in rows))
 
     def draw(ax: "Axes") -> None:
         for y, d in enumerate(rows):
-            colour = _colour(models.index(d.model) + 1)
+            colour = colour_of(models.index(d.model) + 1)
             ax.plot([scale * d.low_95, scale * d.high_95], [y, y], color=colour, linewidth=1.2)
             ax.plot(
                 [scale * d.low_68, scale * d.high_68],
@@ -325,16 +329,17 @@ def _plotted_classes(facts: MetricsFacts) -> tuple[str, ...]:
     return () if first is None else first.class_names[:MAX_CLASSES]
 
 
-def _colour(k: int) -> str:
+def colour_of(k: int) -> str:
+    """Colour of model number k; the first is the reference."""
     return _REFERENCE_COLOUR if k == 0 else _COLOURS[(k - 1) % len(_COLOURS)]
 
 
-def _line(k: int) -> dict[str, Any]:
+def line_style(k: int) -> dict[str, Any]:
     """Style of curve number k; the first is the reference."""
     last = len(_WIDTHS) - 1
     width = _WIDTHS[min(k, last)]
     faint = {"alpha": 0.45} if k == 0 else {}
-    return {"color": _colour(k), "linewidth": width, "linestyle": _STYLES[min(k, last)], **faint}
+    return {"color": colour_of(k), "linewidth": width, "linestyle": _STYLES[min(k, last)], **faint}
 
 
 def plain_text(name: str, longest: int = 22) -> str:

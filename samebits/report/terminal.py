@@ -11,6 +11,7 @@ from .wording import (
     format_quantity,
     format_share,
     origin,
+    turn_on_words,
     verdict_words,
 )
 
@@ -55,6 +56,7 @@ def render_terminal(facts: ReportFacts) -> "RenderableType":
                 value = f"{e.status}: {e.mismatching_bits:,} of {e.bits_compared:,} bits differ"
                 row(e.engine, value, f"measured, {e.tool}", _COLOURS[e.status])
     _add_accuracy(facts, row)
+    _add_trigger(facts, row)
     _add_hardware(facts, row)
     for gate in facts.gates:
         state = "not run" if gate.passed is None else "passed" if gate.passed else "FAILED"
@@ -133,6 +135,45 @@ def _add_accuracy(facts: ReportFacts, row: _Row) -> None:
                         f"{format_points(d.low_95)} to {format_points(d.high_95)}"
                     )
         row(f"accuracy {name}", value, f"measured, {facts.metrics.tool}")
+
+
+def _add_trigger(facts: ReportFacts, row: _Row) -> None:
+    found = facts.trigger
+    if isinstance(found, NotRun):
+        row("trigger", "not run", found.reason, "yellow")
+        return
+    model, one = list(found.models.items())[-1]
+    source = f"measured, {found.unbiased_events:,} unbiased events, 68 % intervals"
+    for i, point in enumerate(one.points):
+        name = f"trigger {model}, {point.asked_khz:g} kHz"
+        if point.threshold is None or point.rate_khz is None:
+            row(name, "even the tightest cut exceeds this rate", source, "yellow")
+            continue
+        rate = point.rate_khz
+        following = point.next_rate_khz
+        value = (
+            f"{format_number(rate.value)} kHz ({format_number(rate.low)} to "
+            f"{format_number(rate.high)}) at {point.threshold:.6g}, next cut "
+            f"{'none' if following is None else f'{format_number(following)} kHz'}, "
+            f"{point.unbiased_at_cut:,} at the cut"
+        )
+        for signal, part in point.efficiency.items():
+            value += (
+                f"; {signal} {format_share(part.value)} ({format_share(part.low)} to "
+                f"{format_share(part.high)})"
+            )
+            for d in found.differences:
+                if (d.model, d.signal, d.asked_khz) == (model, signal, point.asked_khz):
+                    value += (
+                        f", {format_points(d.value)} points to {d.reference}, 95 %: "
+                        f"{format_points(d.low_95)} to {format_points(d.high_95)}"
+                    )
+        row(name, value, source)
+        for signal, curves in one.turn_ons.items():
+            curve = curves[i]
+            if curve is not None:
+                words = curve.note if curve.fit is None else turn_on_words(curve.fit)
+                row("", f"turn-on of {signal} in {found.offline}: {words}")
 
 
 def _add_hardware(facts: ReportFacts, row: _Row) -> None:

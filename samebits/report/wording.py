@@ -1,5 +1,7 @@
 """How numbers and the verdict are written, the same in the report and in the terminal."""
 
+from samebits.sim.turn_on import Plateau
+
 from .facts import LatencyEstimate, Measured, NotRun, Quantity, ReportFacts
 
 __all__ = [
@@ -9,6 +11,7 @@ __all__ = [
     "format_quantity",
     "format_share",
     "origin",
+    "turn_on_words",
     "verdict_words",
 ]
 
@@ -79,6 +82,15 @@ def clock_caveat(estimate: LatencyEstimate) -> str:
         f"the clock of {format_quantity(clock)} is above Fmax {format_quantity(fmax)} "
         f"({origin(fmax)}): the worst stage takes {1000 / fmax.value:.4g} ns of "
         f"{1000 / clock.value:.4g} ns"
+    )
+
+
+def turn_on_words(fit: Plateau) -> str:
+    """Plateau, 50 % and 95 % point of a fit, with errors."""
+    return (
+        f"plateau {fit.plateau:.3f} ± {fit.plateau_error:.3f}, "
+        f"50 % at {fit.half:.4g} ± {fit.half_error:.2g}, "
+        f"95 % at {fit.at_95:.4g} ± {fit.at_95_error:.2g}"
     )
 
 

@@ -37,7 +37,10 @@ from samebits.report.facts import (
     latency_estimate,
 )
 from samebits.sim.metrics import classification_metrics, compare_models
+from samebits.sim.trigger import Beam, EfficiencyDifference, point_at_rate, rate_curve
+from samebits.sim.turn_on import turn_on
 from samebits.sweep import Row, Sweep
+from samebits.trigger import TriggerFacts, TriggerModel
 
 CREATED = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
 NAMES = ("g", "q", "t")
@@ -62,6 +65,47 @@ def make_metrics() -> MetricsFacts:
         tool="scikit-learn 1.9.1",
         models={name: classification_metrics(s, labels, NAMES) for name, s in scores.items()},
         comparison=compare_models(scores, labels, NAMES, n_bootstrap=50),
+    )
+
+
+def make_trigger() -> TriggerFacts:
+    """Two models; the firmware has 17 scores, and its tightest cut is above 100 kHz."""
+    rng = np.random.default_rng(21)
+    beam, rates, edges = Beam(2340), (100.0, 2000.0), [10.0 * n for n in range(11)]
+    offline = rng.uniform(0, 100, 400)
+    noise = rng.uniform(size=500) ** 2
+    signal = 1 / (1 + np.exp((50 - offline) / 8 + rng.normal(size=400)))
+    models = {}
+    for name, round_ in (("float", lambda x: x), ("firmware", lambda x: np.round(16 * x) / 16)):
+        scores = round_(signal)
+        points = tuple(point_at_rate(round_(noise), {"t": scores}, beam, rate) for rate in rates)
+        models[name] = TriggerModel(
+            curve=rate_curve(round_(noise), beam),
+            points=points,
+            turn_ons={
+                "t": tuple(
+                    None
+                    if point.threshold is None
+                    else turn_on(offline, scores >= point.threshold, edges)
+                    for point in points
+                )
+            },
+        )
+    return TriggerFacts(
+        score="score of t",
+        bunches=beam.bunches,
+        luminosity_ratio=1.0,
+        crossings_khz=beam.crossings_khz,
+        unbiased="zb.root",
+        unbiased_events=500,
+        signals={"t": 400},
+        offline="pt",
+        models=models,
+        differences=(
+            EfficiencyDifference(
+                "firmware", "float", "t", 2000.0, -0.0125, -0.02, -0.005, -0.03, 0.01
+            ),
+        ),
     )
 
 
@@ -221,6 +265,7 @@ def full_facts() -> ReportFacts:
             ),
         ),
         metrics=make_metrics(),
+        trigger=make_trigger(),
         performance=PerformanceFacts(
             conditions="single thread",
             rows=(PerformanceRow(name="NumPy simulator", result=measured(3.1e6, "events/s")),),

@@ -26,6 +26,7 @@ from samebits.report.facts import (
     Quantity,
     VerificationFacts,
 )
+from samebits.trigger import TriggerFacts
 
 for module in ("jinja2", "matplotlib", "mplhep"):
     pytest.importorskip(module, reason=f"{module} is in the extra hep")
@@ -89,6 +90,24 @@ def hostile(facts: ReportFacts) -> ReportFacts:
         models[f"_{HOSTILE}{name}"] = dataclasses.replace(
             metrics, class_names=names, classes=classes
         )
+    trigger = facts.trigger
+    assert isinstance(trigger, TriggerFacts)
+    scores = {
+        f"_{HOSTILE}{name}": model.model_copy(
+            update={
+                "turn_ons": {HOSTILE: model.turn_ons["t"]},
+                "points": tuple(
+                    dataclasses.replace(
+                        point,
+                        efficiency=dict.fromkeys([HOSTILE], point.efficiency.get("t")),
+                        signal_at_cut=dict.fromkeys([HOSTILE], point.signal_at_cut.get("t")),
+                    )
+                    for point in model.points
+                ),
+            }
+        )
+        for name, model in trigger.models.items()
+    }
     layers = tuple(
         layer.model_copy(update={"name": HOSTILE, "class_name": HOSTILE, "result_format": HOSTILE})
         for layer in facts.layers
@@ -118,6 +137,17 @@ def hostile(facts: ReportFacts) -> ReportFacts:
                 }
             ),
             "gates": (Gate(name=HOSTILE, passed=False, detail=HOSTILE),),
+            "trigger": trigger.model_copy(
+                update={
+                    **dict.fromkeys(("score", "unbiased", "offline"), HOSTILE),
+                    "signals": {HOSTILE: 400},
+                    "models": scores,
+                    "differences": tuple(
+                        dataclasses.replace(d, model=HOSTILE, reference=HOSTILE, signal=HOSTILE)
+                        for d in trigger.differences
+                    ),
+                }
+            ),
             "latency": NotRun(reason=HOSTILE),
         }
     )
@@ -147,8 +177,9 @@ def test_ids_are_unique_and_references_resolve(full_html: str) -> None:
 def test_every_picture_is_told_in_words_and_every_table_has_headers(full_html: str) -> None:
     page = Page(full_html)
     figures = [a for tag, a in page.elements if tag == "figure"]
-    # ROC and scores per class, two differences, the loss, the latency by layer, two of variants
-    assert len(figures) == 3 + 3 + 2 + 1 + 1 + 2
+    # ROC and scores per class, two differences, three of rates, two turn-ons, the loss, the latency
+    # by layer, two of variants
+    assert len(figures) == 3 + 3 + 2 + 3 + 2 + 1 + 1 + 2
     assert all(a["role"] == "img" and len(str(a["aria-label"])) > 20 for a in figures)
     headers = [a for tag, a in page.elements if tag == "th"]
     assert headers
@@ -207,6 +238,7 @@ def test_what_was_not_run_says_so(bare_facts: ReportFacts) -> None:
     for reason in (
         "Bits not compared no verification in this run",
         "Metrics Not run: no labelled data in this run",
+        "Trigger Not run: no rate measurement (samebits trigger) in this run",
         "Exported model Not run: no export check in this run",
         "Training Not run: no training in this run",
         "Calibration Not run: no calibration in this run",
@@ -288,7 +320,7 @@ def test_text_has_enough_contrast_in_light_dark_and_print(full_html: str) -> Non
 
 def test_plots_as_files(full_facts: ReportFacts, tmp_path: Path) -> None:
     few = NotRun(reason="not needed here")
-    facts = full_facts.model_copy(update={"metrics": few, "training": few})
+    facts = full_facts.model_copy(update={"metrics": few, "training": few, "trigger": few})
     old = tmp_path / "plots"
     old.mkdir()
     for name in ("roc-0.png", "mine.txt"):

@@ -59,3 +59,10 @@ def test_bad_edges_and_shapes() -> None:
         turn_on([1.0], [True], [1, 1])
     with pytest.raises(errors.DataError, match="decisions"):
         turn_on([1.0], [True, False], [0, 1])
+
+
+def test_a_step_has_no_width(rng: np.random.Generator) -> None:
+    x = rng.uniform(0, 100, 400)
+    step = turn_on(x, x > 40, [0, 50, 100])
+    assert step.fit is None
+    assert step.note == "no fit: the events do not determine plateau, 50 % point and width"
