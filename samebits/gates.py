@@ -164,9 +164,10 @@ def _engine(gates: Gates, engine: str, facts: ReportFacts) -> Gate:
 
 
 def _efficiency(gates: Gates, wanted: EfficiencyGate, facts: ReportFacts) -> Gate:
-    name = f"efficiency {wanted.of}"
     if wanted.at_rate_khz is not None:
+        name = f"efficiency {wanted.of} at {wanted.at_rate_khz:g} kHz"
         return _efficiency_at_rate(gates, wanted, name, facts.trigger)
+    name = f"efficiency {wanted.of} at background {wanted.at_background:g}"
     metrics = _metrics(facts)
     if isinstance(metrics, NotRun):
         return _absent(gates, name, metrics.reason)

@@ -208,6 +208,9 @@ def test_efficiency_of_a_signal_at_a_rate(facts: ReportFacts) -> None:
     passed, detail = gate(min=found + 1e-9)
     assert passed is False
     assert "kHz (asked 500)" in detail
+    rates = [{"of": "ttbar", "at_rate_khz": rate, "min": 0.2} for rate in (500, 0.1)]
+    names = [one.name for one in evaluate(Gates.model_validate({"efficiency": rates}), measured)]
+    assert names == ["efficiency ttbar at 500 kHz", "efficiency ttbar at 0.1 kHz"]
     assert gate(of="qcd") == (False, "not evaluated: no signal 'qcd'; signals: ttbar")
     assert gate(at_rate_khz=7) == (
         False,
