@@ -1,12 +1,12 @@
 """The options of a training, checked."""
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pydantic
 
 from samebits import errors
 
-__all__ = ["TrainingConfig", "training_config"]
+__all__ = ["FitOptions", "TrainingConfig", "fit_options", "training_config"]
 
 
 class TrainingConfig(pydantic.BaseModel):
@@ -44,6 +44,37 @@ class TrainingConfig(pydantic.BaseModel):
         return value
 
 
+class FitOptions(pydantic.BaseModel):
+    """How a network is fitted; `fit_options` makes one and reports wrong values readably."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    loss: Literal["mean_squared_error", "binary_crossentropy", "categorical_crossentropy"] = (
+        pydantic.Field("categorical_crossentropy", description="in nats; targets are class numbers")
+    )
+    optimizer: Literal["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam"] = "adam"
+    learning_rate: float = pydantic.Field(2e-3, gt=0, le=1e6, description="at the start")
+    schedule: Literal["constant", "cosine", "exponential", "plateau"] = pydantic.Field(
+        "cosine",
+        description="of the learning rate: to zero as a half cosine; to 1 % exponentially; halved "
+        "after `plateau_patience` epochs without a lower validation loss",
+    )
+    momentum: float = pydantic.Field(0.9, ge=0, lt=1, description="of momentum and Nesterov")
+    plateau_patience: int = pydantic.Field(5, ge=1)
+    clip_norm: float | None = pydantic.Field(
+        None, gt=0, description="longest gradient of a step, all weights together"
+    )
+    epochs: int = pydantic.Field(40, ge=1, le=100_000, description="passes over the training part")
+    batch_size: int = pydantic.Field(256, ge=1, le=1_000_000)
+    patience: int | None = pydantic.Field(
+        None, ge=1, description="epochs without a lower validation loss before training stops"
+    )
+    seed: int = pydantic.Field(0, ge=0, le=2**31 - 1)
+
+
+Options = TypeVar("Options", TrainingConfig, FitOptions)
+
+
 def training_config(**options: Any) -> TrainingConfig:
     """The checked options; what is not given takes its default.
 
@@ -53,16 +84,32 @@ def training_config(**options: Any) -> TrainingConfig:
     Raises:
         UsageError: lists every wrong option with its value and what was wanted.
     """
+    return _checked(TrainingConfig, options)
+
+
+def fit_options(**options: Any) -> FitOptions:
+    """The checked options of a fit; what is not given takes its default.
+
+    >>> fit_options(optimizer="nesterov", clip_norm=1.0).schedule
+    'cosine'
+
+    Raises:
+        UsageError: lists every wrong option with its value and what was wanted.
+    """
+    return _checked(FitOptions, options)
+
+
+def _checked(kind: type[Options], options: dict[str, Any]) -> Options:
     try:
-        return TrainingConfig(**options)
+        return kind(**options)
     except pydantic.ValidationError as error:
-        lines = [_sentence(detail) for detail in error.errors()]
+        lines = [_sentence(detail, kind) for detail in error.errors()]
         raise errors.UsageError("training options:\n  " + "\n  ".join(lines)) from error
 
 
-def _sentence(detail: Any) -> str:
+def _sentence(detail: Any, kind: type[pydantic.BaseModel]) -> str:
     name = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        return f"{name}: no such option; there are {', '.join(TrainingConfig.model_fields)}"
+        return f"{name}: no such option; there are {', '.join(kind.model_fields)}"
     wanted = str(detail["msg"]).removeprefix("Value error, ")
     return f"{name}: got {detail['input']!r}; {wanted[0].lower()}{wanted[1:]}"

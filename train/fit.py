@@ -10,10 +10,12 @@ import numpy.typing as npt
 
 from samebits import errors
 
-from .config import TrainingConfig
+from .config import TrainingConfig, fit_options
 from .data import Dataset
 from .models import SCALED_EXTRA_BITS, build_float_mlp, build_mlp, copy_weights
-from .pruning import full_from, pruning_callback, sparsity
+from .optimize import Pass, Samples, fit_samples
+from .optimize import outputs as predict
+from .pruning import sparsity
 from .scaling import (
     InputFormat,
     InputScaling,
@@ -23,7 +25,6 @@ from .scaling import (
     exact_standardisation,
     hardware_view,
 )
-from .tensorflow import load, quiet
 
 __all__ = [
     "Epoch",
@@ -171,56 +172,45 @@ def fit(
         DataError: feature or class count does not fit the network, or the loss became NaN.
     """
     _check(model, train)
-    kit = load()
-    keras = kit.keras
-    keras.utils.set_random_seed(config.seed)
-    steps = -(-len(train) // config.batch_size) * config.epochs
     history: list[Epoch] = []
-    best = _Best(first=full_from(config.epochs) if pruning else 0)
 
-    def record(epoch: int, logs: dict[str, float]) -> None:
-        entry = Epoch(
-            epoch + 1,
-            float(logs["loss"]),
-            float(logs["accuracy"]),
-            float(logs["val_loss"]),
-            float(logs["val_accuracy"]),
-        )
-        if not np.isfinite(entry.loss) or not np.isfinite(entry.validation_loss):
+    def record(entry: Pass) -> None:
+        if not np.isfinite([entry.loss, entry.validation_loss]).all():
             raise errors.DataError(
                 f"training of {model.name!r}: the loss is {entry.loss} in epoch {entry.number}; "
                 f"lower the learning rate (it is {config.learning_rate:g})"
             )
-        history.append(entry)
-        best.offer(epoch, entry, model)
-        if on_epoch is not None:
-            on_epoch(entry)
-
-    callbacks = [pruning_callback(model, config.epochs, pruning)] if pruning else []
-    callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=record))
-    start = time.perf_counter()
-    with quiet():
-        model.compile(
-            keras.optimizers.Adam(
-                keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
-            ),
-            "sparse_categorical_crossentropy",
-            metrics=["accuracy"],
+        assert entry.accuracy is not None  # both are there for cross entropies
+        assert entry.validation_accuracy is not None
+        history.append(
+            Epoch(
+                entry.number,
+                entry.loss,
+                entry.accuracy,
+                entry.validation_loss,
+                entry.validation_accuracy,
+            )
         )
-        model.fit(
-            train.features,
-            train.labels,
-            validation_data=(validation.features, validation.labels),
-            validation_batch_size=4096,
+        if on_epoch is not None:
+            on_epoch(history[-1])
+
+    start = time.perf_counter()
+    curve = fit_samples(
+        model,
+        Samples(train.features, train.labels),
+        Samples(validation.features, validation.labels),
+        fit_options(
             epochs=config.epochs,
             batch_size=config.batch_size,
-            callbacks=callbacks,
-            verbose=0,
-        )
-        model.set_weights(best.weights)
+            learning_rate=config.learning_rate,
+            seed=config.seed,
+        ),
+        pruning=pruning,
+        on_pass=record,
+    )
     return FitResult(
         history=tuple(history),
-        best_epoch=best.number,
+        best_epoch=curve.best_pass,
         train_accuracy=_accuracy(model, train),
         validation_accuracy=_accuracy(model, validation),
         sparsity=sparsity(model),
@@ -245,30 +235,6 @@ def scaling_costs(float_model: Any, part: Dataset, prepared: Prepared) -> tuple[
         changed = float(np.mean(decisions != exact))
         costs.append(ScalingCost(kind, accuracy, accuracy - reference, changed))
     return tuple(costs)
-
-
-def predict(model: Any, features: npt.ArrayLike, batch_size: int = 4096) -> FloatArray:
-    """The network's output (N, C) for raw features (N, F), in batches and without a word."""
-    load()
-    with quiet():
-        return np.asarray(
-            model.predict(np.asarray(features, np.float32), batch_size=batch_size, verbose=0)
-        )
-
-
-class _Best:
-    """Weights of the epoch with the lowest validation loss, from epoch `first` (from 0) on."""
-
-    def __init__(self, first: int) -> None:
-        self.first = first
-        self.loss = np.inf
-        self.number = 0
-        self.weights: list[Any] = []
-
-    def offer(self, epoch: int, record: Epoch, model: Any) -> None:
-        if epoch >= self.first and record.validation_loss < self.loss:
-            self.loss, self.number = record.validation_loss, record.number
-            self.weights = model.get_weights()
 
 
 def _accuracy(model: Any, part: Dataset) -> float:

@@ -6,10 +6,18 @@ Both take raw features and put out class probabilities.
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from .network import (
+    Activation,
+    Dense,
+    Function,
+    Initializer,
+    Layer,
+    Network,
+    Standardise,
+    build,
+    points,
+)
 from .scaling import SCALED_INTEGER_BITS, InputFormat, InputScaling
-from .tensorflow import load, quiet
 
 __all__ = ["SCALED_EXTRA_BITS", "build_float_mlp", "build_mlp", "copy_weights"]
 
@@ -19,7 +27,6 @@ LOGIT_BITS = 10  # -16 to 16 in steps of 1/32: a 1024-entry softmax table resolv
 LOGIT_INTEGER_BITS = 4
 
 
-@quiet()
 def build_mlp(
     input_format: InputFormat,
     scaling: InputScaling,
@@ -34,65 +41,38 @@ def build_mlp(
 
     Layers: `input_format` rounds the raw features as the firmware's input does; `scaling` is z = x
     * scale + shift, not trained; `scaled` rounds z; then dense layers with ReLU; `logits` rounds
-    the scores. `softmax_input` changes no value, it only widens the type by one bit: hls4ml's
-    stable softmax holds (maximum - x) in a type of one integer bit less than its input's and would
-    wrap it.
-
-    Source of the last: hls4ml 1.3, backends/vivado/passes/core_templates.py, SoftmaxConfigTemplate.
+    the scores.
     """
-    kit = load()
-    layers, qkeras = kit.keras.layers, kit.qkeras
-    kit.keras.utils.set_random_seed(seed)
-
-    # Quantizers as text: .keras files cannot hold the objects in QActivation.
-    def bits(width: int, integer: int, signed: bool = True) -> str:
-        return f"quantized_bits({width},{integer - signed},0,{int(signed)},alpha=1)"
-
-    def dense(units: int, name: str) -> Any:
-        return qkeras.QDense(
-            units,
-            kernel_quantizer=bits(weight_bits, 1),
-            bias_quantizer=bits(weight_bits, 1),
-            name=name,
-        )
-
-    features = kit.keras.Input((len(scaling.scale),), name="features")
-    x = qkeras.QActivation(
-        bits(input_format.width, input_format.integer, input_format.signed), name="input_format"
-    )(features)
-    x = _fixed_scaling(kit.keras)(x)
-    x = qkeras.QActivation(
-        bits(activation_bits + SCALED_EXTRA_BITS, SCALED_INTEGER_BITS), name="scaled"
-    )(x)
-    for number, units in enumerate(hidden, start=1):
-        x = dense(units, f"dense_{number}")(x)
-        relu = f"quantized_relu({activation_bits},{RELU_INTEGER_BITS})"
-        x = qkeras.QActivation(relu, name=f"relu_{number}")(x)
-    x = dense(class_count, "dense_out")(x)
-    x = qkeras.QActivation(bits(LOGIT_BITS, LOGIT_INTEGER_BITS + 1), name="logits")(x)
-    x = qkeras.QActivation(bits(LOGIT_BITS + 1, LOGIT_INTEGER_BITS + 2), name="softmax_input")(x)
-    x = layers.Activation("softmax", name="softmax")(x)
-    model = kit.keras.Model(features, x, name="quantized_mlp")
-    _set_scaling(model, scaling)
-    return model
+    network = _mlp(len(scaling.scale), hidden, class_count, "he_normal")
+    formats = {
+        "input": input_format,
+        "scaling": InputFormat(activation_bits + SCALED_EXTRA_BITS, SCALED_INTEGER_BITS, True),
+        "softmax.input": InputFormat(LOGIT_BITS, LOGIT_INTEGER_BITS + 1, True),
+    }
+    for point in points(network):
+        if point.startswith("dense"):
+            formats[point] = InputFormat(weight_bits, 1, True)
+        elif point.startswith("relu"):
+            formats[point] = InputFormat(activation_bits, RELU_INTEGER_BITS, False)
+    return build(network, formats, scaling=scaling, seed=seed, name="quantized_mlp")
 
 
-@quiet()
 def build_float_mlp(
     scaling: InputScaling, class_count: int, *, hidden: Sequence[int] = (64, 32, 32), seed: int = 0
 ) -> Any:
     """The float32 network of the same shape: raw features (N, F) -> probabilities (N, C)."""
-    kit = load()
-    layers = kit.keras.layers
-    kit.keras.utils.set_random_seed(seed)
-    features = kit.keras.Input((len(scaling.scale),), name="features")
-    x = _fixed_scaling(kit.keras)(features)
+    network = _mlp(len(scaling.scale), hidden, class_count, "glorot_uniform")
+    return build(network, scaling=scaling, seed=seed, name="float_mlp")
+
+
+def _mlp(
+    features: int, hidden: Sequence[int], class_count: int, initializer: Initializer
+) -> Network:
+    layers: list[Layer | Function] = [Standardise()]
     for number, units in enumerate(hidden, start=1):
-        x = layers.Dense(units, activation="relu", name=f"dense_{number}")(x)
-    x = layers.Dense(class_count, activation="softmax", name="dense_out")(x)
-    model = kit.keras.Model(features, x, name="float_mlp")
-    _set_scaling(model, scaling)
-    return model
+        layers += [Dense(units, name=f"dense_{number}"), "relu"]
+    layers += [Dense(class_count, name="dense_out"), Activation("softmax", name="softmax")]
+    return Network((features,), tuple(layers), initializer=initializer)
 
 
 def copy_weights(
@@ -115,13 +95,3 @@ def copy_weights(
             kernel, bias = ratio[:, None] * kernel, bias + offset @ kernel
             first = False
         target.get_layer(layer.name).set_weights([kernel, bias])
-
-
-def _fixed_scaling(keras: Any) -> Any:
-    """A stock BatchNormalization that computes exactly x * scale + shift and is never trained."""
-    return keras.layers.BatchNormalization(epsilon=0.0, trainable=False, name="scaling")
-
-
-def _set_scaling(model: Any, scaling: InputScaling) -> None:
-    zeros = np.zeros_like(scaling.scale)
-    model.get_layer("scaling").set_weights([scaling.scale, scaling.shift, zeros, zeros + 1])

@@ -1,0 +1,133 @@
+"""The training bench: a description of a network in, its float and its quantized form out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from samebits import errors
+
+from .config import FitOptions
+from .formats import choose_formats, fold_batch_norm
+from .network import Network, build
+from .optimize import Curve, Pass, Samples, fit_samples, outputs, score
+from .scaling import SCALED_INTEGER_BITS, InputFormat, InputScaling, choose_scaling
+
+__all__ = ["Trained", "train_network"]
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A network in float and quantized: Keras models, the formats, and how both were fitted.
+
+    `network` is the quantized one's description, its batch normalisations folded.
+    """
+
+    network: Network
+    options: FitOptions
+    float_model: Any
+    model: Any
+    formats: Mapping[str, InputFormat]
+    float_curve: Curve
+    curve: Curve
+
+    def scores(
+        self, samples: Samples, firmware: npt.NDArray[Any] | None = None
+    ) -> dict[str, float]:
+        """Accuracy (for regression: root mean squared error) of float, quantized, firmware.
+
+        `firmware` are the answers of `Design.simulate` to the same samples.
+        """
+        answers: dict[str, npt.NDArray[Any]] = {
+            "float": outputs(self.float_model, samples.inputs),
+            "quantized": outputs(self.model, samples.inputs),
+        }
+        if firmware is not None:
+            answers["firmware"] = firmware
+        return {
+            name: score(values, samples.targets, self.options.loss)
+            for name, values in answers.items()
+        }
+
+
+def train_network(
+    network: Network,
+    train: Samples,
+    validation: Samples,
+    options: FitOptions,
+    *,
+    weight_bits: int = 6,
+    activation_bits: int = 6,
+    formats: Mapping[str, str] | None = None,
+    fine_tuning: FitOptions | None = None,
+    pruning: float = 0.0,
+    on_pass: Callable[[str, Pass], None] | None = None,
+) -> Trained:
+    """Train in float, fold the batch normalisations, choose formats from data, train on quantized.
+
+    1. the float network, with `options`
+    2. `fold_batch_norm`, `choose_formats`; `formats` overrides single points ("input", "relu_1",
+       "dense_1.kernel", ...: `samebits.train.network.points`)
+    3. the quantized network from these weights, with `fine_tuning`; by default half the epochs at
+       half the learning rate
+
+    `on_pass` is called with "float" or "quantized" and the pass.
+
+    Raises:
+        DataError: samples that do not fit the network; a loss that is no longer finite.
+        UsageError: a network, formats or options that make no sense.
+    """
+    scaling = _scaling(network, train, activation_bits)
+    fine_tuning = fine_tuning or options.model_copy(
+        update={
+            "epochs": -(-options.epochs // 2),
+            "learning_rate": options.learning_rate / 2,
+        }
+    )
+
+    def told(stage: str) -> Callable[[Pass], None] | None:
+        return None if on_pass is None else lambda entry: on_pass(stage, entry)
+
+    float_model = build(network, scaling=scaling, seed=options.seed)
+    float_curve = fit_samples(float_model, train, validation, options, on_pass=told("float"))
+    _finite(float_curve, "float", options)
+    plain, folded = fold_batch_norm(network, float_model)
+    table = choose_formats(
+        plain,
+        folded,
+        train.inputs,
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+        given=formats,
+    )
+    model = build(plain, table, scaling=scaling, seed=options.seed)
+    for layer in folded.layers:
+        if layer.weights:
+            model.get_layer(layer.name).set_weights(layer.get_weights())
+    curve = fit_samples(
+        model, train, validation, fine_tuning, pruning=pruning, on_pass=told("quantized")
+    )
+    _finite(curve, "quantized", fine_tuning)
+    return Trained(plain, options, float_model, model, table, float_curve, curve)
+
+
+def _scaling(network: Network, train: Samples, activation_bits: int) -> InputScaling | None:
+    """Powers of two per channel if the network standardises its inputs."""
+    if not network.standardised:
+        return None
+    channels = train.inputs.reshape(-1, train.inputs.shape[-1]).astype(np.float32)
+    # 2 bits more than activations, as in choose_formats
+    return choose_scaling(channels, "po2", max(activation_bits + 2, SCALED_INTEGER_BITS + 1))
+
+
+def _finite(curve: Curve, stage: str, options: FitOptions) -> None:
+    if not curve.finite:
+        raise errors.DataError(
+            f"training of the {stage} network: the loss is {curve.passes[-1].loss} in epoch "
+            f"{curve.passes[-1].number}; lower the learning rate (it is "
+            f"{options.learning_rate:g}), or set clip_norm"
+        )
