@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -55,3 +56,25 @@ def test_firmware_onnx_needs_only_onnx_runtime(tmp_path: Path) -> None:
     printed = run("firmware_onnx.py", str(tmp_path / "firmware.onnx"))
     assert "samebits.input.x: ap_fixed<16,6,TRN,WRAP>" in printed
     assert "[0.0]" in printed
+
+
+# CPU seconds are spent on importing TensorFlow: the examples of the training bench share a process.
+BENCH = {
+    "xor": ("accuracy, firmware", 97.0),
+    "spiral": ("accuracy, firmware", 95.0),
+    "regression": ("root mean squared error, firmware", 0.06),
+    "digits_cnn": ("accuracy, firmware", 97.0),
+}
+
+
+@pytest.mark.parametrize("name", BENCH)
+def test_networks_of_the_training_bench(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"](tmp_path)
+    printed = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    key, wanted = BENCH[name]
+    value = float(printed[key].removesuffix(" %"))
+    assert value <= wanted if name == "regression" else value >= wanted
+    assert printed["mismatching bits"] == "0"
+    assert (tmp_path / f"{name}.png").stat().st_size > 5000

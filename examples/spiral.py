@@ -1,0 +1,87 @@
+"""Two spirals, each wound around the other: what a network with one hidden layer finds hard.
+
+    python examples/spiral.py [FOLDER]
+
+Trains with batch normalisation, which is folded into the weights before quantization. Prints the
+accuracy of the float network, of the quantized one and of the firmware (95 % or more), and the
+number of bits that differ between the engines (0); draws FOLDER/spiral.png.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import samebits
+from samebits.train.bench import train_network
+from samebits.train.config import fit_options
+from samebits.train.network import BatchNorm, Dense, Network
+from samebits.train.optimize import Samples
+
+NETWORK = Network(
+    (2,),
+    (Dense(32), BatchNorm(), "relu", Dense(32), BatchNorm(), "relu", Dense(2), "softmax"),
+    initializer="he_normal",
+)
+OPTIONS = fit_options(epochs=40, batch_size=64, learning_rate=0.01, patience=20)
+TURNS = 1.5
+
+
+def events(count: int, seed: int) -> Samples:
+    """Points on two arms of 1.5 turns, smeared by 0.02; the target is the arm."""
+    rng = np.random.default_rng(seed)
+    arm = rng.integers(0, 2, count)
+    radius = np.sqrt(rng.uniform(0.01, 0.9, count))
+    angle = 2 * np.pi * TURNS * radius + np.pi * arm
+    x = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return Samples((x + rng.normal(0, 0.02, x.shape)).astype(np.float32), arm)
+
+
+def draw(design: samebits.Design, test: Samples, path: Path) -> None:
+    """The firmware's decisions over the square, and the test events."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    side = np.linspace(-1, 1, 201)
+    grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
+    arms = np.asarray(design.simulate(grid)).argmax(axis=1).reshape(201, 201)
+    figure, axes = plt.subplots(figsize=(5, 5), layout="constrained")
+    axes.pcolormesh(side, side, arms, cmap="RdBu_r", alpha=0.35, rasterized=True)
+    for arm, colour in enumerate(("navy", "darkred")):
+        x = test.inputs[test.targets == arm]
+        axes.plot(x[:, 0], x[:, 1], ".", color=colour, markersize=3, label=f"arm {arm}")
+    axes.set(xlabel="$x_0$", ylabel="$x_1$", title="decisions of the firmware", aspect="equal")
+    axes.legend(loc="upper right")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main(folder: Path) -> None:
+    """The example."""
+    folder.mkdir(parents=True, exist_ok=True)
+    test = events(2000, 3)
+    trained = train_network(
+        NETWORK,
+        events(4000, 1),
+        events(1000, 2),
+        OPTIONS,
+        weight_bits=8,
+        activation_bits=8,
+        formats={"input": "fixed<9,1>"},
+    )
+    design = samebits.Design.from_keras(trained.model)
+    verification = design.verify(test.inputs, against=["onnxruntime"])
+    answers = np.asarray(design.simulate(test.inputs))
+    for name, value in trained.scores(test, answers).items():
+        print(f"accuracy, {name}: {100 * value:.1f} %")
+    print(f"mismatching bits: {verification.mismatching_bits}")
+    draw(design, test, folder / "spiral.png")
+    print(f"plot: {folder / 'spiral.png'}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "build/examples"))

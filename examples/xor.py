@@ -1,0 +1,71 @@
+"""XOR: two inputs of which one or the other, but not both, is positive; 8 hidden units.
+
+    python examples/xor.py [FOLDER]
+
+Prints the accuracy of the float network, of the quantized one and of the firmware (97 % or more),
+and the number of bits that differ between the engines (0); draws FOLDER/xor.png.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import samebits
+from samebits.train.bench import train_network
+from samebits.train.config import fit_options
+from samebits.train.network import Dense, Network
+from samebits.train.optimize import Samples
+
+NETWORK = Network((2,), (Dense(8), "tanh", Dense(1), "sigmoid"))
+OPTIONS = fit_options(
+    loss="binary_crossentropy", epochs=20, batch_size=64, learning_rate=0.03, seed=1
+)
+
+
+def events(count: int, seed: int) -> Samples:
+    """Points in the square from -1 to 1; the target is 1 where the signs differ."""
+    x = np.random.default_rng(seed).uniform(-1, 1, (count, 2)).astype(np.float32)
+    return Samples(x, (x[:, 0] * x[:, 1] < 0).astype(np.int64))
+
+
+def draw(design: samebits.Design, path: Path) -> None:
+    """The firmware's answer over the square."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    side = np.linspace(-1, 1, 101)
+    grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
+    answers = np.asarray(design.simulate(grid)).reshape(101, 101)
+    figure, axes = plt.subplots(figsize=(5, 4.2), layout="constrained")
+    image = axes.pcolormesh(side, side, answers, vmin=0, vmax=1, cmap="RdBu_r", rasterized=True)
+    axes.contour(side, side, answers, [0.5], colors="black")
+    figure.colorbar(image, label="firmware's answer")
+    axes.set(xlabel="$x_0$", ylabel="$x_1$", title="XOR, decision at 0.5", aspect="equal")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main(folder: Path) -> None:
+    """The example."""
+    folder.mkdir(parents=True, exist_ok=True)
+    test = events(2000, 3)
+    trained = train_network(
+        NETWORK, events(2000, 1), events(1000, 2), OPTIONS, formats={"input": "fixed<8,1>"}
+    )
+    design = samebits.Design.from_keras(trained.model)
+    verification = design.verify(test.inputs, against=["onnxruntime"])
+    answers = np.asarray(design.simulate(test.inputs))
+    for name, value in trained.scores(test, answers).items():
+        print(f"accuracy, {name}: {100 * value:.1f} %")
+    print(f"mismatching bits: {verification.mismatching_bits}")
+    draw(design, folder / "xor.png")
+    print(f"plot: {folder / 'xor.png'}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "build/examples"))
