@@ -91,7 +91,8 @@ def test_a_signal_while_compiling_the_simulation(build: Path, number: signal.Sig
     )
     assert "Traceback" not in stderr
     assert sorted(path for path in build.rglob("*") if "csim" not in path.parts) == before
-    assert not [path for path in (build / "hls" / "csim").rglob("*") if path.is_file()]
+    left = [path.name for path in (build / "hls" / "csim").rglob("*") if path.is_file()]
+    assert set(left) <= {"compile.log"}  # the compiler's words up to then
 
 
 def test_from_model_to_first_event_in_a_new_process(tmp_path: Path) -> None:
