@@ -314,6 +314,7 @@ def build_report(
         gates: limits besides those that every report has.
     """
     from samebits import record
+    from samebits.bits import measure_bits
     from samebits.estimates import check_budget, estimate_facts
     from samebits.gates import with_gates
     from samebits.report import write_report
@@ -331,6 +332,9 @@ def build_report(
         with bar("metrics", 1) as advance:
             metrics = _metrics(design, test, split, recipe, why)
             advance(1)
+    with bar("bits in use", 1) as advance:
+        bits = measure_bits(design, test.features if test is not None else None, split)
+        advance(1)
     with bar("latency and resources", 1) as advance:
         latency, resources = estimate_facts(design, budget_ns, facts.verification)
         advance(1)
@@ -338,6 +342,7 @@ def build_report(
         facts,
         command,
         metrics=metrics,
+        bits=bits,
         performance=measure_performance(design, test.features if test is not None else None),
         latency=latency,
         resources=resources,

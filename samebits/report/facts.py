@@ -17,6 +17,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
+from samebits.bits import BitFacts
 from samebits.calibration import OutputLoss, TensorFormat
 from samebits.firmware.parts import CLOSURE_LIMITS
 from samebits.firmware.results import (
@@ -417,6 +418,7 @@ class ReportFacts(Facts):
     trigger: TriggerFacts | NotRun = Field(
         default_factory=_absent("rate measurement (samebits trigger)")
     )
+    bits: BitFacts | NotRun = Field(default_factory=_absent("count of the bits in use"))
     performance: PerformanceFacts | NotRun = Field(default_factory=_absent("speed measurement"))
     latency: LatencyFacts | NotRun = Field(default_factory=_absent("latency estimate"))
     resources: ResourceFacts | NotRun = Field(default_factory=_absent("resource estimate"))

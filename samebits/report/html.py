@@ -224,6 +224,12 @@ def _breakable(text: str) -> Any:
     return Markup("<wbr>").join(escape(part) for part in text.replace(",", ",\0").split("\0"))
 
 
+def _bit_heights(used: tuple[int, ...]) -> list[str]:
+    """Heights of a histogram's bars: of the most frequent number of bits, and no bar for none."""
+    most = max((*used, 1))
+    return [f"{100 * count / most:.0f}%" if count else "" for count in used]
+
+
 def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(str(n) for n in shape) or "scalar"
 
@@ -254,6 +260,7 @@ def template(name: str) -> Any:
         origin=origin,
         shade=_shade,
         shape=_shape,
+        bit_heights=_bit_heights,
         breakable=_breakable,
     )
     environment.globals.update(

@@ -57,6 +57,7 @@ def render_terminal(facts: ReportFacts) -> "RenderableType":
                 row(e.engine, value, f"measured, {e.tool}", _COLOURS[e.status])
     _add_accuracy(facts, row)
     _add_trigger(facts, row)
+    _add_bits(facts, row)
     _add_hardware(facts, row)
     for gate in facts.gates:
         state = "not run" if gate.passed is None else "passed" if gate.passed else "FAILED"
@@ -174,6 +175,32 @@ def _add_trigger(facts: ReportFacts, row: _Row) -> None:
             if curve is not None:
                 words = curve.note if curve.fit is None else turn_on_words(curve.fit)
                 row("", f"turn-on of {signal} in {found.offline}: {words}")
+
+
+def _add_bits(facts: ReportFacts, row: _Row) -> None:
+    found = facts.bits
+    if isinstance(found, NotRun):
+        row("bits in use", "not run", found.reason, "yellow")
+        return
+    above = sum(layer.saturated_above for layer in found.layers)
+    below = sum(layer.saturated_below for layer in found.layers if not layer.clips_at_zero)
+    wrapped = sum(layer.wrapped for layer in found.layers)
+    uncounted = sum(layer.not_counted for layer in found.layers)
+    value = (
+        f"{format_number(wrapped)} values wrap, {format_number(above)} saturate above, "
+        f"{format_number(below)} below, besides ReLU's zeros"
+    )
+    if uncounted:
+        value += f"; within {uncounted} accumulators not counted"
+    row("bits in use", value, f"measured, {found.events:,} events", "yellow" if wrapped else "")
+    if not isinstance(found.noise, NotRun):
+        for noise in found.noise:
+            row(
+                f"noise {noise.name}",
+                f"{format_number(noise.rms_difference)} rms to model.onnx, whose rms is "
+                f"{format_number(noise.rms_output)}",
+                f"measured, {found.events:,} events",
+            )
 
 
 def _add_hardware(facts: ReportFacts, row: _Row) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from samebits.bits import BitFacts, OutputNoise
 from samebits.calibration import OutputLoss, TensorFormat
 from samebits.firmware.results import layer_latency
 from samebits.report.facts import (
@@ -36,6 +37,7 @@ from samebits.report.facts import (
     VerificationFacts,
     latency_estimate,
 )
+from samebits.sim.bit_usage import BitUsage
 from samebits.sim.metrics import classification_metrics, compare_models
 from samebits.sim.trigger import Beam, EfficiencyDifference, point_at_rate, rate_curve
 from samebits.sim.turn_on import turn_on
@@ -106,6 +108,22 @@ def make_trigger() -> TriggerFacts:
                 "firmware", "float", "t", 2000.0, -0.0125, -0.02, -0.005, -0.03, 0.01
             ),
         ),
+    )
+
+
+def make_bits() -> BitFacts:
+    """A layer that wraps, a ReLU, and a layer that is proven to hold everything."""
+    form = "ap_fixed<4,2>"
+    return BitFacts(
+        data="test",
+        events=400,
+        layers=(
+            BitUsage("fc1", form, 4, (0, 3, 6, 12, 3), 0, 0, 0, 1234, 77, 1, 1, 0, 0.289, False),
+            BitUsage("relu1", form, 4, (12, 3, 6, 3, 0), 1, 5, 9, 0, 4, 0, 1, 0, None, True),
+            BitUsage("fc2", form, 4, (24, 0, 0, 0, 0), 2, 0, 0, 0, 0, 2, 0, 0, None, False),
+            BitUsage("sum", form, 4, (24, 0, 0, 0, 0), 2, 0, 0, 0, 0, 0, 0, 1, None, False),
+        ),
+        noise=(OutputNoise(name="y", rms_difference=0.0025, rms_output=0.5),),
     )
 
 
@@ -266,6 +284,7 @@ def full_facts() -> ReportFacts:
         ),
         metrics=make_metrics(),
         trigger=make_trigger(),
+        bits=make_bits(),
         performance=PerformanceFacts(
             conditions="single thread",
             rows=(PerformanceRow(name="NumPy simulator", result=measured(3.1e6, "events/s")),),

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from samebits import errors
+from samebits.bits import BitFacts
 from samebits.report import ReportFacts, render_html, write_plots, write_report
 from samebits.report.facts import (
     FidelityFacts,
@@ -92,6 +93,7 @@ def hostile(facts: ReportFacts) -> ReportFacts:
         )
     trigger = facts.trigger
     assert isinstance(trigger, TriggerFacts)
+    assert isinstance(facts.bits, BitFacts)
     scores = {
         f"_{HOSTILE}{name}": model.model_copy(
             update={
@@ -149,6 +151,15 @@ def hostile(facts: ReportFacts) -> ReportFacts:
                 }
             ),
             "latency": NotRun(reason=HOSTILE),
+            "bits": facts.bits.model_copy(
+                update={
+                    "data": HOSTILE,
+                    "layers": tuple(
+                        dataclasses.replace(row, layer=HOSTILE, format=HOSTILE)
+                        for row in facts.bits.layers
+                    ),
+                }
+            ),
         }
     )
 
@@ -203,6 +214,12 @@ def test_the_numbers_stand_in_the_page(full_html: str, full_facts: ReportFacts) 
         "fc1 47.5 1.9 9.5 47.5 4.8 % estimated, alkaid 0.8.2",
         "softmax 17.5 0.7 3.5 65 1.8 % estimated, alkaid 0.8.2",
         "RTL: shares add up.",
+        "What 400 events (test split) do to the formats",
+        "fc1 ap_fixed<4, 2> 4 of 4 4 0 0 0 1,234 77 0.289",
+        "relu1 ap_fixed<4, 2> 3 of 4 3 1 5 9 * 0 4 none",
+        "fc2 ap_fixed<4, 2> 0 of 4 0 2 0 0 0 proven none",
+        "sum ap_fixed<4, 2> 0 of 4 0 2 not counted within an accumulator none",
+        "root mean square: y 0.0025 (the model's answer 0.5).",
         "RTL 4 1 200 70.50 ± 0.50 900 0.05 % 40 LUT, ns estimated, alkaid 0.8.2",
         "HLS 6 1 200 74.50 ± 0.50 not run: no model of this layer",
         "fc1_out activation -1.5 3.25 ap_fixed<8, 3> 0.10 %",
@@ -221,6 +238,9 @@ def test_the_numbers_stand_in_the_page(full_html: str, full_facts: ReportFacts) 
         assert expected in words
     assert 'class="fill over" style="width:75.000%"' in full_html  # above the closure limit of 70 %
     assert 'style="left:70.0%"' in full_html
+    assert 'aria-label="values that need 0 to 4 bits: 0, 3, 6, 12, 3"' in full_html
+    bars = "<i></i>" + "".join(f'<i class="some" style="height:{n}%"></i>' for n in (25, 50, 100))
+    assert bars in full_html
 
 
 def test_names_cannot_inject(full_facts: ReportFacts) -> None:
@@ -241,6 +261,7 @@ def test_what_was_not_run_says_so(bare_facts: ReportFacts) -> None:
         "Trigger Not run: no rate measurement (samebits trigger) in this run",
         "Exported model Not run: no export check in this run",
         "Training Not run: no training in this run",
+        "Bits in use Not run: no count of the bits in use in this run",
         "Calibration Not run: no calibration in this run",
         "Variants Not run: no sweep in this run",
         "Latency Not run: no latency estimate in this run",
