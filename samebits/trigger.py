@@ -129,7 +129,8 @@ def measure_trigger(
     reference = next(iter(models))
     differences = [
         difference
-        for rate in rates_khz
+        for number, rate in enumerate(rates_khz)
+        if any(one.points[number].threshold is not None for one in found.values())
         for signal, scores in peaks.items()
         if len(models) > 1 and weights is None
         for difference in compare_at_rate(

@@ -31,14 +31,11 @@ def rate_plots(facts: TriggerFacts) -> list[Plot]:
     for k, signal in enumerate(facts.signals):
         if any(_reached(model.points) for model in facts.models.values()):
             plots.append(_efficiency(f"rate-efficiency-{k}", facts, signal))
-    shown = facts.differences[:_MAX_DIFFERENCES]
-    if shown:
-        several = len(facts.signals) > 1
-        labels = [
-            f"{d.model}, {f'{d.signal}, ' if several else ''}{d.asked_khz:g} kHz" for d in shown
-        ]
-        axis = f"efficiency minus {shown[0].reference} [percentage points]"
-        plots.append(forest("difference-efficiency", shown, labels, 100.0, axis))
+        shown = [d for d in facts.differences if d.signal == signal][:_MAX_DIFFERENCES]
+        if shown:
+            axis = f"efficiency of {signal} minus {shown[0].reference} [percentage points]"
+            labels = [f"{d.model}, {d.asked_khz:g} kHz" for d in shown]
+            plots.append(forest(f"difference-efficiency-{k}", shown, labels, 100.0, axis))
     return plots
 
 
