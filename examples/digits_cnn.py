@@ -19,6 +19,7 @@ from sklearn.model_selection import train_test_split
 
 import samebits
 from samebits.sim.intervals import clopper_pearson
+from samebits.train.baselines import fit_baselines
 from samebits.train.bench import train_network
 from samebits.train.config import fit_options
 from samebits.train.network import (
@@ -107,9 +108,13 @@ def main(folder: Path) -> None:
     answers = np.asarray(design.simulate(test.inputs))
     for name, value in trained.scores(test, answers).items():
         print(f"accuracy, {name}: {100 * value:.1f} %")
+    for baseline in fit_baselines(train, test, OPTIONS.loss, trees=False):
+        print(f"accuracy, {baseline.name}: {100 * baseline.score:.1f} %")
     decisions = answers.argmax(axis=1)
     low, high = clopper_pearson(int(np.sum(decisions == test.targets)), len(test), 0.95)
-    print(f"95 % interval of the last: {100 * low:.1f} to {100 * high:.1f} %")
+    print(f"95 % interval of the firmware's accuracy: {100 * low:.1f} to {100 * high:.1f} %")
+    for verdict in trained.verdicts:
+        print(f"loss curve: {verdict}")
     print(f"mismatching bits: {verification.mismatching_bits}")
     draw(test, decisions, folder / "digits_cnn.png")
     print(f"plot: {folder / 'digits_cnn.png'}")

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import samebits
+from samebits.train.baselines import fit_baselines
 from samebits.train.bench import train_network
 from samebits.train.config import fit_options
 from samebits.train.network import BatchNorm, Dense, Network
@@ -63,10 +64,10 @@ def draw(design: samebits.Design, test: Samples, path: Path) -> None:
 def main(folder: Path) -> None:
     """The example."""
     folder.mkdir(parents=True, exist_ok=True)
-    test = events(2000, 3)
+    train, test = events(4000, 1), events(2000, 3)
     trained = train_network(
         NETWORK,
-        events(4000, 1),
+        train,
         events(1000, 2),
         OPTIONS,
         weight_bits=8,
@@ -78,6 +79,10 @@ def main(folder: Path) -> None:
     answers = np.asarray(design.simulate(test.inputs))
     for name, value in trained.scores(test, answers).items():
         print(f"accuracy, {name}: {100 * value:.1f} %")
+    for baseline in fit_baselines(train, test, OPTIONS.loss):
+        print(f"accuracy, {baseline.name}: {100 * baseline.score:.1f} %")
+    for verdict in trained.verdicts:
+        print(f"loss curve: {verdict}")
     print(f"mismatching bits: {verification.mismatching_bits}")
     draw(design, test, folder / "spiral.png")
     print(f"plot: {folder / 'spiral.png'}")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import samebits
+from samebits.train.baselines import fit_baselines
 from samebits.train.bench import train_network
 from samebits.train.config import fit_options
 from samebits.train.network import Dense, Network
@@ -53,15 +54,19 @@ def draw(design: samebits.Design, path: Path) -> None:
 def main(folder: Path) -> None:
     """The example."""
     folder.mkdir(parents=True, exist_ok=True)
-    test = events(2000, 3)
+    train, test = events(2000, 1), events(2000, 3)
     trained = train_network(
-        NETWORK, events(2000, 1), events(1000, 2), OPTIONS, formats={"input": "fixed<8,1>"}
+        NETWORK, train, events(1000, 2), OPTIONS, formats={"input": "fixed<8,1>"}
     )
     design = samebits.Design.from_keras(trained.model)
     verification = design.verify(test.inputs, against=["onnxruntime"])
     answers = np.asarray(design.simulate(test.inputs))
     for name, value in trained.scores(test, answers).items():
         print(f"accuracy, {name}: {100 * value:.1f} %")
+    for baseline in fit_baselines(train, test, OPTIONS.loss):
+        print(f"accuracy, {baseline.name}: {100 * baseline.score:.1f} %")
+    for verdict in trained.verdicts:
+        print(f"loss curve: {verdict}")
     print(f"mismatching bits: {verification.mismatching_bits}")
     draw(design, folder / "xor.png")
     print(f"plot: {folder / 'xor.png'}")

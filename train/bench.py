@@ -12,6 +12,7 @@ import numpy.typing as npt
 from samebits import errors
 
 from .config import FitOptions
+from .diagnosis import Verdict, diagnose, loss_without_inputs
 from .formats import choose_formats, fold_batch_norm
 from .network import Network, build
 from .optimize import Curve, Pass, Samples, fit_samples, outputs, score
@@ -24,7 +25,8 @@ __all__ = ["Trained", "train_network"]
 class Trained:
     """A network in float and quantized: Keras models, the formats, and how both were fitted.
 
-    `network` is the quantized one's description, its batch normalisations folded.
+    `network` is the quantized one's description, its batch normalisations folded; `verdicts` say
+    what the loss curve of the float network tells (`samebits.train.diagnosis`).
     """
 
     network: Network
@@ -34,6 +36,7 @@ class Trained:
     formats: Mapping[str, InputFormat]
     float_curve: Curve
     curve: Curve
+    verdicts: tuple[Verdict, ...]
 
     def scores(
         self, samples: Samples, firmware: npt.NDArray[Any] | None = None
@@ -95,6 +98,7 @@ def train_network(
     float_model = build(network, scaling=scaling, seed=options.seed)
     float_curve = fit_samples(float_model, train, validation, options, on_pass=told("float"))
     _finite(float_curve, "float", options)
+    verdicts = diagnose(float_curve, loss_without_inputs(validation.targets, options.loss))
     plain, folded = fold_batch_norm(network, float_model)
     table = choose_formats(
         plain,
@@ -112,7 +116,7 @@ def train_network(
         model, train, validation, fine_tuning, pruning=pruning, on_pass=told("quantized")
     )
     _finite(curve, "quantized", fine_tuning)
-    return Trained(plain, options, float_model, model, table, float_curve, curve)
+    return Trained(plain, options, float_model, model, table, float_curve, curve, verdicts)
 
 
 def _scaling(network: Network, train: Samples, activation_bits: int) -> InputScaling | None:

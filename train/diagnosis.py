@@ -1,0 +1,180 @@
+"""What a loss curve says, in words: each verdict with its rule and the numbers behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .optimize import Curve, Pass
+
+__all__ = ["Verdict", "diagnose", "loss_without_inputs"]
+
+Kind = Literal[
+    "exploded",
+    "exploded and recovered",
+    "predicts the mean",
+    "underfitting",
+    "overfitting",
+    "nothing found",
+]
+EXPLOSION = 3.0  # times the lowest loss so far, or times the loss without inputs
+GAIN = 0.05  # of the loss without inputs, that a network must have gained
+FALLING = 0.01  # of the loss without inputs, over the last quarter of the passes: not done yet
+GAP = 1.25  # validation loss over its own lowest value, at the end
+SETTLED = 4  # passes that a verdict on the end of a curve needs
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One thing found in a curve: `rule` is how it is decided, `numbers` what stood there."""
+
+    kind: Kind
+    rule: str
+    numbers: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.numbers} (rule: {self.rule}). {self.advice}"
+
+
+def loss_without_inputs(targets: npt.NDArray[Any], loss: str) -> float:
+    """The lowest loss that one constant answer reaches on these targets.
+
+    Cross entropies: the entropy of the classes' shares, in nats; mean squared error: the variance,
+    averaged over the outputs.
+
+    >>> round(loss_without_inputs(np.array([0, 1, 1, 0]), "categorical_crossentropy"), 4)
+    0.6931
+    """
+    if loss == "mean_squared_error":
+        return float(np.var(np.asarray(targets, np.float64), axis=0).mean())
+    if loss == "binary_crossentropy":
+        means = np.asarray(targets, np.float64).reshape(len(targets), -1).mean(axis=0)
+        return float(np.mean([_entropy(np.array([mean, 1 - mean])) for mean in means]))
+    return _entropy(np.unique(targets, return_counts=True)[1] / len(targets))
+
+
+def diagnose(curve: Curve, without_inputs: float) -> tuple[Verdict, ...]:
+    """What is wrong with a fit; at least one verdict, `nothing found` if no rule applies.
+
+    `without_inputs` is `loss_without_inputs` of the validation targets. The rules, in their order;
+    L is the training loss, V the validation loss, L0 the loss without inputs:
+
+    1. exploded: L or V is not finite in the last pass, or L stays above 3 times its lowest earlier
+       value and above L0 to the end
+    2. exploded and recovered: L was above both in between, and not at the end
+    3. predicts the mean: the lowest V is above 95 % of L0
+    4. overfitting: at the end V is more than 25 % above its lowest value while L has fallen since
+    5. underfitting: in the last quarter of the passes the lowest V still fell by more than 1 % of
+       L0; a network that is too small has a flat curve, which only other fits can tell
+
+    1 ends the search; 3 excludes 4 and 5.
+    """
+    found = _explosion(curve, without_inputs)
+    if any(verdict.kind == "exploded" for verdict in found):
+        return tuple(found)
+    mean = _mean(curve.passes, without_inputs)
+    found += mean or [*_overfitting(curve.passes), *_underfitting(curve.passes, without_inputs)]
+    if found:
+        return tuple(found)
+    best = min(entry.validation_loss for entry in curve.passes)
+    last = curve.passes[-1]
+    return (
+        Verdict(
+            "nothing found",
+            "no other rule applies",
+            f"lowest validation loss {best:.4g} (without inputs {without_inputs:.4g}), at the end "
+            f"{last.validation_loss:.4g}, training loss {last.loss:.4g}",
+            "Compare with simple fits before the network is made larger.",
+        ),
+    )
+
+
+def _explosion(curve: Curve, without_inputs: float) -> list[Verdict]:
+    rule = f"training loss above {EXPLOSION:g} times its lowest earlier value and above L0"
+    advice = "Lower the learning rate, or set clip_norm."
+    last = curve.passes[-1]
+    if not curve.finite:
+        numbers = f"training loss {last.loss:g}, validation loss {last.validation_loss:g}"
+        return [
+            Verdict("exploded", "a loss is not finite", f"{numbers} in pass {last.number}", advice)
+        ]
+    lowest = np.inf
+    peak: tuple[Pass, float] | None = None
+    for entry in curve.passes:
+        high = entry.loss > max(EXPLOSION * lowest, without_inputs)
+        if high and (peak is None or entry.loss > peak[0].loss):
+            peak = entry, lowest
+        lowest = min(lowest, entry.loss)
+    if peak is None:
+        return []
+    entry, before = peak
+    recovered = last.loss <= max(EXPLOSION * before, without_inputs)
+    numbers = (
+        f"training loss {before:.4g} rose to {entry.loss:.4g} in pass {entry.number} (without "
+        f"inputs {without_inputs:.4g}); at the end {last.loss:.4g}"
+    )
+    return [Verdict("exploded and recovered" if recovered else "exploded", rule, numbers, advice)]
+
+
+def _mean(passes: Sequence[Pass], without_inputs: float) -> list[Verdict]:
+    best = min(entry.validation_loss for entry in passes)
+    if best <= (1 - GAIN) * without_inputs:
+        return []
+    return [
+        Verdict(
+            "predicts the mean",
+            f"lowest validation loss above {100 * (1 - GAIN):g} % of the loss without inputs",
+            f"{best:.4g}, without inputs {without_inputs:.4g}",
+            "The inputs do not reach the answer: look at their scale, the learning rate, the "
+            "initialisation, and whether labels belong to their events.",
+        )
+    ]
+
+
+def _overfitting(passes: Sequence[Pass]) -> list[Verdict]:
+    best = min(passes, key=lambda entry: entry.validation_loss)
+    last = passes[-1]
+    rise = last.validation_loss > GAP * best.validation_loss
+    if not rise or last.loss >= best.loss or len(passes) < SETTLED:
+        return []
+    return [
+        Verdict(
+            "overfitting",
+            f"validation loss at the end above {GAP:g} times its lowest value, while the training "
+            "loss fell",
+            f"validation loss {best.validation_loss:.4g} in pass {best.number}, "
+            f"{last.validation_loss:.4g} at the end; training loss {best.loss:.4g}, then "
+            f"{last.loss:.4g}",
+            "The weights of the best pass are kept. More events, dropout, l2 or fewer units help.",
+        )
+    ]
+
+
+def _underfitting(passes: Sequence[Pass], without_inputs: float) -> list[Verdict]:
+    quarter = len(passes) // 4
+    if quarter < 1 or len(passes) < SETTLED:
+        return []
+    before = min(entry.validation_loss for entry in passes[:-quarter])
+    after = min(entry.validation_loss for entry in passes[-quarter:])
+    if before - after <= FALLING * without_inputs:
+        return []
+    return [
+        Verdict(
+            "underfitting",
+            f"lowest validation loss fell by more than {100 * FALLING:g} % of the loss without "
+            "inputs in the last quarter of the passes",
+            f"{before:.4g} before pass {passes[-quarter].number}, {after:.4g} from there on "
+            f"(without inputs {without_inputs:.4g})",
+            "Train for more epochs, or with a higher learning rate.",
+        )
+    ]
+
+
+def _entropy(shares: npt.NDArray[np.float64]) -> float:
+    shares = shares[shares > 0]
+    return float(-np.sum(shares * np.log(shares)))
