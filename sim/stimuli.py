@@ -18,7 +18,9 @@ from .numpy_engine import NumpyEngine
 __all__ = ["CastCoverage", "adversarial_inputs", "as_finite", "cover_casts"]
 
 Inputs = list[NDArray[np.float64]]
-_RANDOM_EVENTS = 512
+_RANDOM_EVENTS, _FEWEST_RANDOM_EVENTS = 512, 32
+_PLACES, _FEWEST_PLACES = 1024, 16  # elements that get a value alone
+_MANY_NUMBERS = 1 << 23  # of large images fewer events are made
 _PER_CONDITION = 4  # events kept for every condition of every cast
 
 
@@ -59,23 +61,27 @@ def _one_input(
     fmt: Format, dtype: type[np.floating], size: int, rng: np.random.Generator
 ) -> dict[str, NDArray[np.float64]]:
     low, high, lsb = fmt.min_mantissa * fmt.lsb, fmt.max_mantissa * fmt.lsb, fmt.lsb
+    at_most = _MANY_NUMBERS // max(1, size)
+    events = min(_RANDOM_EVENTS, max(_FEWEST_RANDOM_EVENTS, at_most // 2 * 2))
+    count = min(size, _PLACES, max(_FEWEST_PLACES, at_most // 8))
+    places = np.unique(np.linspace(0, size - 1, count).round().astype(int)) if size else []
 
     def everywhere(values: Sequence[float]) -> NDArray[np.float64]:
-        """Each value in all elements, then in one element at a time, then at random places."""
+        """Each value in all elements, then in one at a time, then at random places."""
         rows = [np.full(size, value) for value in values]
         rows += [
-            np.where(np.arange(size) == i, value, 0.0) for value in values for i in range(size)
+            np.where(np.arange(size) == place, value, 0.0) for value in values for place in places
         ]
         rows += [rng.choice(np.array(values), size) for _ in range(32)]
         return np.array(rows)
 
-    shape = (_RANDOM_EVENTS, size)
+    shape = (events, size)
     if fmt.width < 63:
         whole = rng.integers(fmt.min_mantissa, fmt.max_mantissa, shape, endpoint=True).astype(float)
     else:  # NumPy draws 64-bit integers only; a float keeps 53 bits of any of them
         whole = np.floor(rng.uniform(float(fmt.min_mantissa), float(fmt.max_mantissa), shape))
     near = rng.integers(-8, 8, shape, endpoint=True).astype(float)
-    ties = np.concatenate([whole[: _RANDOM_EVENTS // 2], near[: _RANDOM_EVENTS // 2]]) + 0.5
+    ties = np.concatenate([whole[: events // 2], near[: events // 2]]) + 0.5
     ties = as_finite(ties * lsb, dtype)
     step = np.nextafter(ties, rng.choice(np.array([-np.inf, np.inf], dtype), shape))
     beside = np.where(rng.random(shape) < 0.5, ties, step)

@@ -118,3 +118,15 @@ def test_at_most_four_events_are_kept_per_condition() -> None:
     keep, coverage = cover_casts(graph, NumpyEngine(graph), [np.full((100, 2), 10.0)])
     assert coverage[0].reached == {"above": 100, "below": 0}
     assert keep.tolist() == [0, 1, 2, 3]
+
+
+def test_large_images_get_fewer_events_of_every_kind() -> None:
+    build = GraphBuilder()
+    x = build.input("x", (200, 200, 1), Format(True, 8, 4))
+    graph = build.graph((x.name,))
+    kinds = adversarial_inputs(graph, [np.float32], 0)
+    events = {kind: len(arrays[0]) for kind, arrays in kinds.items()}
+    assert 1000 < sum(events.values()) < 3000
+    alone = kinds["extremes"][0].reshape(events["extremes"], -1)
+    places = {int(np.flatnonzero(row)[0]) for row in alone if np.count_nonzero(row) == 1}
+    assert {0, 200 * 200 - 1} <= places
