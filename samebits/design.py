@@ -281,7 +281,7 @@ class Design:
             raise errors.UsageError(f"simulate: workers must be 1 or more, got {workers}")
         if engine not in ("numpy", "native"):
             raise errors.UsageError(f"simulate: no engine {engine!r}; engines: numpy, native")
-        inputs = check_inputs(self.graph, x, workers)
+        inputs = check_inputs(self.graph, x)
         if engine == "native":
             answers = list(self.native.run(inputs, progress).values())
             return answers[0] if len(answers) == 1 else answers

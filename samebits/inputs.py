@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,12 @@ from samebits.compile.ir import Graph
 __all__ = ["check_arrays", "check_inputs"]
 
 
-def check_inputs(graph: Graph, x: Any, workers: int = 1) -> list[NDArray[Any]]:
+def check_inputs(graph: Graph, x: Any) -> list[NDArray[Any]]:
     """Float arrays (N, *input shape) in the order of the graph's inputs.
 
     Args:
         x: an array for one input; a list in the graph's order, or {input name: array}. An array may
             be flat behind the batch axis.
-        workers: threads that look for NaN.
 
     Raises:
         DataError: wrong names, number of inputs, features or events; NaN or infinity; not numbers.
@@ -54,7 +52,7 @@ def check_arrays(shapes: Mapping[str, tuple[int, ...]], x: Any) -> list[NDArray[
     return shaped
 
 
-def _check_one(name: str, shape: tuple[int, ...], values: Any, workers: int = 1) -> NDArray[Any]:
+def _check_one(name: str, shape: tuple[int, ...], values: Any) -> NDArray[Any]:
     try:
         array = np.asarray(values)
     except ValueError:
@@ -73,12 +71,9 @@ def _check_one(name: str, shape: tuple[int, ...], values: Any, workers: int = 1)
     if array.dtype not in (np.float32, np.float64):
         array = array.astype(np.float64)
     flat = array.reshape(len(array), size)
-    # a sum is NaN or infinite if any element is: one pass in the usual case
-    if workers > 1:
-        with ThreadPoolExecutor(workers) as pool:
-            suspicious = not all(pool.map(_finite_sum, np.array_split(flat, workers)))
-    else:
-        suspicious = not _finite_sum(flat)
+    # a sum of squares is NaN or infinite if any element is: one fast pass in the usual case
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspicious = not np.isfinite(np.vdot(flat, flat))
     bad = ~np.isfinite(flat) if suspicious else np.zeros((0, size), dtype=bool)
     if bad.any():
         event, feature = (int(i) for i in np.argwhere(bad)[0])
@@ -88,8 +83,3 @@ def _check_one(name: str, shape: tuple[int, ...], values: Any, workers: int = 1)
             f"first in event {event}, feature {feature}"
         )
     return flat.reshape(len(flat), *shape)
-
-
-def _finite_sum(values: NDArray[Any]) -> bool:
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(values.sum()))

@@ -64,7 +64,7 @@ def _one_input(
     at_most = _MANY_NUMBERS // max(1, size)
     events = min(_RANDOM_EVENTS, max(_FEWEST_RANDOM_EVENTS, at_most // 2 * 2))
     count = min(size, _PLACES, max(_FEWEST_PLACES, at_most // 8))
-    places = np.unique(np.linspace(0, size - 1, count).round().astype(int)) if size else []
+    places = np.unique(np.linspace(0, max(0, size - 1), count).round().astype(int))
 
     def everywhere(values: Sequence[float]) -> NDArray[np.float64]:
         """Each value in all elements, then in one at a time, then at random places."""
