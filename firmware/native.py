@@ -17,7 +17,8 @@ import numpy.typing as npt
 from samebits import errors
 from samebits.compile.emitters.cpp import SOURCE, to_cpp
 from samebits.compile.emitters.onnx import input_dtype, output_names
-from samebits.compile.ir import Graph
+from samebits.compile.ir import Carrier, Format, Graph
+from samebits.compile.ops.boundary import input_mantissas, to_values
 
 from . import toolchain
 
@@ -59,7 +60,8 @@ class NativeEmulator:
         self._compiler = compiler or toolchain.find_cxx()
         self.tool = self._compiler.name
         self.outputs = output_names(graph)
-        self._types = [input_dtype(x.format) for x in graph.tensors_of(graph.inputs)]
+        self._formats = [x.format for x in graph.tensors_of(graph.inputs)]
+        self._types = [input_dtype(fmt) for fmt in self._formats]
         self._shapes = [y.shape for y in graph.tensors_of(graph.outputs)]
         self._library = ctypes.CDLL(str(self._built(Path(folder).resolve())))
         self._predict = self._library.samebits_predict
@@ -112,7 +114,10 @@ class NativeEmulator:
         Raises:
             DataError: NaN or infinity.
         """
-        fed = [np.ascontiguousarray(x, t) for x, t in zip(inputs, self._types, strict=True)]
+        fed = [
+            np.ascontiguousarray(_on_grid(x, fmt) if x.dtype.itemsize > t().itemsize else x, t)
+            for x, t, fmt in zip(inputs, self._types, self._formats, strict=True)
+        ]
         events = len(fed[0])
         out = [np.empty((events, *shape)) for shape in self._shapes]
         step = _CHUNK_EVENTS if progress else max(1, events)
@@ -128,6 +133,12 @@ class NativeEmulator:
             if progress:
                 progress(stop)
         return dict(zip(self.outputs, out, strict=True))
+
+
+def _on_grid(values: Array, fmt: Format) -> Array:
+    """Doubles cast to the input's format, as hls4ml casts doubles: the emulator takes floats, and
+    a rounding to float first could move a number to another step."""
+    return to_values(input_mantissas(values, fmt, Carrier.for_magnitude(1 << fmt.width)), fmt)
 
 
 def _pointers(arrays: Sequence[Array]) -> Any:

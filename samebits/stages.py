@@ -437,7 +437,15 @@ def _budget_gates(latency: Any) -> list[Any]:
         f"{estimate.latency_ns.value:g} ns {estimate.latency_ns.kind} by "
         f"{estimate.latency_ns.tool}, budget {budget.value:g} ns"
     )
-    passed = estimate.latency_ns.value <= budget.value
+    passed: bool | None = estimate.latency_ns.value <= budget.value
+    fmax, clock = estimate.fmax_mhz, estimate.clock_mhz
+    if isinstance(fmax, Quantity) and isinstance(clock, Quantity) and fmax.value < clock.value:
+        at_fmax = estimate.latency_ns.value * clock.value / fmax.value
+        detail += (
+            f"; {fmax.tool} expects no more than {fmax.value:.4g} of {clock.value:g} MHz, and "
+            f"{at_fmax:.4g} ns there"
+        )
+        passed = None if passed and at_fmax > budget.value else passed
     return [Gate(name="latency budget", passed=passed, detail=detail)]
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
 from samebits import errors
 from samebits.calibration import BITS, Calibration
 
-from .console import bar, line, out
+from .console import bar, err, line, out
 
 __all__ = ["calibrated", "show"]
+
+FEATURES = "samebits.features"  # names of the columns, in the file's metadata
 
 
 def calibrated(
@@ -47,7 +51,12 @@ def calibrated(
             raise errors.UsageError(f"--bits: {name} is given twice")
         table[name] = int(value)
     proto = read_onnx(model)
-    events, labels, names = read_events(data, input_shapes(proto))
+    shapes = input_shapes(proto)
+    events, labels, names = read_events(data, shapes)
+    columns: list[str] = []
+    if not isinstance(events, dict):
+        known = next((p.value for p in proto.metadata_props if p.key == FEATURES), "[]")
+        events, columns = _in_order(data, json.loads(known))
     total = 2 * len(next(iter(events.values())) if isinstance(events, dict) else events)
     with bar(f"calibrating on {data.name}", total) as advance:
         result = calibrate(
@@ -60,7 +69,24 @@ def calibrated(
             progress=advance,
         )
     result.model.graph.name = model.name
+    if columns:
+        result.model.metadata_props.add(key=FEATURES, value=json.dumps(columns))
+        line(
+            f"the model names no columns: its {len(columns)} inputs are taken to be those of "
+            f"{data.name}, in this order: {', '.join(columns)}",
+            err,
+        )
     return result
+
+
+def _in_order(data: Path, known: list[str]) -> tuple[Any, list[str]]:
+    """The events in the order that the model names; if it names none, the file's own names."""
+    from samebits.train.data import in_order, load_features
+
+    events = in_order(load_features(data), known)
+    named = list(events.feature_names)
+    unnamed = named == [f"x{number}" for number in range(len(named))]
+    return events.features, [] if known or unnamed else named
 
 
 def show(calibration: Calibration) -> None:

@@ -115,7 +115,8 @@ def events_of(design: Design, path: Path) -> Any:
     from samebits.train.data import in_order, load_features
 
     names, kind = design.graph.inputs, path.suffix.lower()
-    if kind == ".csv" or (kind == ".h5" and len(names) > 1):
+    wide = any(port.dtype == "tensor(double)" for port in _ports(design))
+    if kind == ".csv" or wide or (kind == ".h5" and len(names) > 1):
         return _of_columns(design, path)
     if len(names) == 1:
         return in_order(load_features(path), design.feature_names).features
@@ -144,20 +145,27 @@ class _Inputs:
     features: tuple[str, ...]
 
 
+def _ports(design: Design) -> tuple[Port, ...]:
+    """The inputs as firmware.onnx has them: float32 where every value of the format fits."""
+    from samebits.compile.emitters.onnx import input_dtype
+    from samebits.sim.firmware_file import Port
+
+    return tuple(
+        Port(
+            tensor.name,
+            tensor.shape,
+            tensor.format,
+            "tensor(float)" if input_dtype(tensor.format) is np.float32 else "tensor(double)",
+        )
+        for tensor in design.graph.tensors_of(design.graph.inputs)
+    )
+
+
 def _of_columns(design: Design, path: Path) -> dict[str, Any]:
     """Events as `samebits emulate` reads them."""
     from samebits.event_files import open_events
-    from samebits.sim.firmware_file import Port
 
-    ports = tuple(
-        Port(
-            name,
-            design.graph.tensors[name].shape,
-            design.graph.tensors[name].format,
-            "tensor(double)",
-        )
-        for name in design.graph.inputs
-    )
+    ports = _ports(design)
     with open_events(path, _Inputs(ports, design.feature_names)) as source:
         pieces = [arrays for _, arrays in source.pieces()]
     return {

@@ -168,7 +168,7 @@ def _show(facts: TriggerFacts) -> None:
 
 
 def _cells(model: str, point: RatePoint, signals: list[str]) -> list[str]:
-    following = "" if point.next_rate_khz is None else f"{point.next_rate_khz:,.3g}"
+    following = "" if point.next_rate_khz is None else _khz(point.next_rate_khz)
     if point.threshold is None or point.rate_khz is None:
         return [f"{point.asked_khz:g}", model, "cannot be reached", "", following, ""]
     rate = point.rate_khz
@@ -176,7 +176,7 @@ def _cells(model: str, point: RatePoint, signals: list[str]) -> list[str]:
         f"{point.asked_khz:g}",
         model,
         f"{point.threshold:.6g}",
-        f"{rate.value:,.4g} ({rate.low:,.3g} to {rate.high:,.3g})",
+        f"{_khz(rate.value)} ({_khz(rate.low)} to {_khz(rate.high)})",
         following,
         f"{point.unbiased_at_cut}",
     ]
@@ -184,3 +184,7 @@ def _cells(model: str, point: RatePoint, signals: list[str]) -> list[str]:
         part = point.efficiency[name]
         cells.append(f"{part.value:.4f} ({part.low:.4f} to {part.high:.4f})")
     return cells
+
+
+def _khz(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 1000 else f"{rate:.3g}" if rate < 100 else f"{rate:.1f}"

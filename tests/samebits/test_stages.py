@@ -11,11 +11,18 @@ import pytest
 from samebits import Design, Target, errors, record, stages
 from samebits.compile.emitters.onnx import output_names
 from samebits.demo import demo
+from samebits.firmware.results import Kind, latency_estimate
 from samebits.performance import measure_performance
 from samebits.recipe import KERAS_SHA256, Recipe, network_sha256, recipe_of
-from samebits.report.facts import DataFacts, NotRun
+from samebits.report.facts import DataFacts, LatencyFacts, NotRun, Quantity
 from samebits.sim.onnx_engine import OnnxEngine
-from samebits.stages import build_report, compile_model, train_models, verify_build
+from samebits.stages import (
+    _budget_gates,
+    build_report,
+    compile_model,
+    train_models,
+    verify_build,
+)
 
 from ..models import ModelWriter, float_mlp, quantized_mlp
 
@@ -303,3 +310,23 @@ def test_a_network_of_images_reports_on_flat_events(tmp_path: Path) -> None:
         rates = [row.result for row in one.performance.rows]
         assert len(rates) == 2
         assert all(rate.value > 0 for rate in rates)
+
+
+@pytest.mark.parametrize(
+    ("budget", "fmax", "passed"),
+    [(50, 400, True), (50, 100, None), (110, 100, True), (40, 100, False)],
+)
+def test_a_clock_that_cannot_be_reached_keeps_no_budget(
+    budget: float, fmax: float, passed: bool | None
+) -> None:
+    def number(value: float, unit: str, kind: Kind = "estimated") -> Quantity:
+        return Quantity(value=value, unit=unit, kind=kind, tool="a tool")
+
+    limit = number(fmax, "MHz")
+    latency = LatencyFacts(
+        estimates=(latency_estimate("RTL", 10, 200, 1, "measured", "a tool", fmax_mhz=limit),),
+        budget_ns=number(budget, "ns", "assumed"),
+    )
+    (gate,) = _budget_gates(latency)
+    assert gate.passed is passed
+    assert ("100 ns there" in gate.detail) == (fmax < 200)

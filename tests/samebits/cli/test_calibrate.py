@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from samebits import Design
@@ -75,3 +76,30 @@ def test_bad_options(
     result = samebits("compile", model, "-o", tmp_path / "b", *given)
     assert (result.code, result.error) == (2, message)
     assert not (tmp_path / "b").exists()
+
+
+def test_columns_are_found_by_the_names_of_the_data(samebits: Command, tmp_path: Path) -> None:
+    model, build = float_mlp().save(tmp_path / "m.onnx"), tmp_path / "b"
+    x = np.random.default_rng(4).normal(0, 1, (300, 4)).astype(np.float32)
+    data, turned = tmp_path / "data.npz", tmp_path / "turned.npz"
+    np.savez(data, features=x, feature_names=np.array(["a", "b", "c", "d"]))
+    np.savez(turned, features=x[:, ::-1], feature_names=np.array(["d", "c", "b", "a"]))
+    result = samebits("compile", model, "-o", build, "--calibrate", data)
+    assert result.code == 0
+    assert "in this order: a, b, c, d" in " ".join(result.stderr.split())
+    assert Design.load(build).feature_names == ("a", "b", "c", "d")
+    answers = []
+    for events in (data, turned):
+        assert samebits("simulate", build, events, "-o", tmp_path / "y.npy").code == 0
+        answers.append(np.load(tmp_path / "y.npy"))
+    assert np.array_equal(*answers)
+    # a model that names its columns is calibrated in their order
+    again = tmp_path / "again"
+    named = onnx.load(model)
+    named.metadata_props.add(key="samebits.features", value=json.dumps(["a", "b", "c", "d"]))
+    onnx.save(named, model)
+    result = samebits("compile", model, "-o", again, "--calibrate", turned)
+    assert result.code == 0
+    assert "in this order" not in result.stderr
+    assert Design.load(again).fingerprint == Design.load(build).fingerprint
+    assert Design.load(again).feature_names == ("a", "b", "c", "d")
