@@ -6,7 +6,6 @@ stand the models that the folder holds: the trained networks, or model.onnx unde
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Signal", "TriggerFacts", "TriggerModel", "measure_trigger", "record_trigger"]
 
 FIRMWARE = "firmware"
-_log = logging.getLogger("samebits")
 
 
 class TriggerModel(Facts):

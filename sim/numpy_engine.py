@@ -32,7 +32,8 @@ _PRIVATE = {
 }
 _LEAST_POOLED = 1 << 16  # bytes
 _MOST_KEPT = 1 << 26
-_REFERENCES_HERE = 2  # to a block that only the local variable and getrefcount's argument name
+# to a block that only the local variable and getrefcount's argument name: Python 3.11 to 3.13
+_REFERENCES_HERE = 2
 _LARGEST_ELEMENTS = 1 << 23  # elements of the largest tensor in one chunk: bounds the memory
 
 

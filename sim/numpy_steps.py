@@ -63,7 +63,7 @@ def step_of(graph: Graph, node: Node, carrier: Carrier, held: Callable[[str], st
         for position, (tensor, (_, constant)) in enumerate(zip(site.inputs, operands, strict=True))
         if constant is None and tensor.shape == site.output.shape
     )
-    if into is None or node.op == "dot":
+    if into is None or node.op in ("dot", "lookup"):
         overwritable = ()
     return Step(node.op, site, carrier, dtype, operands, run, into is not None, overwritable)
 

@@ -68,7 +68,7 @@ class Operation:
             result have one carrier; constants come with one event, which stands for all. Inputs
             stay as they are.
         into: the same for float carriers, with an array of the result's shape that may take the
-            result. It may be one of the inputs, but not for `dot`.
+            result. It may be one of the inputs, but not for `dot` and `lookup`.
     """
 
     name: str

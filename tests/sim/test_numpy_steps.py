@@ -111,3 +111,15 @@ def test_memory_is_used_again(rng: np.random.Generator, monkeypatch: pytest.Monk
         np.array_equal(a, b) for a, b in zip(first, engine.run([x], ["y", "sum"]), strict=True)
     )
     assert not np.array_equal(first[0], again[0])
+
+
+def test_a_lookup_never_writes_over_what_it_reads() -> None:
+    build = GraphBuilder()
+    x = build.input("x", (4,), Format(False, 2, 2))
+    table = build.apply("mul", x, build.integers([3, 5, 7, 2], Format(False, 3, 3)))  # own memory
+    y = build.apply("lookup", x, table, name="y")  # of the table's shape
+    engine = NumpyEngine(build.graph((y.name,)))
+    assert not any(step.overwritable for step in engine._steps if step.op == "lookup")
+    for events in ([[2, 0, 1, 3]], [[2, 0, 1, 3], [3, 1, 2, 0]]):
+        expected = [[(3 * e[0], 5 * e[1], 7 * e[2], 2 * e[3])[k] for k in e] for e in events]
+        assert engine.run([np.array(events, dtype=np.float64)], ["y"])[0].tolist() == expected
