@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from samebits import errors
 
+from .build import build
 from .config import FitOptions
 from .diagnosis import Verdict, diagnose, loss_without_inputs
 from .formats import choose_formats, fold_batch_norm
-from .network import Network, build
+from .network import Network
 from .optimize import Curve, Pass, Samples, fit_samples, outputs, score
 from .scaling import SCALED_INTEGER_BITS, InputFormat, InputScaling, choose_scaling
 

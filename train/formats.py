@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from samebits import errors
 
-from .network import Add, BatchNorm, Network, build, points
+from .build import build
+from .network import Add, BatchNorm, Network, points
 from .scaling import SCALED_INTEGER_BITS, InputFormat, InputScaling
 from .tensorflow import load, quiet
 
@@ -22,6 +23,7 @@ __all__ = ["choose_formats", "fold_batch_norm", "parse_format"]
 TABLE_BITS = 10  # in front of a table of 1024 entries: one entry for every value
 TABLE_INTEGER_BITS = 4  # hls4ml's tables of sigmoid and tanh reach from -8 to 8
 BIAS_EXTRA_BITS = 2  # a bias is added once, not multiplied
+WEIGHTS = ("kernel", "bias")  # parts of points that are variables of the layer
 MAX_EVENTS = 5000  # looked at for the ranges
 
 _FORMAT = re.compile(r"(?:ap_)?(u?)fixed<(\d+),(\d+)>")
@@ -76,7 +78,7 @@ def choose_formats(
         layer, _, part = point.partition(".")
         if point in given:
             table[point] = parse_format(given[point])
-        elif part in ("kernel", "bias"):
+        elif part in WEIGHTS:
             values = np.asarray(getattr(model.get_layer(layer), part))
             extra = BIAS_EXTRA_BITS if part == "bias" else 0
             table[point] = _best(values, weight_bits + extra, signed=True)

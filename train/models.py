@@ -6,6 +6,7 @@ Both take raw features and put out class probabilities.
 from collections.abc import Sequence
 from typing import Any
 
+from .build import build
 from .network import (
     Activation,
     Dense,
@@ -14,7 +15,6 @@ from .network import (
     Layer,
     Network,
     Standardise,
-    build,
     points,
 )
 from .scaling import SCALED_INTEGER_BITS, InputFormat, InputScaling

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from samebits import errors
+from samebits.train.build import build
 from samebits.train.formats import choose_formats, fold_batch_norm, parse_format
 from samebits.train.network import (
     Activation,
@@ -19,7 +20,6 @@ from samebits.train.network import (
     MaxPool,
     Network,
     Standardise,
-    build,
     points,
 )
 from samebits.train.optimize import outputs

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from samebits import errors
+from samebits.train.build import build
 from samebits.train.config import fit_options
-from samebits.train.network import Dense, Network, build
+from samebits.train.network import Dense, Network
 from samebits.train.optimize import Samples, fit_samples, outputs, score
 
 LINE = Network((2,), (Dense(1),))

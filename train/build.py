@@ -1,0 +1,227 @@
+"""The Keras network of a description: one function for each kind of layer, found in `BUILDERS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from samebits import errors
+
+from .layers import (
+    Activation,
+    Add,
+    AveragePool,
+    BatchNorm,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    MaxPool,
+    Standardise,
+)
+from .network import Network, points
+from .scaling import InputFormat, InputScaling
+from .tensorflow import load, quiet
+
+__all__ = ["Making", "build"]
+
+
+@dataclass
+class Making:
+    """A network while it is built: its table of formats, and the outputs of the layers made."""
+
+    network: Network
+    formats: Mapping[str, InputFormat] | None
+    made: dict[str, Any] = field(default_factory=dict)
+
+    def rounded(self, x: Any, point: str, layer_name: str) -> Any:
+        """x rounded by a layer of that name if the table has a format for the point."""
+        if self.formats is None or point not in self.formats:
+            return x
+        text = quantizer(self.formats[point])
+        return load().qkeras.QActivation(text, name=layer_name)(x)
+
+    def weights(self, name: str, *parts: str) -> dict[str, Any]:
+        """Keras options of a layer with kernels: its name, initializer, penalty and quantizers."""
+        network = self.network
+        options: dict[str, Any] = {"name": name, "kernel_initializer": network.initializer}
+        if network.l1 or network.l2:
+            options["kernel_regularizer"] = load().keras.regularizers.L1L2(network.l1, network.l2)
+        if self.formats is not None:
+            for part in parts:
+                options[f"{part}_quantizer"] = quantizer(self.formats[f"{name}.{part}"])
+        return options
+
+    def layer(self, kind: str) -> Any:
+        """Keras's layer of that name, or QKeras's where the network is quantized."""
+        kit = load()
+        if self.formats is None:
+            return getattr(kit.keras.layers, kind)
+        return getattr(kit.qkeras, f"Q{kind}")
+
+
+@quiet()
+def build(
+    network: Network,
+    formats: Mapping[str, InputFormat] | None = None,
+    *,
+    scaling: InputScaling | None = None,
+    seed: int = 0,
+    name: str | None = None,
+) -> Any:
+    """The Keras network: float without `formats`, else of QKeras layers that round at `points`.
+
+    `scaling` holds the numbers of `Standardise`.
+
+    Raises:
+        UsageError: a format is missing, or is none of the network's; a batch normalisation that is
+            not folded; shapes that do not fit.
+    """
+    kit = load()
+    if formats is not None:
+        _check_formats(network, formats)
+    if network.standardised != (scaling is not None):
+        raise errors.UsageError("network: Standardise and a scaling go together; give both or none")
+    kit.keras.utils.set_random_seed(seed)
+    features = kit.keras.Input(network.inputs, name="features")
+    making = Making(network, formats)
+    x = making.rounded(features, "input", "input_format")
+    for layer_name, layer in network:
+        try:
+            x = BUILDERS[type(layer)](x, layer_name, layer, making)
+        except ValueError as error:
+            raise errors.UsageError(
+                f"network: layer {layer_name!r} cannot take what comes before it, of shape "
+                f"{tuple(x.shape[1:])}: {str(error).splitlines()[0]}"
+            ) from error
+        making.made[layer_name] = x
+    kind = "float" if formats is None else "quantized"
+    model = kit.keras.Model(features, x, name=name or f"{kind}_network")
+    if scaling is not None:
+        zeros = np.zeros_like(scaling.scale)
+        model.get_layer("scaling").set_weights([scaling.scale, scaling.shift, zeros, zeros + 1])
+    return model
+
+
+def quantizer(form: InputFormat) -> str:
+    """As text: .keras files cannot hold the objects in QActivation."""
+    signed = int(form.signed)
+    return f"quantized_bits({form.width},{form.integer - signed},0,{signed},alpha=1)"
+
+
+def window_axes(x: Any) -> int:
+    """The number of axes that windows move over, 1 or 2.
+
+    Raises:
+        ValueError: of another shape.
+    """
+    axes = len(x.shape) - 2
+    if axes not in (1, 2):
+        raise ValueError("it needs (steps, channels) or (rows, columns, channels)")
+    return axes
+
+
+def _standardise(x: Any, name: str, layer: Standardise, making: Making) -> Any:
+    # epsilon 0: computes exactly x * scale + shift
+    x = load().keras.layers.BatchNormalization(epsilon=0.0, trainable=False, name=name)(x)
+    return making.rounded(x, name, "scaled")
+
+
+def _dense(x: Any, name: str, layer: Dense, making: Making) -> Any:
+    options = making.weights(name, "kernel", "bias")
+    x = making.layer("Dense")(layer.units, **options)(x)
+    return making.rounded(x, name, f"{name}_rounded")
+
+
+def _conv(x: Any, name: str, layer: Conv, making: Making) -> Any:
+    options = making.weights(name, "kernel", "bias")
+    options |= {"strides": layer.stride, "padding": layer.padding}
+    kind = making.layer(f"Conv{window_axes(x)}D")
+    return making.rounded(kind(layer.filters, layer.window, **options)(x), name, f"{name}_rounded")
+
+
+def _pool(x: Any, name: str, layer: MaxPool | AveragePool, making: Making) -> Any:
+    kind = "Max" if isinstance(layer, MaxPool) else "Average"
+    keras_layer = getattr(load().keras.layers, f"{kind}Pooling{window_axes(x)}D")
+    return making.rounded(keras_layer(layer.window, name=name)(x), name, f"{name}_rounded")
+
+
+def _batch_norm(x: Any, name: str, layer: BatchNorm, making: Making) -> Any:
+    return load().keras.layers.BatchNormalization(name=name)(x)
+
+
+def _activation(x: Any, name: str, layer: Activation, making: Making) -> Any:
+    """The function with its roundings.
+
+    `softmax_input` changes no value, it only widens the type by one bit: hls4ml's stable softmax
+    holds (maximum - x) in a type of one integer bit less than its input's and would wrap it.
+    Source: hls4ml 1.3, backends/vivado/passes/core_templates.py, SoftmaxConfigTemplate.
+    """
+    kit = load()
+    layers, function, formats = kit.keras.layers, layer.function, making.formats
+    if formats is not None and function == "relu":
+        found = formats[name]
+        if not found.signed:  # one layer that rounds and clips at zero
+            text = f"quantized_relu({found.width},{found.integer})"
+            return kit.qkeras.QActivation(text, name=name)(x)
+    if function == "softmax":
+        x = making.rounded(x, f"{name}.input", "logits")
+        if formats is not None:
+            found = formats[f"{name}.input"]
+            wider = InputFormat(found.width + 1, found.integer + 1, found.signed)
+            x = kit.qkeras.QActivation(quantizer(wider), name="softmax_input")(x)
+    else:
+        x = making.rounded(x, f"{name}.input", f"{name}_input")
+    if function == "leaky_relu":
+        x = layers.LeakyReLU(layer.slope, name=name)(x)
+    elif function != "linear" or formats is None:
+        x = layers.Activation(function, name=name)(x)
+    return making.rounded(x, name, f"{name}_rounded")
+
+
+def _flatten(x: Any, name: str, layer: Flatten, making: Making) -> Any:
+    return load().keras.layers.Flatten(name=name)(x)
+
+
+def _dropout(x: Any, name: str, layer: Dropout, making: Making) -> Any:
+    return load().keras.layers.Dropout(layer.share, name=name)(x)
+
+
+def _add(x: Any, name: str, layer: Add, making: Making) -> Any:
+    x = load().keras.layers.Add(name=name)([x, making.made[layer.source]])
+    return making.rounded(x, name, f"{name}_rounded")
+
+
+# Of each kind: (tensor before it, name, layer, making) -> tensor behind it and its roundings.
+BUILDERS: dict[type[Layer], Callable[[Any, str, Any, Making], Any]] = {
+    Standardise: _standardise,
+    Dense: _dense,
+    Conv: _conv,
+    MaxPool: _pool,
+    AveragePool: _pool,
+    BatchNorm: _batch_norm,
+    Activation: _activation,
+    Flatten: _flatten,
+    Dropout: _dropout,
+    Add: _add,
+}
+
+
+def _check_formats(network: Network, formats: Mapping[str, InputFormat]) -> None:
+    for name, layer in network:
+        if isinstance(layer, BatchNorm):
+            raise errors.UsageError(
+                f"network: {name!r} cannot be quantized; fold it with fold_batch_norm first"
+            )
+    wanted = points(network)
+    missing = [point for point in wanted if point not in formats]
+    unknown = [point for point in formats if point not in wanted]
+    if missing or unknown:
+        raise errors.UsageError(
+            f"formats: missing {', '.join(missing) or 'none'}; unknown "
+            f"{', '.join(unknown) or 'none'}; wanted {', '.join(wanted)}"
+        )
