@@ -1,22 +1,17 @@
 """Makes the jet sample: `python -m samebits.train.generate_jets -o jets.npz --jets 30000 --seed 1`.
 
+With `--constituents 16` the file also holds the 16 leading constituents of every jet.
+
 Needs the extra `physics` (Pythia 8, FastJet). The steps stand in modules of their own:
 `jet_events` (collisions), `jet_detector` (measurement), `jet_clustering` (jets and grooming),
-`jet_features` (the 16 numbers), `jet_chunks` (work that can be resumed).
+`jet_features` (the 16 numbers), `jet_constituents`, `chunks` (work that can be resumed),
+`generation` (what all generators share).
 """
 
 import argparse
 import functools
-import importlib.metadata
-import json
-import multiprocessing
-import os
-import signal
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,26 +19,23 @@ import numpy.typing as npt
 
 from samebits import errors
 
-from . import jet_clustering, jet_detector, jet_events
-from .jet_chunks import Chunk, finish_chunks, plan_chunks, read_chunk, write_arrays
-from .jet_events import CLASS_NAMES, physics_package
+from . import generation, jet_clustering, jet_detector, jet_events
+from .chunks import Arrays, Chunk
+from .jet_constituents import CONSTITUENT_COLUMNS, leading_constituents
+from .jet_events import CLASS_NAMES
 from .jet_features import FEATURE_NAMES, jet_features
 
-__all__ = ["assemble", "generate", "main", "make_chunk", "settings"]
+__all__ = ["finish", "main", "make_chunk", "recipe", "settings"]
 
+CHUNK_JETS = 500
 BATCH_EVENTS = 50
 EVENTS_PER_JET = 3  # an event gives nearly two jets; this leaves room
 
-FloatArray = npt.NDArray[np.float64]
 
-
-def settings() -> dict[str, Any]:
+def settings(constituents: int = 0) -> dict[str, Any]:
     """Everything but seed and numbers that decides what a jet looks like, for card and chunks."""
-    for package in ("pythia8mc", "fastjet", "awkward"):
-        physics_package(package)
-    versions = {name: importlib.metadata.version(name) for name in ("pythia8mc", "fastjet")}
     return {
-        "versions": {**versions, "numpy": np.__version__},
+        "versions": generation.versions(),
         "common": list(jet_events.COMMON),
         "processes": {name: list(lines) for name, lines in jet_events.PROCESSES.items()},
         "undecayed_first": list(jet_events.UNDECAYED_FIRST),
@@ -61,138 +53,94 @@ def settings() -> dict[str, Any]:
         "leading_jets": jet_clustering.LEADING_JETS,
         "z_cut": jet_clustering.Z_CUT,
         "feature_names": list(FEATURE_NAMES),
+        "constituents": constituents,
     }
 
 
-def make_chunk(chunk: Chunk) -> FloatArray:
-    """The features (jets, 16) of one chunk.
+def recipe(jets: int, constituents: int = 0) -> generation.Recipe:
+    """The recipe for so many jets in equal class parts; raises `UsageError` for wrong numbers."""
+    if jets <= 0 or jets % len(CLASS_NAMES):
+        raise errors.UsageError(
+            f"number of jets: got {jets}, wanted a positive multiple of {len(CLASS_NAMES)}, the "
+            "number of classes"
+        )
+    if constituents < 0:
+        raise errors.UsageError(f"number of constituents: got {constituents}, wanted 0 or more")
+    return generation.Recipe(
+        counts=dict.fromkeys(CLASS_NAMES, jets // len(CLASS_NAMES)),
+        chunk_events=CHUNK_JETS,
+        settings=settings(constituents),
+        make=functools.partial(make_chunk, constituents=constituents),
+        finish=finish,
+    )
+
+
+def make_chunk(chunk: Chunk, constituents: int = 0) -> Arrays:
+    """The `features` (jets, 16) of one chunk, and the `constituents` if some are wanted.
 
     Raises `ToolError` if the events run out first, `MissingToolError` without the extra `physics`.
     """
     process_seed, shower_seed, detector_seed = chunk.seeds(3, jet_events.MAX_SEED)
     rng = np.random.Generator(np.random.PCG64(detector_seed))
-    rows: list[FloatArray] = []
-    events = EVENTS_PER_JET * chunk.jets + BATCH_EVENTS
+    jets: list[jet_clustering.Jet] = []
+    events = EVENTS_PER_JET * chunk.events + BATCH_EVENTS
     for particles in jet_events.simulate_events(
         chunk.class_name, process_seed, shower_seed, events, BATCH_EVENTS
     ):
-        objects = jet_detector.measure(particles, rng)
-        rows += [jet_features(jet) for jet in jet_clustering.find_jets(objects)]
-        if len(rows) >= chunk.jets:
-            return np.stack(rows[: chunk.jets])
-    raise errors.ToolError(
-        f"chunk {chunk.index} of class {chunk.class_name}: got {len(rows)} jets in {events} "
-        f"events, wanted {chunk.jets}; try another seed"
-    )
-
-
-def assemble(
-    chunks: Sequence[Chunk], folder: Path, chosen: dict[str, Any], jets: int, output: Path
-) -> None:
-    """Writes the sample from finished chunks: equal class parts, in one seeded random order.
-
-    float16 keeps 11 bits: the resolutions of the detector are far coarser. Raises `DataError` if a
-    value does not fit.
-    """
-    per_class = jets // len(CLASS_NAMES)
-    parts = []
-    for name in CLASS_NAMES:
-        mine = [read_chunk(folder, chunk, chosen) for chunk in chunks if chunk.class_name == name]
-        parts.append(np.concatenate(mine)[:per_class])
-    labels = np.repeat(np.arange(len(CLASS_NAMES), dtype=np.int8), per_class)
-    order = np.argsort(np.random.PCG64(chunks[0].seed).random_raw(jets), kind="stable")
-    with np.errstate(over="ignore"):
-        features = np.concatenate(parts)[order].astype(np.float16)
-    if not np.isfinite(features).all():
-        raise errors.DataError(f"{output}: a feature does not fit into float16; nothing is written")
-    card = {**chosen, "seed": chunks[0].seed, "jets": jets, "jets_per_chunk": chunks[0].jets}
-    write_arrays(
-        output,
-        {
-            "features": np.asfortranarray(features),  # columns together compress better
-            "label": labels[order],
-            "feature_names": np.array(FEATURE_NAMES),
-            "class_names": np.array(CLASS_NAMES),
-            "card": np.array(json.dumps(card, sort_keys=True)),
-        },
-    )
-
-
-def generate(
-    output: Path, jets: int, seed: int, workers: int, folder: Path, progress: Callable[[int], None]
-) -> None:
-    """Makes the sample; `progress` is told the number of jets that each finished chunk adds."""
-    chunks = plan_chunks(CLASS_NAMES, jets, seed)
-    if workers <= 0:
-        raise errors.UsageError(f"number of workers: got {workers}, wanted 1 or more")
-    if not output.absolute().parent.is_dir():
-        raise errors.UsageError(
-            f"{output}: there is no folder {output.parent}; make it or choose another"
+        jets += jet_clustering.find_jets(jet_detector.measure(particles, rng))
+        if len(jets) >= chunk.events:
+            break
+    else:
+        raise errors.ToolError(
+            f"chunk {chunk.index} of class {chunk.class_name}: got {len(jets)} jets in {events} "
+            f"events, wanted {chunk.events}; try another seed"
         )
-    chosen = settings()
-    executor = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_quiet_worker
-    )
-    finish_chunks(
-        chunks, folder, chosen, make_chunk, executor, workers, lambda chunk: progress(chunk.jets)
-    )
-    assemble(chunks, folder, chosen, jets, output)
+    jets = jets[: chunk.events]
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "features": np.stack([jet_features(jet) for jet in jets])
+    }
+    if constituents:
+        arrays["constituents"] = np.stack(
+            [leading_constituents(jet.ungroomed, constituents) for jet in jets]
+        )
+        arrays["jet_pt_gev"] = np.array([jet.pt_gev for jet in jets])
+    return arrays
 
 
-def _quiet_worker() -> None:
-    """Leaves Ctrl-C to the main process, and silences the C++ libraries' banners."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+def finish(arrays: Arrays) -> Arrays:
+    """What is written: float16 keeps 11 bits, the resolutions of the detector are far coarser.
+
+    Raises `DataError` if a value does not fit.
+    """
+    written = {
+        # columns together compress better
+        "features": np.asfortranarray(generation.as_float16("features", arrays["features"])),
+        "label": arrays["label"],
+        "feature_names": np.array(FEATURE_NAMES),
+    }
+    if "constituents" in arrays:
+        halves = generation.as_float16("constituents", arrays["constituents"])
+        written["constituents"] = np.asfortranarray(halves)
+        written["constituent_columns"] = np.array(CONSTITUENT_COLUMNS)
+        written["jet_pt_gev"] = generation.as_float16("jet_pt_gev", arrays["jet_pt_gev"])
+    return written
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 0 good, 2 wrong usage or tools, 130 interrupted."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
+    options = generation.parser(
+        "generate_jets",
+        "Simulate boosted jets of five classes with 16 substructure features each.",
+    )
+    options.add_argument("--jets", type=int, default=30000, help="in total (default 30000)")
+    options.add_argument(
+        "--constituents", type=int, default=0, help="leading ones to store too (default 0: none)"
     )
 
-    parser = argparse.ArgumentParser(
-        prog="python -m samebits.train.generate_jets",
-        description="Simulate boosted jets of five classes with 16 substructure features each.",
-    )
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the .npz file to write")
-    parser.add_argument("--jets", type=int, default=30000, help="in total (default 30000)")
-    parser.add_argument("--seed", type=int, default=1, help="same seed, same jets (default 1)")
-    parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
-    parser.add_argument(
-        "--resume-folder", type=Path, help="finished chunks (default: OUTPUT with .chunks added)"
-    )
-    chosen = parser.parse_args(arguments)
-    folder = chosen.resume_folder or chosen.output.with_name(chosen.output.name + ".chunks")
-    console = Console(stderr=True)
-    columns = (TextColumn("jets"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    try:
-        with Progress(*columns, console=console) as bar:
-            chunk_total = sum(chunk.jets for chunk in plan_chunks(CLASS_NAMES, chosen.jets, 0))
-            task = bar.add_task("jets", total=chunk_total)
-            generate(
-                chosen.output,
-                chosen.jets,
-                chosen.seed,
-                chosen.workers,
-                folder,
-                functools.partial(bar.advance, task),
-            )
-    except KeyboardInterrupt:
-        console.print(f"interrupted; finished chunks are kept in {folder}: run again to go on")
-        return 130
-    except BrokenProcessPool:
-        console.print(f"error: a worker died; finished chunks are in {folder}: run again to go on")
-        return 2
-    except errors.SamebitsError as error:
-        console.print(f"error: {error}", markup=False)
-        return error.exit_code
-    return 0
+    def chosen_recipe(chosen: argparse.Namespace) -> generation.Recipe:
+        return recipe(chosen.jets, chosen.constituents)
+
+    return generation.command(options.parse_args(arguments), chosen_recipe)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def physics_package(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise errors.MissingToolError(
-            f"simulating jets needs the package {name}, which is not installed; "
+            f"simulating collisions needs the package {name}, which is not installed; "
             'run: pip install "samebits[physics]"'
         ) from error
 

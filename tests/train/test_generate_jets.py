@@ -12,9 +12,16 @@ import numpy as np
 import pytest
 
 from samebits import errors
-from samebits.train import generate_jets, jet_chunks, jet_events
+from samebits.train import generate_jets, generation, jet_events
+from samebits.train.chunks import (
+    Arrays,
+    Chunk,
+    finish_chunks,
+    plan_chunks,
+    read_chunk,
+    write_chunk,
+)
 from samebits.train.data import load
-from samebits.train.jet_chunks import Chunk, finish_chunks, plan_chunks, read_chunk, write_chunk
 
 PHYSICS = ("pythia8mc", "fastjet", "awkward")
 MISSING = [name for name in PHYSICS if importlib.util.find_spec(name) is None]
@@ -24,12 +31,11 @@ needs_physics = pytest.mark.skipif(
     'pip install "samebits[physics]" to run it',
 )
 SETTINGS = {"pt_gev": [800, 1600], "versions": {"pythia8mc": "8"}}
-CLASSES = ("g", "q")
 
 
-@pytest.fixture(autouse=True)
-def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jet_chunks, "CHUNK_JETS", 4)
+def plan(jets: int, seed: int) -> list[Chunk]:
+    """Chunks of four jets, half of them of each class."""
+    return plan_chunks({"g": jets // 2, "q": jets // 2}, 4, seed)
 
 
 @pytest.fixture
@@ -38,33 +44,33 @@ def executor() -> Iterator[Executor]:
         yield threads
 
 
-def fake(chunk: Chunk) -> np.ndarray:
+def fake(chunk: Chunk) -> Arrays:
     """Features that tell class, chunk, jet and seed."""
-    values = np.zeros((chunk.jets, 16))
+    values = np.zeros((chunk.events, 16))
     values[:, 0] = chunk.class_index
     values[:, 1] = chunk.index
-    values[:, 2] = np.arange(chunk.jets)
+    values[:, 2] = np.arange(chunk.events)
     values[:, 3] = chunk.seeds(1, 1000)[0]
-    return values
+    return {"features": values}
 
 
 class TestPlan:
     def test_whole_chunks_with_the_classes_taking_turns(self) -> None:
-        chunks = plan_chunks(CLASSES, jets=10, seed=7)
+        chunks = plan(10, 7)
         assert [chunk.file_name for chunk in chunks] == [
             "g_0000.npz",
             "q_0000.npz",
             "g_0001.npz",
             "q_0001.npz",
         ]
-        assert {chunk.jets for chunk in chunks} == {4}
+        assert {chunk.events for chunk in chunks} == {4}
         assert {chunk.seed for chunk in chunks} == {7}
 
     def test_more_jets_keep_the_first_chunks(self) -> None:
-        assert plan_chunks(CLASSES, 8, 7) == plan_chunks(CLASSES, 16, 7)[:2]
+        assert plan(8, 7) == plan(16, 7)[:2]
 
     def test_seeds_differ_between_steps_chunks_classes_and_runs_and_fit_pythia(self) -> None:
-        chunks = [*plan_chunks(CLASSES, 16, 7), *plan_chunks(CLASSES, 16, 8)]
+        chunks = [*plan(16, 7), *plan(16, 8)]
         seeds = [seed for chunk in chunks for seed in chunk.seeds(3, jet_events.MAX_SEED)]
         assert len(set(seeds)) == 3 * 8
         assert min(seeds) >= 1
@@ -78,17 +84,23 @@ class TestPlan:
             230951629,
         )
 
-    @pytest.mark.parametrize("jets", [0, -2, 7])
-    def test_wrong_number_of_jets(self, jets: int) -> None:
+    def test_classes_of_different_sizes(self) -> None:
+        chunks = plan_chunks({"g": 9, "q": 1}, 4, 7)
+        assert [chunk.file_name for chunk in chunks] == [
+            "g_0000.npz",
+            "q_0000.npz",
+            "g_0001.npz",
+            "g_0002.npz",
+        ]
+
+    def test_a_class_without_events(self) -> None:
         with pytest.raises(errors.UsageError) as caught:
-            plan_chunks(CLASSES, jets, 1)
-        assert str(caught.value) == (
-            f"number of jets: got {jets}, wanted a positive multiple of 2, the number of classes"
-        )
+            plan_chunks({"g": 9, "q": 0}, 4, 7)
+        assert str(caught.value) == "number of events of class q: got 0, wanted 1 or more"
 
     def test_negative_seed(self) -> None:
         with pytest.raises(errors.UsageError) as caught:
-            plan_chunks(CLASSES, 2, -1)
+            plan(2, -1)
         assert str(caught.value) == "seed: got -1, wanted 0 or more"
 
 
@@ -99,11 +111,11 @@ class TestChunks:
         made: list[str] = []
         seen: list[str] = []
 
-        def make(chunk: Chunk) -> np.ndarray:
+        def make(chunk: Chunk) -> Arrays:
             made.append(chunk.file_name)
             return fake(chunk)
 
-        chunks = plan_chunks(CLASSES, 16, 1)
+        chunks = plan(16, 1)
         write_chunk(tmp_path, chunks[1], SETTINGS, fake(chunks[1]))
         finish_chunks(
             chunks,
@@ -117,18 +129,20 @@ class TestChunks:
         assert made == ["g_0000.npz", "g_0001.npz", "q_0001.npz"]
         assert sorted(seen) == sorted(chunk.file_name for chunk in chunks)
         for chunk in chunks:
-            assert np.array_equal(read_chunk(tmp_path, chunk, SETTINGS), fake(chunk))
+            found = read_chunk(tmp_path, chunk, SETTINGS)
+            assert list(found) == ["features"]
+            assert np.array_equal(found["features"], fake(chunk)["features"])
         assert len(list(tmp_path.iterdir())) == len(chunks)
 
     def test_an_interruption_keeps_finished_chunks_and_starts_no_more(
         self, tmp_path: Path, executor: Executor
     ) -> None:
-        chunks = plan_chunks(CLASSES, 16, 1)
+        chunks = plan(16, 1)
 
         def interrupt(_: Chunk) -> None:
             raise KeyboardInterrupt
 
-        def make(chunk: Chunk) -> np.ndarray:
+        def make(chunk: Chunk) -> Arrays:
             if chunk == chunks[2]:
                 raise errors.ToolError("stopped here")
             return fake(chunk)
@@ -146,7 +160,7 @@ class TestChunks:
         ("chunk", "settings", "difference"),
         [
             ({"seed": 2}, {}, "seed: got 1, wanted 2"),
-            ({"jets": 5}, {}, "jets: got 4, wanted 5"),
+            ({"events": 5}, {}, "events: got 4, wanted 5"),
             ({}, {"pt_gev": [400, 1600]}, "pt_gev: got [800, 1600], wanted [400, 1600]"),
             ({}, {"new": 1}, "new: got None, wanted 1"),
         ],
@@ -160,9 +174,9 @@ class TestChunks:
         difference: str,
     ) -> None:
         kind: dict[str, Any] = {"class_name": "g", "class_index": 0, "index": 0}
-        made = Chunk(**kind, jets=4, seed=1)
+        made = Chunk(**kind, events=4, seed=1)
         write_chunk(tmp_path, made, SETTINGS, fake(made))
-        wanted = Chunk(**kind, **{"jets": 4, "seed": 1, **chunk})
+        wanted = Chunk(**kind, **{"events": 4, "seed": 1, **chunk})
         with pytest.raises(errors.DataError) as caught:
             finish_chunks(
                 [wanted], tmp_path, {**SETTINGS, **settings}, fake, executor, 1, lambda _: None
@@ -173,24 +187,28 @@ class TestChunks:
         )
 
     def test_a_damaged_chunk_is_refused(self, tmp_path: Path) -> None:
-        chunk = plan_chunks(CLASSES, 8, 1)[0]
+        chunk = plan(8, 1)[0]
         write_chunk(tmp_path, chunk, SETTINGS, fake(chunk))
         path = tmp_path / chunk.file_name
         path.write_bytes(path.read_bytes()[:-30])
         with pytest.raises(errors.DataError) as caught:
             read_chunk(tmp_path, chunk, SETTINGS)
         assert str(caught.value) == (
-            f"{path}: cannot be read as a chunk of jets; delete it and run again"
+            f"{path}: cannot be read as a chunk of events; delete it and run again"
         )
 
 
 class TestSample:
+    def recipe(self, jets: int) -> generation.Recipe:
+        counts = dict.fromkeys(jet_events.CLASS_NAMES, jets // 5)
+        return generation.Recipe(counts, 4, SETTINGS, fake, generate_jets.finish)
+
     def make(self, folder: Path, jets: int = 30) -> Path:
-        chunks = plan_chunks(jet_events.CLASS_NAMES, jets, 1)
-        for chunk in chunks:
+        recipe = self.recipe(jets)
+        for chunk in recipe.chunks(1):
             write_chunk(folder, chunk, SETTINGS, fake(chunk))
         output = folder / "jets.npz"
-        generate_jets.assemble(chunks, folder, SETTINGS, jets, output)
+        generation.assemble(recipe.chunks(1), folder, recipe, output)
         return output
 
     def test_equal_class_parts_in_mixed_order_with_names_and_card(self, tmp_path: Path) -> None:
@@ -206,7 +224,12 @@ class TestSample:
             assert archive["features"].dtype == np.float16
             assert archive["label"].dtype == np.int8
             card = json.loads(str(archive["card"]))
-        assert card == {**SETTINGS, "seed": 1, "jets": 30, "jets_per_chunk": 4}
+        assert card == {
+            **SETTINGS,
+            "seed": 1,
+            "counts": dict.fromkeys("gqwzt", 6),
+            "chunk_events": 4,
+        }
 
     def test_the_same_chunks_give_the_same_bytes(self, tmp_path: Path) -> None:
         (tmp_path / "a").mkdir()
@@ -215,16 +238,23 @@ class TestSample:
         assert first.read_bytes() == second.read_bytes()
 
     def test_a_value_beyond_float16_is_refused_and_nothing_written(self, tmp_path: Path) -> None:
-        chunks = plan_chunks(jet_events.CLASS_NAMES, 20, 1)
-        for chunk in chunks:
-            write_chunk(tmp_path, chunk, SETTINGS, fake(chunk) + 70000)
+        recipe = self.recipe(20)
+        for chunk in recipe.chunks(1):
+            arrays = {"features": fake(chunk)["features"] + 70000}
+            write_chunk(tmp_path, chunk, SETTINGS, arrays)
         output = tmp_path / "jets.npz"
         with pytest.raises(errors.DataError) as caught:
-            generate_jets.assemble(chunks, tmp_path, SETTINGS, 20, output)
+            generation.assemble(recipe.chunks(1), tmp_path, recipe, output)
         assert str(caught.value) == (
-            f"{output}: a feature does not fit into float16; nothing is written"
+            "an entry of 'features' does not fit into float16; nothing is written"
         )
         assert not output.exists()
+
+
+@pytest.fixture
+def any_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets recipes be made without the physics packages."""
+    monkeypatch.setattr(generation, "versions", dict)
 
 
 class TestCommandLine:
@@ -234,8 +264,10 @@ class TestCommandLine:
             (["--jets", "7"], "number of jets: got 7, wanted a positive multiple of 5, the number"),
             (["--jets", "5", "--workers", "0"], "number of workers: got 0, wanted 1 or more"),
             (["--jets", "5", "--seed", "-1"], "seed: got -1, wanted 0 or more"),
+            (["--jets", "5", "--constituents", "-1"], "constituents: got -1, wanted 0 or more"),
         ],
     )
+    @pytest.mark.usefixtures("any_versions")
     def test_wrong_numbers(
         self,
         tmp_path: Path,
@@ -249,14 +281,17 @@ class TestCommandLine:
         assert error in " ".join(err.split())
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.usefixtures("any_versions")
     def test_no_such_folder(self, tmp_path: Path) -> None:
         output = tmp_path / "none" / "jets.npz"
+        recipe = generate_jets.recipe(5)
         with pytest.raises(errors.UsageError) as caught:
-            generate_jets.generate(output, 5, 1, 1, tmp_path, lambda _: None)
+            generation.generate(recipe, output, 1, 1, tmp_path, lambda _: None)
         assert str(caught.value) == (
             f"{output}: there is no folder {output.parent}; make it or choose another"
         )
 
+    @pytest.mark.usefixtures("any_versions")
     def test_interrupted(
         self,
         tmp_path: Path,
@@ -266,7 +301,7 @@ class TestCommandLine:
         def interrupt(*_: Any) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(generate_jets, "generate", interrupt)
+        monkeypatch.setattr(generation, "generate", interrupt)
         assert generate_jets.main(["-o", str(tmp_path / "jets.npz"), "--jets", "5"]) == 130
         err = "".join(capsys.readouterr().err.split())
         folder = "".join(f"{tmp_path}/jets.npz.chunks".split())
@@ -280,7 +315,7 @@ class TestCommandLine:
         with pytest.raises(errors.MissingToolError) as caught:
             generate_jets.settings()
         assert str(caught.value) == (
-            "simulating jets needs the package pythia8mc, which is not installed; "
+            "simulating collisions needs the package pythia8mc, which is not installed; "
             'run: pip install "samebits[physics]"'
         )
 
@@ -290,10 +325,18 @@ class TestRealJets:
     @pytest.mark.parametrize("name", ["q", "w"])
     def test_a_few_jets_of_a_direct_and_of_an_undecayed_process(self, name: str) -> None:
         chunk = Chunk(name, jet_events.CLASS_NAMES.index(name), 0, 8, 1)
-        jets = generate_jets.make_chunk(chunk)
+        made = generate_jets.make_chunk(chunk, constituents=16)
+        jets = made["features"]
         assert jets.shape == (8, 16)
         assert np.isfinite(jets).all()
-        assert np.array_equal(jets, generate_jets.make_chunk(chunk))
+        again = generate_jets.make_chunk(chunk)
+        assert list(again) == ["features"]
+        assert np.array_equal(jets, again["features"])
+        constituents = made["constituents"]
+        assert constituents.shape == (8, 16, 3)
+        assert (np.diff(constituents[:, :, 0], axis=1) <= 0).all()
+        assert (np.abs(constituents[:, :, 1:]) < 0.9).all()
+        assert (made["jet_pt_gev"] > 800).all()
         if name == "w":
             assert (np.abs(jets[:, 14] - 80.4) < 10).sum() >= 3
 

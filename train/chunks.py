@@ -1,7 +1,7 @@
-"""Chunks of simulated jets: small files that a run can leave behind and a later run can use.
+"""Chunks of simulated events: small files that a run can leave behind and a later run can use.
 
-A chunk holds the jets of one class made from one seed, so the result depends neither on the number
-of workers nor on interruptions.
+A chunk holds events (or jets) of one class made from one seed, so the result depends neither on the
+number of workers nor on interruptions.
 """
 
 import itertools
@@ -20,22 +20,28 @@ import numpy.typing as npt
 
 from samebits import errors
 
-__all__ = ["Chunk", "finish_chunks", "plan_chunks", "read_chunk", "write_arrays", "write_chunk"]
+__all__ = [
+    "Arrays",
+    "Chunk",
+    "finish_chunks",
+    "plan_chunks",
+    "read_chunk",
+    "write_arrays",
+    "write_chunk",
+]
 
-CHUNK_JETS = 500
-
-FloatArray = npt.NDArray[np.float64]
-Maker = Callable[["Chunk"], FloatArray]
+Arrays = Mapping[str, npt.NDArray[Any]]  # all with one entry for each event
+Maker = Callable[["Chunk"], Arrays]
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """One piece of work: `jets` jets of one class, seeded by (seed, class_index, index)."""
+    """One piece of work: `events` events of one class, seeded by (seed, class_index, index)."""
 
     class_name: str
     class_index: int
     index: int
-    jets: int
+    events: int
     seed: int
 
     @property
@@ -48,24 +54,25 @@ class Chunk:
         return tuple(1 + int(word) % largest for word in sequence.generate_state(count, np.uint64))
 
 
-def plan_chunks(class_names: tuple[str, ...], jets: int, seed: int) -> list[Chunk]:
-    """The chunks for `jets` jets in equal class parts, the classes taking turns.
+def plan_chunks(counts: Mapping[str, int], size: int, seed: int) -> list[Chunk]:
+    """The chunks for so many events of each class, the classes taking turns.
 
     All chunks have the same size, the last one of a class is used in part: so a later run for more
-    jets can use all of them. Raises `UsageError` for numbers that do not fit.
+    events can use all of them. Raises `UsageError` for numbers that do not fit.
     """
-    if jets <= 0 or jets % len(class_names):
-        raise errors.UsageError(
-            f"number of jets: got {jets}, wanted a positive multiple of {len(class_names)}, the "
-            "number of classes"
-        )
     if seed < 0:
         raise errors.UsageError(f"seed: got {seed}, wanted 0 or more")
-    chunks_per_class = -(-jets // len(class_names) // CHUNK_JETS)
+    for name, count in counts.items():
+        if count <= 0:
+            raise errors.UsageError(
+                f"number of events of class {name}: got {count}, wanted 1 or more"
+            )
+    needed = {name: -(-count // size) for name, count in counts.items()}
     return [
-        Chunk(name, class_index, index, CHUNK_JETS, seed)
-        for index in range(chunks_per_class)
-        for class_index, name in enumerate(class_names)
+        Chunk(name, class_index, index, size, seed)
+        for index in range(max(needed.values()))
+        for class_index, name in enumerate(counts)
+        if index < needed[name]
     ]
 
 
@@ -111,26 +118,23 @@ def _make_and_write(make: Maker, folder: Path, chunk: Chunk, settings: Mapping[s
     return chunk
 
 
-def write_chunk(
-    folder: Path, chunk: Chunk, settings: Mapping[str, Any], features: FloatArray
-) -> None:
+def write_chunk(folder: Path, chunk: Chunk, settings: Mapping[str, Any], arrays: Arrays) -> None:
     """Writes one finished chunk; the file appears whole or not at all."""
-    write_arrays(
-        folder / chunk.file_name,
-        {"features": features, "settings": np.array(_identity(chunk, settings))},
-    )
+    identity = np.array(_identity(chunk, settings))
+    write_arrays(folder / chunk.file_name, {**arrays, "settings": identity})
 
 
-def read_chunk(folder: Path, chunk: Chunk, settings: Mapping[str, Any]) -> FloatArray:
-    """The features (jets, F) of a finished chunk, made with exactly these settings."""
+def read_chunk(folder: Path, chunk: Chunk, settings: Mapping[str, Any]) -> Arrays:
+    """The arrays of a finished chunk, made with exactly these settings."""
     path = folder / chunk.file_name
     try:
         with path.open("rb") as stream:
             archive = np.load(stream, allow_pickle=False)
-            features, found = archive["features"], json.loads(str(archive["settings"]))
+            arrays = {name: archive[name] for name in archive.files}
+        found = json.loads(str(arrays.pop("settings")))
     except (zipfile.BadZipFile, zlib.error, ValueError, LookupError, EOFError, OSError) as error:
         raise errors.DataError(
-            f"{path}: cannot be read as a chunk of jets; delete it and run again"
+            f"{path}: cannot be read as a chunk of events; delete it and run again"
         ) from error
     wanted = json.loads(_identity(chunk, settings))
     if found != wanted:
@@ -142,10 +146,10 @@ def read_chunk(folder: Path, chunk: Chunk, settings: Mapping[str, Any]) -> Float
             f"{path}: was made with other settings ({details}); choose another --resume-folder or "
             "delete this one"
         )
-    return np.asarray(features, dtype=np.float64)
+    return arrays
 
 
-def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+def write_arrays(path: Path, arrays: Arrays) -> None:
     """Writes a compressed .npz under a temporary name in the same folder and renames it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
