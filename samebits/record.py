@@ -212,10 +212,14 @@ def variant_facts(design: Design) -> Sweep | NotRun:
 
 
 def layer_facts(graph: Graph) -> tuple[LayerFacts, ...]:
-    """Every layer with its format and how many weights are not zero."""
+    """Every layer with its format, how many weights are not zero, and its bit operations."""
+    from samebits.bit_operations import bit_operations
+
     rows = []
+    operations = {one.layer: one for one in bit_operations(graph)}
     for layer in graph.layers:
         tensor, (nonzero, total) = graph.tensors[layer.tensor], layer.weights
+        products = operations.get(layer.name)
         rows.append(
             LayerFacts(
                 name=layer.name,
@@ -227,6 +231,9 @@ def layer_facts(graph: Graph) -> tuple[LayerFacts, ...]:
                 accumulator_format=_text(layer.types, "accum"),
                 weights_nonzero=nonzero if total else None,
                 weights_total=total or None,
+                multiplications=None if products is None else products.multiplications,
+                bops=None if products is None else products.bops,
+                ebops=None if products is None else products.ebops,
             )
         )
     return tuple(rows)

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from samebits import errors, storage
+from samebits.bit_operations import bit_operations, total
 from samebits.design import Design
 
 from .calibrate import calibrated, show
@@ -95,6 +96,7 @@ def command(
         if calibration is not None:
             show(calibration)
         out.print(_table(design))
+        line(_operations(design))
         if tighten:
             _show_tightened(design)
         for note in design.facts.get("notes", ()):
@@ -138,17 +140,29 @@ def _summary(design: Design, output: Path) -> dict[str, object]:
             }
             for layer in design.graph.layers
         ],
+        "bit_operations": [dataclasses.asdict(one) for one in bit_operations(design.graph)],
     }
+
+
+def _operations(design: Design) -> str:
+    whole = total(bit_operations(design.graph))
+    return (
+        f"bit operations of an event: {whole.ebops:,} effective (EBOPs of HGQ), {whole.bops:,.0f} "
+        f"(BOPs of UNIQ), in {whole.multiplications:,} multiplications, "
+        f"{whole.multiplications - whole.nonzero:,} of them by 0"
+    )
 
 
 def _table(design: Design) -> Table:
     table = Table(title="Fixed-point graph", title_justify="left")
     for column in ("layer", "hls4ml class", "shape", "format", "proven range", "overflow"):
         table.add_column(column, overflow="fold")
+    table.add_column("EBOPs", justify="right")
+    operations = {one.layer: f"{one.ebops:,}" for one in bit_operations(design.graph)}
     ranges = design.ranges(seconds=0)
     for name in design.graph.inputs:
         tensor = design.graph.tensors[name]
-        table.add_row(name, "Input", str(tensor.shape), str(tensor.format), "any", "")
+        table.add_row(name, "Input", str(tensor.shape), str(tensor.format), "any", "", "")
     for layer in design.graph.layers:
         tensor, proven = design.graph.tensors[layer.tensor], ranges[layer.name]
         table.add_row(
@@ -158,6 +172,7 @@ def _table(design: Design) -> Table:
             str(tensor.format),
             f"{proven.low:g} .. {proven.high:g}",
             _overflow_word(design, proven.can_overflow, layer.tensor),
+            operations.get(layer.name, ""),
         )
     return table
 

@@ -200,7 +200,11 @@ class FidelityFacts(Facts):
 
 
 class LayerFacts(Facts):
-    """One layer with its formats, written like ap_fixed<16,6,TRN,WRAP>."""
+    """One layer with its formats, written like ap_fixed<16,6,TRN,WRAP>.
+
+    The multiplications of one event and their bit operations are those of
+    `samebits.bit_operations.LayerOperations`.
+    """
 
     name: Text
     class_name: Text
@@ -211,6 +215,9 @@ class LayerFacts(Facts):
     accumulator_format: str | None = None
     weights_nonzero: Count | None = None
     weights_total: Count | None = None
+    multiplications: Count | None = None
+    bops: float | None = None
+    ebops: Count | None = None
 
 
 class EventSet(Facts):
