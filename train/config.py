@@ -1,6 +1,7 @@
 """The options of a training, checked."""
 
-from typing import Any, Literal, TypeVar
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
 
 import pydantic
 
@@ -49,10 +50,15 @@ class FitOptions(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
-    loss: Literal["mean_squared_error", "binary_crossentropy", "categorical_crossentropy"] = (
-        pydantic.Field("categorical_crossentropy", description="in nats; targets are class numbers")
+    loss: Literal[
+        "mean_squared_error", "binary_crossentropy", "categorical_crossentropy", "kl_divergence"
+    ] = pydantic.Field(
+        "categorical_crossentropy",
+        description="in nats; targets are class numbers, of kl_divergence distributions",
     )
-    optimizer: Literal["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam"] = "adam"
+    optimizer: Literal["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "lbfgs"] = (
+        pydantic.Field("adam", description="lbfgs: all events at once, for small float networks")
+    )
     learning_rate: float = pydantic.Field(2e-3, gt=0, le=1e6, description="at the start")
     schedule: Literal["constant", "cosine", "exponential", "plateau"] = pydantic.Field(
         "cosine",
@@ -69,7 +75,33 @@ class FitOptions(pydantic.BaseModel):
     patience: int | None = pydantic.Field(
         None, ge=1, description="epochs without a lower validation loss before training stops"
     )
+    input_noise: float = pydantic.Field(
+        0.0, ge=0, le=10, description="in training only: normal, in standard deviations of an input"
+    )
     seed: int = pydantic.Field(0, ge=0, le=2**31 - 1)
+    checkpoints: Path | None = pydantic.Field(
+        None, description="folder: every epoch is written there, and training goes on from there"
+    )
+    tensorboard: Path | None = pydantic.Field(None, description="folder for TensorBoard's files")
+
+    @pydantic.model_validator(mode="after")
+    def _lbfgs(self) -> Self:
+        if self.optimizer == "lbfgs":
+            given = [
+                name
+                for name, value in (
+                    ("input_noise", self.input_noise),
+                    ("clip_norm", self.clip_norm),
+                    ("checkpoints", self.checkpoints),
+                )
+                if value
+            ]
+            if given:
+                raise ValueError(
+                    f"lbfgs works on one smooth function with steps of its own: leave out "
+                    f"{', '.join(given)}, or choose adam"
+                )
+        return self
 
 
 Options = TypeVar("Options", TrainingConfig, FitOptions)
@@ -109,6 +141,8 @@ def _checked(kind: type[Options], options: dict[str, Any]) -> Options:
 
 def _sentence(detail: Any, kind: type[pydantic.BaseModel]) -> str:
     name = ".".join(str(part) for part in detail["loc"])
+    if not name:
+        return str(detail["msg"]).removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
         return f"{name}: no such option; there are {', '.join(kind.model_fields)}"
     wanted = str(detail["msg"]).removeprefix("Value error, ")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,77 +11,18 @@ import numpy.typing as npt
 
 from samebits import errors
 
+from .checkpoints import Checkpoint, describe, read_checkpoint, write_checkpoint
 from .config import FitOptions
-from .pruning import full_from, pruning_callback
+from .event_log import EventLog
+from .lbfgs import minimise
+from .losses import check_targets, score
+from .passes import Curve, Pass, Samples
+from .preprocessing import mark
+from .pruning import full_from, prune, sparsity_at
+from .steps import Augment, Steps
 from .tensorflow import load, quiet
 
-__all__ = ["Curve", "Pass", "Samples", "fit_samples", "outputs", "score"]
-
-KERAS_LOSSES = {
-    "mean_squared_error": "mean_squared_error",
-    "binary_crossentropy": "binary_crossentropy",
-    "categorical_crossentropy": "sparse_categorical_crossentropy",
-}
-FINAL_SHARE = 0.01  # of the learning rate, at the end of the exponential schedule
-
-
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """Events with what the network should answer.
-
-    `inputs` (N, *shape) float32. `targets`: class numbers (N,) for classification, 0 or 1 (N,) for
-    binary_crossentropy, numbers (N,) or (N, K) for regression.
-    """
-
-    inputs: npt.NDArray[np.float32]
-    targets: npt.NDArray[Any]
-
-    def __post_init__(self) -> None:
-        for name in ("inputs", "targets"):
-            values = np.asarray(getattr(self, name))
-            if len(values) == 0 or not np.isfinite(values).all():
-                raise errors.DataError(
-                    f"samples: the {name} are empty, or hold NaN or infinity; remove these events"
-                )
-        if len(self.inputs) != len(self.targets):
-            raise errors.DataError(
-                f"samples: got {len(self.inputs)} inputs and {len(self.targets)} targets; wanted "
-                "one target per event"
-            )
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One epoch, numbered from 1; `accuracy` is None for regression.
-
-    The training loss is the mean over the epoch while the weights move, so that it lies above the
-    validation loss while a network learns fast.
-    """
-
-    number: int
-    loss: float
-    validation_loss: float
-    learning_rate: float
-    accuracy: float | None
-    validation_accuracy: float | None
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The passes of a fit; the weights kept are those of `best_pass`. `finite` is False where the
-    loss became NaN or infinite in the last pass."""
-
-    passes: tuple[Pass, ...]
-    best_pass: int
-    seconds: float
-
-    @property
-    def finite(self) -> bool:
-        last = self.passes[-1]
-        return bool(np.isfinite([last.loss, last.validation_loss]).all())
+__all__ = ["Augment", "Curve", "Pass", "Samples", "fit_samples", "outputs", "score"]
 
 
 def fit_samples(
@@ -92,73 +32,168 @@ def fit_samples(
     options: FitOptions,
     *,
     pruning: float = 0.0,
+    augment: Augment | None = None,
     on_pass: Callable[[Pass], None] | None = None,
 ) -> Curve:
     """Train `model` in place and keep the weights of the lowest validation loss.
 
     Equal seeds on the same machine and versions give equal weights. With `pruning` only passes at
-    full sparsity can be the best. A loss that is not finite ends the training.
+    full sparsity can be the best. A loss that is not finite ends the training. `augment` changes
+    the shuffled training part anew in every epoch (`samebits.train.augmentation`).
+
+    With `options.checkpoints` every epoch is written to FOLDER/<name of the network>.npz before
+    `on_pass` is told, and a training that finds its file there goes on from it, bit-identically.
 
     Raises:
-        DataError: inputs or targets do not fit the network.
+        DataError: inputs or targets do not fit the network; a damaged checkpoint.
+        UsageError: the checkpoint is of another training; lbfgs where it cannot work.
     """
-    _check(model, train, options.loss)
-    keras = load().keras
-    keras.utils.set_random_seed(options.seed)
-    steps = -(-len(train) // options.batch_size) * options.epochs
-    passes: list[Pass] = []
-    first = full_from(options.epochs) if pruning else 0
-    best: dict[str, Any] = {"loss": np.inf, "number": 0, "weights": model.get_weights()}
-
-    def record(epoch: int, logs: dict[str, float]) -> None:
-        rate = float(np.asarray(model.optimizer.learning_rate))
-        accuracy = {name: logs.get(name) for name in ("accuracy", "val_accuracy")}
-        entry = Pass(
-            epoch + 1,
-            float(logs["loss"]),
-            float(logs["val_loss"]),
-            rate,
-            *(None if value is None else float(value) for value in accuracy.values()),
+    for part in (train, validation):
+        check_targets(model, part, options.loss)
+    if train.outside != validation.outside:
+        raise errors.DataError(
+            f"training of {model.name!r}: the training part went through {train.outside or 'no'} "
+            f"preprocessing, the validation part through {validation.outside or 'no'}"
         )
-        passes.append(entry)
-        if epoch >= first and entry.validation_loss < best["loss"]:
-            best.update(
-                loss=entry.validation_loss, number=entry.number, weights=model.get_weights()
-            )
-        stale = entry.number - max(best["number"], first)
-        diverged = not np.isfinite([entry.loss, entry.validation_loss]).all()
-        if diverged or (options.patience is not None and stale >= options.patience):
-            model.stop_training = True
+    load().keras.utils.set_random_seed(options.seed)
+    fit = _Fit(model, train, validation, options, pruning, augment)
+    log = EventLog(options.tensorboard / model.name) if options.tensorboard else None
+
+    def told(entry: Pass) -> None:
+        if log is not None:
+            log.write(entry)
         if on_pass is not None:
             on_pass(entry)
 
-    callbacks = [pruning_callback(model, options.epochs, pruning)] if pruning else []
-    callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=record))
-    if options.schedule == "plateau":
-        callbacks.append(
-            keras.callbacks.ReduceLROnPlateau(
-                factor=0.5, patience=options.plateau_patience, min_delta=0.0
+    try:
+        with quiet():
+            return fit.run(told)
+    finally:
+        fit.steps.release()
+        mark(model, train.outside)
+        if log is not None:
+            log.close()
+
+
+class _Fit:
+    """A training: what it has done so far, and how it goes on."""
+
+    def __init__(
+        self,
+        model: Any,
+        train: Samples,
+        validation: Samples,
+        options: FitOptions,
+        pruning: float,
+        augment: Augment | None,
+    ) -> None:
+        self.model, self.validation, self.options = model, validation, options
+        self.pruning, self.augment = pruning, augment
+        self.steps = Steps(model, options, train)
+        self.passes: list[Pass] = []
+        self.best = model.get_weights()
+        self.path = options.checkpoints and options.checkpoints / f"{model.name}.npz"
+        self.described: dict[str, Any] = {}
+        if self.path:
+            name = getattr(augment, "__qualname__", repr(augment))
+            self.described = describe(
+                model, train, validation, options, pruning=pruning, augmentation=name
             )
+        self.start = time.perf_counter()
+
+    def run(self, told: Callable[[Pass], None]) -> Curve:
+        """Trains to the end and puts the best weights in place."""
+        if self.options.optimizer == "lbfgs":
+            if self.pruning or self.augment:
+                raise errors.UsageError("lbfgs takes neither pruning nor augmentation; choose adam")
+            minimise(self.steps, self.validation, self.options.epochs, lambda e: self._add(e, told))
+        else:
+            self._resume()
+            while len(self.passes) < self.options.epochs and not self._done():
+                self._add(self._epoch(len(self.passes)), told)
+        self.model.set_weights(self.best)
+        return Curve(
+            tuple(self.passes), self._best_of(self.passes), time.perf_counter() - self.start
         )
-    start = time.perf_counter()
-    with quiet():
-        model.compile(
-            _optimizer(options, steps),
-            KERAS_LOSSES[options.loss],
-            metrics=[] if options.loss == "mean_squared_error" else ["accuracy"],
+
+    def _epoch(self, number: int) -> Pass:
+        steps, rate = self.steps, self.steps.optimizer.learning_rate
+        if self.options.schedule == "plateau":
+            rate.assign(_plateau_rate(self.passes, self.options))
+        kernels: list[Any] = []
+        masks: list[Any] = []
+        if self.pruning:
+            share = sparsity_at(number, self.options.epochs, self.pruning)
+            kernels, masks = prune(self.model, share)
+        loss, right = steps.epoch(number, self.augment, kernels, masks)
+        validation_loss, validation_right = steps.loss(self.validation)
+        regression = self.options.loss == "mean_squared_error"
+        return Pass(
+            number + 1,
+            loss,
+            validation_loss,
+            float(np.asarray(steps.optimizer.learning_rate)),
+            None if regression else right,
+            None if regression else validation_right,
         )
-        model.fit(
-            train.inputs,
-            _column(train.targets, options.loss),
-            validation_data=(validation.inputs, _column(validation.targets, options.loss)),
-            validation_batch_size=4096,
-            epochs=options.epochs,
-            batch_size=options.batch_size,
-            callbacks=callbacks,
-            verbose=0,
-        )
-        model.set_weights(best["weights"])
-    return Curve(tuple(passes), best["number"], time.perf_counter() - start)
+
+    def _add(self, entry: Pass, told: Callable[[Pass], None]) -> bool:
+        """Records a pass; whether to stop after it."""
+        self.passes.append(entry)
+        if self._best_of(self.passes) == entry.number:
+            self.best = self.model.get_weights()
+        if self.path:
+            state = Checkpoint(
+                tuple(self.passes),
+                tuple(self.model.get_weights()),
+                tuple(variable.numpy() for variable in self.steps.optimizer.variables),
+                tuple(self.best),
+                time.perf_counter() - self.start,
+            )
+            write_checkpoint(self.path, state, self.described)
+        told(entry)
+        return self._done()
+
+    def _resume(self) -> None:
+        state = read_checkpoint(self.path, self.described) if self.path else None
+        if state is None:
+            return
+        self.passes, self.best = list(state.passes), list(state.best)
+        self.model.set_weights(state.weights)
+        variables = self.steps.optimizer.variables
+        for variable, values in zip(variables, state.optimizer, strict=True):
+            variable.assign(values)
+        self.start -= state.seconds
+
+    def _first(self) -> int:
+        """The first epoch, from 0, whose weights may be kept."""
+        return full_from(self.options.epochs) if self.pruning else 0
+
+    def _best_of(self, passes: Sequence[Pass]) -> int:
+        """The number of the pass with the lowest validation loss, 0 where there is none."""
+        allowed = [p for p in passes[self._first() :] if p.validation_loss < np.inf]
+        return min(allowed, key=lambda p: p.validation_loss).number if allowed else 0
+
+    def _done(self) -> bool:
+        if not self.passes:
+            return False
+        last = self.passes[-1]
+        if not np.isfinite([last.loss, last.validation_loss]).all():
+            return True
+        stale = last.number - max(self._best_of(self.passes), self._first())
+        return self.options.patience is not None and stale >= self.options.patience
+
+
+def _plateau_rate(passes: Sequence[Pass], options: FitOptions) -> float:
+    """The learning rate after these passes: halved after `plateau_patience` of them in a row
+    without a lower validation loss."""
+    rate, lowest, waited = options.learning_rate, np.inf, 0
+    for entry in passes:
+        waited = 0 if entry.validation_loss < lowest else waited + 1
+        lowest = min(lowest, entry.validation_loss)
+        if waited >= options.plateau_patience:
+            rate, waited = rate / 2, 0
+    return rate
 
 
 def outputs(model: Any, inputs: npt.ArrayLike, batch_size: int = 4096) -> npt.NDArray[np.float32]:
@@ -168,70 +203,3 @@ def outputs(model: Any, inputs: npt.ArrayLike, batch_size: int = 4096) -> npt.ND
         return np.asarray(
             model.predict(np.asarray(inputs, np.float32), batch_size=batch_size, verbose=0)
         )
-
-
-def score(answers: npt.NDArray[Any], targets: npt.NDArray[Any], loss: str) -> float:
-    """The share of right decisions; for regression the root mean squared error.
-
-    >>> score(np.array([[0.2], [0.9]]), np.array([0, 1]), "binary_crossentropy")
-    1.0
-    """
-    if loss == "categorical_crossentropy":
-        return float(np.mean(answers.argmax(axis=1) == targets))
-    answers = np.asarray(answers, np.float64).reshape(targets.shape)
-    if loss == "binary_crossentropy":
-        return float(np.mean((answers > 0.5) == (targets > 0.5)))
-    return float(np.sqrt(np.mean((answers - targets) ** 2)))
-
-
-def _optimizer(options: FitOptions, steps: int) -> Any:
-    """SGD without and with (Nesterov's) momentum, Adagrad, RMSprop or Adam."""
-    keras = load().keras
-    rate: Any = options.learning_rate
-    schedules = keras.optimizers.schedules
-    if options.schedule == "cosine":
-        rate = schedules.CosineDecay(rate, steps)
-    elif options.schedule == "exponential":
-        rate = schedules.ExponentialDecay(rate, steps, FINAL_SHARE)
-    common = {"learning_rate": rate, "global_clipnorm": options.clip_norm}
-    kinds = {"adagrad": "Adagrad", "rmsprop": "RMSprop", "adam": "Adam"}
-    if options.optimizer in kinds:
-        return getattr(keras.optimizers, kinds[options.optimizer])(**common)
-    momentum = 0.0 if options.optimizer == "sgd" else options.momentum
-    return keras.optimizers.SGD(
-        **common, momentum=momentum, nesterov=options.optimizer == "nesterov"
-    )
-
-
-def _column(targets: npt.NDArray[Any], loss: str) -> npt.NDArray[Any]:
-    """Targets (N,) as (N, 1) where Keras would otherwise repeat them."""
-    wide = loss != "categorical_crossentropy" and targets.ndim == 1
-    return targets[:, None].astype(np.float32) if wide else targets
-
-
-def _check(model: Any, train: Samples, loss: str) -> None:
-    wanted, got = tuple(model.input_shape[1:]), train.inputs.shape[1:]
-    where = f"training of {model.name!r}"
-    if wanted != got:
-        raise errors.DataError(f"{where}: the network takes events of shape {wanted}, got {got}")
-    count, targets = int(model.output_shape[-1]), train.targets
-    if loss == "categorical_crossentropy":
-        if targets.ndim != 1 or targets.dtype.kind not in "iu":
-            raise errors.DataError(
-                f"{where}: got targets of type {targets.dtype} and shape {targets.shape}; wanted "
-                "class numbers (events,)"
-            )
-        low, high = int(targets.min()), int(targets.max())
-        if low < 0 or high >= count:
-            raise errors.DataError(
-                f"{where}: got class numbers {low} to {high} for {count} outputs; wanted 0 to "
-                f"{count - 1}"
-            )
-        return
-    if targets.size != len(targets) * count:
-        raise errors.DataError(
-            f"{where}: got targets of shape {targets.shape} for {count} outputs; wanted one "
-            "number for each output"
-        )
-    if loss == "binary_crossentropy" and not np.isin(targets, (0, 1)).all():
-        raise errors.DataError(f"{where}: got targets other than 0 and 1")

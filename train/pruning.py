@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from .tensorflow import load
-
 START, END = 0.2, 0.6  # share of the epochs
 
 
@@ -28,28 +26,19 @@ def full_from(epochs: int) -> int:
     return next(epoch for epoch in range(epochs) if sparsity_at(epoch, epochs, 1.0) == 1.0)
 
 
-def pruning_callback(model: Any, epochs: int, final: float) -> Any:
-    """A Keras callback that makes masks at the start of every epoch and applies them per batch."""
-    masks: list[tuple[Any, Any]] = []
-
-    def make_masks(epoch: int, logs: object) -> None:
-        share = sparsity_at(epoch, epochs, final)
-        masks.clear()
-        for layer in kernel_layers(model):
-            kernel = layer.kernel.numpy()
-            mask = np.ones(kernel.size, np.float32)
-            smallest = np.argsort(np.abs(kernel), axis=None, kind="stable")
-            mask[smallest[: round(share * kernel.size)]] = 0
-            masks.append((layer.kernel, mask.reshape(kernel.shape)))
-        apply_masks(0, None)
-
-    def apply_masks(batch: int, logs: object) -> None:
-        for kernel, mask in masks:
-            kernel.assign(kernel * mask)
-
-    return load().keras.callbacks.LambdaCallback(
-        on_epoch_begin=make_masks, on_train_batch_end=apply_masks
-    )
+def prune(model: Any, share: float) -> tuple[list[Any], list[Any]]:
+    """The kernels, and their masks: 0 for the `share` of smallest weights of each, which are set
+    to zero."""
+    kernels = [layer.kernel for layer in kernel_layers(model)]
+    masks = []
+    for kernel in kernels:
+        values = kernel.numpy()
+        mask = np.ones(values.size, np.float32)
+        smallest = np.argsort(np.abs(values), axis=None, kind="stable")
+        mask[smallest[: round(share * values.size)]] = 0
+        masks.append(mask.reshape(values.shape))
+        kernel.assign(values * masks[-1])
+    return kernels, masks
 
 
 def kernel_layers(model: Any) -> list[Any]:
