@@ -19,7 +19,7 @@ from samebits.compile.ops.arith import as_carrier
 from samebits.compile.ops.boundary import input_mantissas, to_values
 from samebits.compile.passes import choose_carriers
 
-from .numpy_steps import Step, join_scaled, step_of
+from .numpy_steps import Step, join_scaled, step_of, with_ones
 
 __all__ = ["NumpyEngine"]
 
@@ -44,6 +44,7 @@ class _Planned:
     step: Step
     overwrites: int | None  # the operand that makes place for the result
     takes_memory: bool  # the result gets memory from the pool
+    ones: int | None  # the operand that gets a row of ones behind it
     dead: tuple[str, ...]  # tensors that nothing needs any more
 
 
@@ -58,15 +59,20 @@ class _Pool:
         self._free: list[Array] = []
 
     def take(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
-        """An array with any contents; None where it is so small that it had better be made anew."""
+        """An array with any contents; None where it is so small that it had better be made anew.
+
+        It begins its block of memory, and behind it is place for the events once more
+        (`numpy_steps.with_ones`).
+        """
         size = math.prod(shape) * dtype.itemsize
         if size < _LEAST_POOLED:
             return None
-        fitting = [k for k, block in enumerate(self._free) if block.nbytes >= size]
+        needed = size + shape[-1] * dtype.itemsize
+        fitting = [k for k, block in enumerate(self._free) if block.nbytes >= needed]
         if fitting:
             block = self._free.pop(min(fitting, key=lambda k: self._free[k].nbytes))
         else:
-            block = np.empty(size, dtype=np.uint8)
+            block = np.empty(needed, dtype=np.uint8)
         return block[:size].view(dtype).reshape(shape)
 
     def give_back(self, live: dict[str, Array], name: str) -> None:
@@ -190,6 +196,7 @@ class NumpyEngine:
                 dead[position].append(name)
         varies = set(self.graph.inputs)  # tensors that depend on the event
         private: dict[str, Carrier] = {}  # those of them whose memory is no other's
+        whole: set[str] = set()  # tensors that are all that is in their memory
         plan = []
         for step, done in zip(steps, dead, strict=True):
             overwrites = next(
@@ -204,7 +211,12 @@ class NumpyEngine:
             )
             is_varying = any(name in varies for name, _ in step.operands)
             takes_memory = step.uses_memory and is_varying and overwrites is None
-            plan.append(_Planned(step, overwrites, takes_memory, tuple(done)))
+            ones = step.takes_ones
+            if ones is not None and step.operands[ones][0] not in whole:
+                ones = None
+            plan.append(_Planned(step, overwrites, takes_memory, ones, tuple(done)))
+            if takes_memory or (step.op == "reshape" and step.operands[0][0] in whole):
+                whole.add(step.output)
             if is_varying:
                 varies.add(step.output)
                 if step.op in _PRIVATE:
@@ -224,6 +236,8 @@ class NumpyEngine:
             step, dtype = planned.step, planned.step.dtype
             arrays = [live[name] if held is None else held for name, held in step.operands]
             arrays = [x if x.dtype is dtype else as_carrier(x, step.carrier) for x in arrays]
+            if planned.ones is not None:
+                arrays[planned.ones] = with_ones(arrays[planned.ones])
             out = None
             if planned.overwrites is not None:
                 out = arrays[planned.overwrites]

@@ -14,7 +14,7 @@ from samebits.compile.ir import Carrier, Format, Graph, Node
 from samebits.compile.ops import Site, operation, site_of
 from samebits.compile.ops.arith import as_carrier, overflow, overflow_peak, round_float
 
-__all__ = ["Step", "join_scaled", "step_of"]
+__all__ = ["Step", "join_scaled", "step_of", "with_ones"]
 
 Array = NDArray[Any]
 _MAX_EXPONENT = 60  # far from the ends of a float32's exponents
@@ -26,7 +26,7 @@ class Step:
 
     `run` takes their mantissas, and an array of the result's shape that it may use for the result:
     memory of its own, or one of the operands in `overwritable`. Where `uses_memory` is False it
-    takes none.
+    takes none. The operand `takes_ones` may have a row of ones behind it.
     """
 
     op: str
@@ -37,6 +37,7 @@ class Step:
     run: Callable[[Sequence[Array], Array | None], Array]
     uses_memory: bool
     overwritable: tuple[int, ...]
+    takes_ones: int | None = None
 
     @property
     def output(self) -> str:
@@ -135,15 +136,23 @@ def _joined(cast: Step, chain: Sequence[Step]) -> Step | None:
         for name, constant in product.operands
     )
     carrier = cast.carrier
-    if carrier is Carrier.FLOAT64 and _fits_float32(product, operands, terms, target, bounded):
+    peak, grid = _sums(product, operands, terms)
+    if carrier is Carrier.FLOAT64 and _fits_float32(product, peak, grid, target, bounded):
         carrier = Carrier.FLOAT32
         operands = tuple((n, None if c is None else c.astype(np.float32)) for n, c in operands)
         terms = [term.astype(np.float32) for term in terms]
 
+    place = 0 if operands[0][1] is None else 1
+    exact = (peak <= grid * 2.0 ** np.finfo(carrier.dtype).nmant).all()
+    biased = _biased(product, operands, terms) if exact else None
+
     def run(arrays: Sequence[Array], out: Array | None) -> Array:
-        result = product.run(arrays, out)
-        for term in terms:
-            result += term
+        if biased is not None and len(arrays[place]) == biased.shape[1]:
+            result = np.matmul(biased, arrays[place], out=out)
+        else:
+            result = product.run(arrays, out)
+            for term in terms:
+                result += term
         if rounds:
             round_float(result, target.rounding)
         return result if bounded else overflow(result, target, in_place=True)
@@ -157,35 +166,78 @@ def _joined(cast: Step, chain: Sequence[Step]) -> Step | None:
         run,
         True,
         product.overwritable,
+        None if biased is None else place,
     )
 
 
-def _fits_float32(
-    product: Step,
-    operands: Sequence[tuple[str, Array | None]],
-    terms: Sequence[Array],
-    target: Format,
-    bounded: bool,
-) -> bool:
+def _biased(
+    product: Step, operands: Sequence[tuple[str, Array | None]], terms: Sequence[Array]
+) -> Array | None:
+    """The matrix of a product with x and a row of ones: the weights, and behind them the terms.
+
+    The terms are then among the products that are added, in whatever order. None where there are no
+    terms, or not one matrix for all.
+    """
+    place = 0 if operands[0][1] is None else 1
+    weight, result = operands[1 - place][1], product.site.output.shape
+    count, *others = product.site.inputs[place].shape
+    if product.op != "dot" or not terms or weight is None or len(result) != 1 or set(others) > {1}:
+        return None
+    matrix = weight.reshape(count, -1).T
+    if len(matrix) != result[0]:
+        return None
+    term = np.broadcast_to(sum(terms), (*result, 1))
+    return np.ascontiguousarray(np.concatenate([matrix, term], axis=1))
+
+
+def with_ones(x: Array) -> Array:
+    """x (K, ..., N) as a matrix (K + 1, N) with ones as its last row, where there is place; or x.
+
+    The place is behind x in its block of memory, which x must begin: see `_Pool.take`.
+    """
+    block, events = x.base, x.shape[-1]
+    size = x.nbytes + events * x.itemsize
+    if not isinstance(block, np.ndarray) or block.dtype != np.uint8 or block.nbytes < size:
+        return x
+    extended = block[:size].view(x.dtype).reshape(-1, events)
+    extended[-1] = 1
+    return extended
+
+
+def _fits_float32(product: Step, peak: Array, grid: Array, target: Format, bounded: bool) -> bool:
     """True if a joined step is exact in float32, though its mantissas alone are too large for it.
 
-    All that is computed for an element is a multiple of one power of two, which depends on its
-    constants; a float32 holds 2^24 times that.
+    `peak` and `grid` as `_sums` gives them: a float32 holds 2^24 times the power of two.
+    """
+    place = 0 if product.operands[0][1] is None else 1
+    given = product.site.inputs[place].format
+    limits = overflow_peak(int(peak.max(initial=0)), target) if not bounded else 0
+    exact = Carrier.FLOAT32.holds
+    return exact(_largest(given)) and exact(limits) and bool((peak <= grid * 2.0**24).all())
+
+
+def _sums(
+    product: Step, operands: Sequence[tuple[str, Array | None]], terms: Sequence[Array]
+) -> tuple[Array, Array]:
+    """For each element of a joined step: a bound on all sums, in any order, and their grid.
+
+    The grid is a power of two of which all that is computed is a multiple; it depends on the
+    element's constants.
     """
     place = 0 if operands[0][1] is not None else 1
     weight = operands[place][1]
     assert weight is not None
-    given = product.site.inputs[1 - place].format
-    largest = max(-given.min_mantissa, given.max_mantissa)
-    grid, peak = _grid(weight), largest * np.abs(weight)
+    grid = _grid(weight)
+    peak = _largest(product.site.inputs[1 - place].format) * np.abs(weight.astype(np.float64))
     if product.op == "dot":
         grid, peak = grid.min(axis=0), peak.sum(axis=0)
     for term in terms:
         grid, peak = np.minimum(grid, _grid(term)), peak + np.abs(term)
-    grid, peak = np.minimum(grid, 0.5), peak + 1  # rounding adds a half
-    limits = overflow_peak(int(peak.max(initial=0)), target) if not bounded else 0
-    exact = Carrier.FLOAT32.holds
-    return exact(largest) and exact(limits) and bool((peak <= grid * 2.0**24).all())
+    return peak + 1, np.minimum(grid, 0.5)  # rounding adds a half
+
+
+def _largest(fmt: Format) -> int:
+    return max(-fmt.min_mantissa, fmt.max_mantissa)
 
 
 def _grid(values: Array) -> Array:

@@ -1,6 +1,7 @@
 """Joined steps: what they save is there, and every bit is what the separate steps give."""
 
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -30,8 +31,10 @@ def affine_casts(draw: Any) -> tuple[Graph, Any, int]:
     x = build.input("x", shape, inputs)
     # zero bits at the end, as a coarse grid in a fine type has them
     weight = draw(arrays(weights, (3, 2) if op == "dot" else (2,)))
-    kept = draw(st.integers(0, weights.width))
+    kept = draw(st.integers(0, weights.width - 1))
     weight = np.vectorize(lambda w: w >> kept << kept, otypes=[object])(weight)
+    if draw(st.booleans()):  # an operand with memory of its own
+        x = build.apply("mul", x, build.integers(np.ones(shape, int), Format(False, 1, 1)))
     places = [x, build.integers(weight, weights)]
     y = build.apply(op, *(places if draw(st.booleans()) else reversed(places)))
     additions = draw(st.integers(0, 2))
@@ -47,7 +50,8 @@ def test_joined_steps_equal_the_oracle(case: tuple[Graph, Any, int]) -> None:
     graph, mantissas, _ = case
     fmt = graph.tensors["y"].format
     values = (mantissas * lsb(graph.tensors["x"].format)).astype(np.float64)
-    (got,) = NumpyEngine(graph).run([values], ["y"])
+    with mock.patch.object(numpy_engine, "_LEAST_POOLED", 1):
+        (got,) = NumpyEngine(graph).run([values], ["y"])
     expected = [evaluate(graph, {"x": event})["y"] for event in mantissas]
     assert got.tolist() == [[float(m * lsb(fmt)) for m in event] for event in expected]
 
@@ -94,6 +98,39 @@ def test_a_coarse_grid_in_a_fine_type_needs_only_float32(weight: int, carrier: C
     x = np.array([[[-128.0], [127.0]]])
     expected = [-128 * weight // 1024 * 1024, 127 * weight // 1024 * 1024]
     assert NumpyEngine(graph).run([x], ["y"])[0].tolist() == [expected]
+
+
+def two_layers(half: bool) -> Graph:
+    """A product of each input, and a dense layer of all or half of them."""
+    build = GraphBuilder()
+    x = build.input("x", (4,), Format(True, 4, 4))
+    inner = build.apply("mul", x, build.integers([1, 2, 3, 4], Format(True, 4, 4)), name="inner")
+    first = build.integers([0, 1], Format(False, 1, 1))
+    used = build.apply("gather", inner, first) if half else inner  # a view
+    count = 2 if half else 4
+    column = build.apply("reshape", used, shape=(count, 1))
+    weight = build.integers(np.arange(2 * count).reshape(count, 2), Format(True, 4, 4))
+    y = build.apply("dot", column, weight)
+    y = build.apply("add", y, build.integers([1, 5], Format(True, 5, 5)))
+    y = build.cast(y, Format(True, 8, 9, Rounding.TRN, Overflow.SAT), name="y")
+    return build.graph((y.name, inner.name))
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_biases_are_a_row_of_ones_where_it_harms_nobody(
+    half: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numpy_engine, "_LEAST_POOLED", 1)
+    graph = two_layers(half)
+    engine = NumpyEngine(graph)
+    x = np.array([[1.0, -2.0, 3.0, -4.0], [5.0, 6.0, -7.0, 7.0], [0.0, 1.0, 0.0, 1.0]])
+    y, inner = engine.run([x], ["y", "inner"])
+    plan = next(iter(engine._plans.values()))
+    assert [p.ones for p in plan if p.step.op == "joined"] == [None if half else 0]
+    assert inner.tolist() == (x * [1, 2, 3, 4]).tolist()
+    used = inner[:, :2] if half else inner
+    exact = used @ np.arange(2 * used.shape[1]).reshape(-1, 2) + [1, 5]
+    assert y.tolist() == np.clip(np.floor(exact / 2) * 2, -256, 254).tolist()
 
 
 def test_memory_is_used_again(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
