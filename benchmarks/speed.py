@@ -4,6 +4,9 @@
 
 Needs a build directory that `samebits demo` made, a C++ compiler and the extra `train`'s data
 loader; prints a table and the ratios that README quotes. Run it on an otherwise idle machine.
+
+OpenBLAS chooses its kernels for the processor, as ONNX Runtime does; a variable of the environment
+that forces others on it (OPENBLAS_CORETYPE) is left out, unless --forced-kernels asks for it.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+KERNELS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
 def median_s(run: Callable[[], Any], repeats: int) -> float:
@@ -154,6 +158,7 @@ def main() -> None:
     parser.add_argument("build", type=Path, nargs="?", default=Path("build/demo"))
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--forced-kernels", action="store_true", help="keep OPENBLAS_CORETYPE")
     options = parser.parse_args()
     numbers = measure(options.build, options.events)
     numpy_s, float_s = numbers["NumPy engine"], numbers["ONNX Runtime, float32 network"]
@@ -165,7 +170,9 @@ def main() -> None:
     if options.json:
         print(json.dumps({"events": options.events, "seconds": numbers, "ratios": ratios}))
         return
-    print(f"{options.events} events, one thread, medians")
+    kernels = os.environ.get("OPENBLAS_CORETYPE")
+    forced = f", OpenBLAS kernels forced to {kernels}" if kernels else ""
+    print(f"{options.events} events, one thread, medians{forced}")
     for name, seconds in numbers.items():
         print(f"{name:<42} {seconds:10.4f} s")
     for name, ratio in ratios.items():
@@ -173,10 +180,14 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if any(os.environ.get(name) != "1" for name in THREADS):
-        # the thread count is read when NumPy is imported: start again with one thread
+    if any(os.environ.get(name) != "1" for name in THREADS) or (
+        "--forced-kernels" not in sys.argv and any(name in os.environ for name in KERNELS)
+    ):
+        # OpenBLAS reads them when NumPy is imported: start again
         quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
         environment = {**os.environ, **quiet, **dict.fromkeys(THREADS, "1")}
+        if "--forced-kernels" not in sys.argv:
+            environment = {key: value for key, value in environment.items() if key not in KERNELS}
         arguments = [sys.executable, "-P", __file__, *sys.argv[1:]]
         sys.exit(subprocess.run(arguments, env=environment, check=False).returncode)
     main()
