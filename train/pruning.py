@@ -42,8 +42,9 @@ def prune(model: Any, share: float) -> tuple[list[Any], list[Any]]:
 
 
 def kernel_layers(model: Any) -> list[Any]:
-    """The layers that have a kernel."""
-    return [layer for layer in model.layers if getattr(layer, "kernel", None) is not None]
+    """The layers that have a kernel which is trained."""
+    found = [layer for layer in model.layers if getattr(layer, "kernel", None) is not None]
+    return [layer for layer in found if layer.trainable]
 
 
 def sparsity(model: Any) -> float:
