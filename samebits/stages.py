@@ -6,15 +6,12 @@ again alone. The command line is a thin layer over these functions.
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from numpy.typing import NDArray
 
 from samebits import errors, storage
 from samebits.compile.target import Target
@@ -31,6 +28,7 @@ from samebits.recipe import (
     network_sha256,
     recipe_of,
 )
+from samebits.references import float_onnx
 
 if TYPE_CHECKING:
     import onnx
@@ -55,7 +53,6 @@ __all__ = [
     "verify_build",
 ]
 
-ACCURACY_LIMIT_POINTS = 0.5
 _log = logging.getLogger("samebits")
 
 Bar = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
@@ -107,6 +104,7 @@ def train_models(
     _make_folder(folder)
     store.save_model(float_model, folder / FLOAT_MODEL)
     store.save_model(model, folder / QAT_MODEL)
+    float_onnx(folder, network_sha256(folder / FLOAT_MODEL) or "", float_model)
     sizes = [len(dataset.feature_names), *config.hidden, len(dataset.class_names)]
     network = "-".join(map(str, sizes))
     runs = (
@@ -300,6 +298,8 @@ def build_report(
     design: Design,
     data: str | None = None,
     *,
+    target: str | None = None,
+    weight: str | None = None,
     budget_ns: float | None = None,
     gates: Gates | None = None,
     command: str = "",
@@ -310,6 +310,8 @@ def build_report(
     Args:
         data: labelled events for the metrics; None: the test part of what the network was trained
             on, or no metrics if it was not trained here.
+        target: columns of the data that a regression should give, separated by commas, instead of
+            labels; weight: a column with the events' weights.
         budget_ns: the latency the trigger allows.
         gates: limits besides those that every report has.
     """
@@ -318,7 +320,6 @@ def build_report(
     from samebits.estimates import check_budget, estimate_facts
     from samebits.gates import with_gates
     from samebits.report import write_report
-    from samebits.report.facts import NotRun
 
     assert design.folder is not None
     check_budget(budget_ns)
@@ -326,14 +327,11 @@ def build_report(
     facts, recipe, why = _recorded(design)
     if why:
         _log.warning("the training in %s is not used: %s", design.folder, why)
-    test, split = labelled_events(data, recipe, design.feature_names)
-    metrics: Any = NotRun(reason=why or "no labelled data: give --data")
-    if test is not None:
-        with bar("metrics", 1) as advance:
-            metrics = _metrics(design, test, split, recipe, why)
-            advance(1)
+    with bar("metrics", 1) as advance:
+        metrics, predicted, events, split = _quality(design, data, recipe, why, target, weight)
+        advance(1)
     with bar("bits in use", 1) as advance:
-        bits = measure_bits(design, test.features if test is not None else None, split)
+        bits = measure_bits(design, events, split)
         advance(1)
     with bar("latency and resources", 1) as advance:
         latency, resources = estimate_facts(design, budget_ns, facts.verification)
@@ -342,8 +340,9 @@ def build_report(
         facts,
         command,
         metrics=metrics,
+        regression=predicted,
         bits=bits,
-        performance=measure_performance(design, test.features if test is not None else None),
+        performance=measure_performance(design, events),
         latency=latency,
         resources=resources,
         variants=record.variant_facts(design),
@@ -353,6 +352,49 @@ def build_report(
         facts = with_gates(facts, gates)
     write_report(facts, design.folder)
     return facts
+
+
+def _quality(
+    design: Design,
+    data: str | None,
+    recipe: Recipe | None,
+    why: str,
+    target: str | None,
+    weight: str | None,
+) -> tuple[Any, Any, Any, str]:
+    """Metrics of classes or of a regression, the other one not run; the events and what they are"""
+    from samebits import quality
+    from samebits.report.facts import NotRun
+
+    if data is None or data == JETS:
+        for option, value in (("--target", target), ("--weight", weight)):
+            if value is not None:
+                raise errors.UsageError(f"{option} {value} is a column of a file: give --data FILE")
+    path = Path(data or "")
+    if target is not None:
+        from samebits.train.data import in_order, load_features
+
+        targets = quality.targets_of(path, target)
+        found = in_order(
+            load_features(path, features=design.feature_names or None), design.feature_names
+        )
+        weights = None if weight is None else quality.event_weights(path, weight, None)
+        words = f"events of {path.name}"
+        return (
+            NotRun(reason=f"the network predicts {target}"),
+            quality.regression(design, found.features, targets, words, weights),
+            found.features,
+            words,
+        )
+    absent = NotRun(reason="no --target: the network is no regression, or was not said to be one")
+    test, split = labelled_events(data, recipe, design.feature_names)
+    if test is None:
+        return NotRun(reason=why or "no labelled data: give --data"), absent, None, split
+    weights = None
+    if weight is not None:
+        whole = load_data(str(data)) if split == "test" else None
+        weights = quality.event_weights(path, weight, recipe, whole)
+    return quality.classification(design, test, split, weights, why), absent, test.features, split
 
 
 def labelled_events(
@@ -368,46 +410,6 @@ def labelled_events(
         _log.warning("%s: the network was trained on it; its test part is used", dataset.source)
         return dataset.split(recipe.seed).test, "test"
     return dataset, f"events of {Path(dataset.source).name}"
-
-
-def _metrics(design: Design, test: Dataset, split: str, recipe: Recipe | None, why: str) -> Any:
-    from samebits.report.facts import MetricsFacts, NotRun
-    from samebits.sim.metrics import classification_metrics, compare_models
-
-    assert design.folder is not None
-    if len(design.graph.inputs) > 1:
-        return NotRun(reason="the network has several inputs")
-    answer = design.simulate(test.features)
-    scores: dict[str, NDArray[Any]] = {}
-    if recipe:
-        from samebits.train.fit import predict
-        from samebits.train.store import load_model
-
-        for name, file in (("float", FLOAT_MODEL), ("qat", QAT_MODEL)):
-            scores[name] = predict(load_model(design.folder / file), test.features)
-    if isinstance(answer, list):
-        return NotRun(reason="the network has several outputs")
-    scores["firmware"] = answer
-    if answer.ndim != 2 or answer.shape[1] != len(test.class_names):
-        return NotRun(
-            reason=f"outputs of shape {answer.shape[1:]} are not scores of "
-            f"{len(test.class_names)} classes"
-        )
-    models = {
-        name: classification_metrics(values, test.labels, test.class_names, where=name)
-        for name, values in scores.items()
-    }
-    comparison: Any = NotRun(reason=why or "only one model")
-    if len(scores) > 1:
-        comparison = compare_models(
-            scores,
-            test.labels,
-            test.class_names,
-            reference=next(iter(scores)),
-            limit_points=ACCURACY_LIMIT_POINTS,
-        )
-    tool = f"scikit-learn {importlib.metadata.version('scikit-learn')}"
-    return MetricsFacts(split=split, tool=tool, models=models, comparison=comparison)
 
 
 def _accuracy_gates(metrics: Any) -> list[Any]:

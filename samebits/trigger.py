@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from samebits import errors
 from samebits.firmware.results import Facts, Text
+from samebits.references import FIRMWARE, scores_of
 from samebits.sim.trigger import (
     Beam,
     EfficiencyDifference,
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from samebits.design import Design
 
 __all__ = ["Signal", "TriggerFacts", "TriggerModel", "measure_trigger", "record_trigger"]
-
-FIRMWARE = "firmware"
 
 
 class TriggerModel(Facts):
@@ -104,13 +102,13 @@ def measure_trigger(
     if not signals or not rates_khz:
         raise errors.UsageError("give at least one signal and one rate")
     place, words = _element(design, score)
-    models = _models(design)
-    noise = {name: run(unbiased)[:, place] for name, run in models.items()}
-    peaks = {
-        signal: {name: run(given.events)[:, place] for name, run in models.items()}
-        for signal, given in signals.items()
-    }
-    found = {}
+    noise = {name: values[:, place] for name, values in scores_of(design, unbiased).items()}
+    models = list(noise)
+    peaks: dict[str, dict[str, NDArray[Any]]] = {}
+    for signal, given in signals.items():
+        found = scores_of(design, given.events)
+        peaks[signal] = {name: found[name][:, place] for name in models}
+    measured = {}
     for name in models:
         points = tuple(
             point_at_rate(noise[name], {s: peaks[s][name] for s in peaks}, beam, rate, weights)
@@ -121,14 +119,14 @@ def measure_trigger(
             for signal, given in signals.items()
             if given.offline is not None
         }
-        found[name] = TriggerModel(
+        measured[name] = TriggerModel(
             curve=rate_curve(noise[name], beam, weights), points=points, turn_ons=turn_ons
         )
-    reference = next(iter(models))
+    reference = models[0]
     differences = [
         difference
         for number, rate in enumerate(rates_khz)
-        if any(one.points[number].threshold is not None for one in found.values())
+        if any(one.points[number].threshold is not None for one in measured.values())
         for signal, scores in peaks.items()
         if len(models) > 1 and weights is None
         for difference in compare_at_rate(
@@ -144,7 +142,7 @@ def measure_trigger(
         unbiased_events=len(noise[FIRMWARE]),
         signals={name: len(scores[FIRMWARE]) for name, scores in peaks.items()},
         offline=offline_name,
-        models=found,
+        models=measured,
         differences=tuple(differences),
     )
 
@@ -190,46 +188,3 @@ def _element(design: Design, score: str | None) -> tuple[int, str]:
         return int(score), f"output {score}"
     known = f"{', '.join(classes)}, or " if classes else ""
     raise errors.UsageError(f"no score {score!r}; there are {known}0 to {size - 1}")
-
-
-def _models(design: Design) -> dict[str, Any]:
-    """By name what gives (N, elements) scores for events, the firmware last."""
-    from samebits.recipe import recipe_of
-
-    def firmware(events: Any) -> NDArray[Any]:
-        answer = np.asarray(design.simulate(events))
-        return answer.reshape(len(answer), -1)
-
-    recipe, _ = recipe_of(design) if design.folder else (None, "")
-    if recipe is not None and design.folder is not None:
-        return {**_trained(design.folder), FIRMWARE: firmware}
-    if design.model_bytes is not None:
-        return {"model.onnx": _model_onnx(design), FIRMWARE: firmware}
-    return {FIRMWARE: firmware}
-
-
-def _trained(folder: Path) -> dict[str, Any]:
-    from samebits.recipe import FLOAT_MODEL, QAT_MODEL
-    from samebits.train.fit import predict
-    from samebits.train.store import load_model
-
-    def runner(file: str) -> Any:
-        model = load_model(folder / file)
-        return lambda events: predict(model, np.asarray(events))
-
-    return {name: runner(file) for name, file in (("float", FLOAT_MODEL), ("qat", QAT_MODEL))}
-
-
-def _model_onnx(design: Design) -> Any:
-    from samebits.compile.frontends.onnx import runnable
-    from samebits.inputs import check_inputs
-    from samebits.sim.onnx_engine import OnnxEngine
-
-    assert design.model_bytes is not None
-    engine = OnnxEngine(runnable(design.model_bytes), "disabled")
-
-    def run(events: Any) -> NDArray[Any]:
-        answer = next(iter(engine.run(check_inputs(design.graph, events)).values()))
-        return np.asarray(answer).reshape(len(answer), -1)
-
-    return run

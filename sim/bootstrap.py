@@ -47,24 +47,21 @@ class RankedScores:
     """
 
     def __init__(self, score: NDArray[np.float64], is_signal: NDArray[np.bool_]) -> None:
-        self._order = np.argsort(score, kind="stable")
-        ordered = score[self._order]
-        is_first = np.append(True, ordered[1:] != ordered[:-1])
-        self._starts = np.flatnonzero(is_first)
-        self._is_signal = is_signal[self._order].astype(np.float64)[:, None]
+        order = np.argsort(score, kind="stable")
+        signal = is_signal[order]
+        self._signal, self._background = order[signal], order[~signal]
+        below = score[self._background]
+        # how many background events are below a signal event, and how many not above it
+        self._lower = np.searchsorted(below, score[self._signal], side="left")
+        self._upper = np.searchsorted(below, score[self._signal], side="right")
 
     def auc(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Weighted AUC of every replicate, (B,), for weights (N, B) in the events' own order."""
-        total = weights[self._order]
-        signal = total * self._is_signal
-        if len(self._starts) < len(total):
-            total = np.add.reduceat(total, self._starts, axis=0)
-            signal = np.add.reduceat(signal, self._starts, axis=0)
-        background = total - signal
-        n_background = background.sum(axis=0)
-        pairs = n_background * signal.sum(axis=0)
-        half = background / 2
-        below = np.cumsum(background, axis=0, out=background)
-        below -= half
-        won: NDArray[np.float64] = np.einsum("gb,gb->b", signal, below) / pairs
+        signal = weights[self._signal]
+        below = np.zeros((len(self._background) + 1, weights.shape[1]))
+        np.cumsum(weights[self._background], axis=0, out=below[1:])
+        pairs = 2 * below[-1] * signal.sum(axis=0)
+        both = below[self._lower]
+        both += below[self._upper]
+        won: NDArray[np.float64] = np.einsum("gb,gb->b", signal, both) / pairs
         return won

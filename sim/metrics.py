@@ -1,10 +1,10 @@
-"""Classification metrics of a model, and the differences between models with bootstrap intervals.
+"""Classification metrics of a model; differences between models: `model_comparison`.
 
 Everything returned is a frozen dataclass of plain numbers, strings and tuples, so that
 `dataclasses.asdict` and JSON take it as it is. Efficiencies, purities and accuracies are fractions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from samebits import errors
 
-from .bootstrap import RankedScores, replicate_weights
-from .intervals import clopper_pearson
+from .intervals import Fraction, fraction, weights_of
+from .metric_checks import checked_labels, checked_names, checked_scores, sklearn_metrics
+from .model_comparison import (
+    AccuracyGate,
+    Difference,
+    ModelComparison,
+    ModelValues,
+    compare_models,
+)
 
 __all__ = [
     "AccuracyGate",
@@ -45,11 +52,11 @@ class RocCurve:
 
 @dataclass(frozen=True)
 class ScoreHistogram:
-    """Events per bin of one class's score, for the events of that class and for all others."""
+    """Events (or their weights) per bin of one class's score: of that class, and of all others."""
 
     edges: tuple[float, ...]
-    signal: tuple[int, ...]
-    background: tuple[int, ...]
+    signal: tuple[int | float, ...]
+    background: tuple[int | float, ...]
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,10 @@ class ClassMetrics:
     """One class against the rest. Purity is None when no event was put into the class.
 
     `score_step` is the smallest distance between two scores that occur (None: only one occurs).
+    Of the decisions for the largest score: `efficiency` (recall, 1 - FNR), `purity` (precision) and
+    `false_positive_rate` (of the other classes' events, those put into this one), with 68 %
+    intervals in `efficiency_68`, `purity_68` and `false_positive_68`; these are None in records of
+    earlier versions.
     """
 
     name: str
@@ -94,6 +105,15 @@ class ClassMetrics:
     roc: RocCurve
     histogram: ScoreHistogram
     working_points: tuple[WorkingPoint, ...]
+    false_positive_rate: float | None = None
+    efficiency_68: Fraction | None = None
+    purity_68: Fraction | None = None
+    false_positive_68: Fraction | None = None
+
+    @property
+    def false_negative_rate(self) -> float:
+        """Events of the class that were put into another one."""
+        return 1 - self.efficiency
 
 
 @dataclass(frozen=True)
@@ -101,64 +121,22 @@ class ClassificationMetrics:
     """All metrics of one model; rows of the confusion matrix are true classes, columns predicted.
 
     `tied_events` counts the events whose largest score is shared by several classes; the class with
-    the lowest index wins.
+    the lowest index wins. `log_loss` is in nats, of the scores divided by their sum, None where
+    they cannot be probabilities (`log_loss_note` says why). With `weighted` events the confusion
+    matrix holds sums of weights, and all fractions are weighted.
     """
 
     events: int
     class_names: tuple[str, ...]
     accuracy: float
     tied_events: int
-    confusion: tuple[tuple[int, ...], ...]
+    confusion: tuple[tuple[int | float, ...], ...]
     confusion_by_row: tuple[tuple[float, ...], ...]
     classes: tuple[ClassMetrics, ...]
-
-
-@dataclass(frozen=True)
-class ModelValues:
-    """Accuracy and one-vs-rest AUC per class of one model, on all events."""
-
-    model: str
-    accuracy: float
-    auc: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """`model` minus the reference, with percentile intervals; no `class_name` for the accuracy."""
-
-    model: str
-    quantity: str
-    class_name: str | None
-    value: float
-    low_68: float
-    high_68: float
-    low_95: float
-    high_95: float
-
-
-@dataclass(frozen=True)
-class AccuracyGate:
-    """Whether `model` loses at most `limit_points` percentage points of accuracy."""
-
-    model: str
-    reference: str
-    drop_points: float
-    limit_points: float
-    passed: bool
-
-
-@dataclass(frozen=True)
-class ModelComparison:
-    """Values of every model, differences to the reference, and the accuracy gate if any."""
-
-    reference: str
-    class_names: tuple[str, ...]
-    events: int
-    n_bootstrap: int
-    seed: int
-    models: tuple[ModelValues, ...]
-    differences: tuple[Difference, ...]
-    gate: AccuracyGate | None
+    accuracy_68: Fraction | None = None
+    log_loss: float | None = None
+    log_loss_note: str = ""
+    weighted: bool = False
 
 
 def classification_metrics(
@@ -167,191 +145,134 @@ def classification_metrics(
     class_names: Sequence[str],
     background_efficiencies: Sequence[float] = BACKGROUND_EFFICIENCIES,
     where: str = "scores",
+    weights: ArrayLike | None = None,
 ) -> ClassificationMetrics:
     """Metrics of scores (N, C) against labels (N,) of class indices.
 
     Thresholds are scanned on the scores as they are, so quantised scores show their granularity and
-    ties. `where` names the scores in error messages.
+    ties. `where` names the scores in error messages. `weights` (N,) are not negative; intervals are
+    then of the effective number of events.
 
     >>> m = classification_metrics([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]], [0, 0, 1], ["bkg", "sig"])
     >>> round(m.accuracy, 3), m.classes[1].auc, m.confusion
     (0.667, 1.0, ((1, 1), (0, 1)))
 
-    Raises: DataError for wrong shapes, NaN or infinity, labels outside the classes, absent classes;
-    MissingToolError without scikit-learn.
+    Raises: DataError for wrong shapes, NaN or infinity, labels outside the classes, absent classes
+    or weights; MissingToolError without scikit-learn.
     """
-    sklearn_metrics = _sklearn_metrics()
-    names = _class_names(class_names)
-    s = _scores(scores, len(names), where)
-    y = _labels(labels, len(s), names)
+    sklearn = sklearn_metrics()
+    names = checked_names(class_names)
+    s = checked_scores(scores, len(names), where)
+    y = checked_labels(labels, len(s), names)
     for asked in background_efficiencies:
         if not 0 < asked <= 1:
             raise errors.DataError(
                 f"background efficiency {asked!r} makes no sense; give fractions above 0 and up "
                 "to 1, for example 0.01"
             )
+    w = None if weights is None else weights_of(weights, len(y))
+    if w is not None:
+        empty = [name for c, name in enumerate(names) if not w[y == c].sum() > 0]
+        if empty:
+            raise errors.DataError(f"weights: all events of {', '.join(empty)} have weight 0")
     predicted = s.argmax(axis=1)
-    confusion = sklearn_metrics.confusion_matrix(y, predicted, labels=np.arange(len(names)))
+    confusion = sklearn.confusion_matrix(y, predicted, labels=np.arange(len(names)))
+    if w is not None:  # scikit-learn's would be of whole numbers where the weights are
+        confusion = np.zeros((len(names), len(names)))
+        np.add.at(confusion, (y, predicted), w)
     per_true = confusion.sum(axis=1)
     per_predicted = confusion.sum(axis=0)
     is_unit = bool(s.min() >= 0 and s.max() <= 1)
     score_range = (0.0, 1.0) if is_unit else (float(s.min()), float(s.max()))
     classes = []
     for c, name in enumerate(names):
-        purity = float(confusion[c, c] / per_predicted[c]) if per_predicted[c] else None
-        is_signal, score = y == c, s[:, c]
-        background, signal, thresholds = sklearn_metrics.roc_curve(
-            is_signal, score, drop_intermediate=False
+        is_signal, is_put, score = y == c, predicted == c, s[:, c]
+        background, signal, thresholds = sklearn.roc_curve(
+            is_signal, score, drop_intermediate=False, sample_weight=w
         )
+        purity_68 = _part(is_signal, is_put, w) if per_predicted[c] else None
+        false_positive = _part(is_put, ~is_signal, w)
         classes.append(
             ClassMetrics(
                 name=name,
-                events=int(per_true[c]),
-                purity=purity,
+                events=int(is_signal.sum()),
+                purity=float(confusion[c, c] / per_predicted[c]) if per_predicted[c] else None,
                 efficiency=float(confusion[c, c] / per_true[c]),
-                auc=float(sklearn_metrics.roc_auc_score(is_signal, score)),
+                auc=float(sklearn.roc_auc_score(is_signal, score, sample_weight=w)),
                 distinct_scores=len(thresholds) - 1,
                 score_step=float(-np.diff(thresholds[1:]).max()) if len(thresholds) > 2 else None,
                 roc=_thin(background, signal),
-                histogram=_histogram(score, is_signal, score_range),
+                histogram=_histogram(score, is_signal, score_range, w),
                 working_points=tuple(
-                    _working_point(asked, background, signal, thresholds, is_signal)
+                    _working_point(asked, background, thresholds, score, is_signal, w)
                     for asked in background_efficiencies
                 ),
+                false_positive_rate=false_positive.value,
+                efficiency_68=_part(is_put, is_signal, w),
+                purity_68=purity_68,
+                false_positive_68=false_positive,
             )
         )
     largest = s.max(axis=1, keepdims=True)
+    right = fraction(predicted == y, w)
+    log_loss, note = _log_loss(sklearn, s, y, w)
     return ClassificationMetrics(
         events=len(y),
         class_names=names,
-        accuracy=float(np.mean(predicted == y)),
+        accuracy=float(np.average(predicted == y, weights=w)),
         tied_events=int(np.count_nonzero((s == largest).sum(axis=1) > 1)),
-        confusion=tuple(tuple(int(n) for n in row) for row in confusion),
+        confusion=tuple(tuple(row.tolist()) for row in confusion),
         confusion_by_row=tuple(
             tuple(float(n / total) for n in row)
             for row, total in zip(confusion, per_true, strict=True)
         ),
         classes=tuple(classes),
+        accuracy_68=right,
+        log_loss=log_loss,
+        log_loss_note=note,
+        weighted=w is not None,
     )
 
 
-def compare_models(
-    scores: Mapping[str, ArrayLike],
-    labels: ArrayLike,
-    class_names: Sequence[str],
-    reference: str = "float",
-    n_bootstrap: int = 1000,
-    seed: int = 0,
-    gated: str = "firmware",
-    limit_points: float = 0.5,
-) -> ModelComparison:
-    """Differences of accuracy and AUCs to the reference model, with paired 68 % and 95 % intervals.
+def _part(
+    passed: NDArray[np.bool_], among: NDArray[np.bool_], weights: NDArray[np.float64] | None
+) -> Fraction:
+    return fraction(passed[among], None if weights is None else weights[among])
 
-    `scores` holds (N, C) per model, all for the same events. The gate asks that the model named
-    `gated` loses at most `limit_points` percentage points of accuracy; a gain never fails it.
 
-    >>> s = np.eye(2)[[0, 1, 1, 0]]
-    >>> c = compare_models({"float": s, "firmware": s}, [0, 1, 1, 1], ["b", "s"], n_bootstrap=50)
-    >>> c.differences[0].value, c.differences[0].low_95, c.gate.passed
-    (0.0, 0.0, True)
+def _log_loss(
+    sklearn: Any,
+    scores: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    weights: NDArray[np.float64] | None,
+) -> tuple[float | None, str]:
+    """Mean negative logarithm of the probability of the true class, in nats.
 
-    Raises: DataError as `classification_metrics`, and for an unknown reference or no replicates.
+    A score of 0 counts as the smallest float64 step, as in scikit-learn.
     """
-    names = _class_names(class_names)
-    if reference not in scores:
-        raise errors.DataError(
-            f"reference model {reference!r} has no scores; there are scores of: {', '.join(scores)}"
-        )
-    if n_bootstrap < 1:
-        raise errors.DataError(f"n_bootstrap is {n_bootstrap}; give at least 1, 1000 is usual")
-    arrays = {m: _scores(s, len(names), f"scores of {m!r}") for m, s in scores.items()}
-    for model, s in arrays.items():
-        if len(s) != len(arrays[reference]):
-            raise errors.DataError(
-                f"scores of {model!r} have {len(s)} events, those of {reference!r} "
-                f"{len(arrays[reference])}; a paired comparison needs the same events in one order"
-            )
-    y = _labels(labels, len(arrays[reference]), names)
-
-    correct = {m: s.argmax(axis=1) == y for m, s in arrays.items()}
-    ranked = {
-        m: [RankedScores(s[:, c], y == c) for c in range(len(names))] for m, s in arrays.items()
-    }
-    values = {m: _evaluate(correct[m], ranked[m], np.ones((len(y), 1)))[:, 0] for m in arrays}
-    batches: dict[str, list[NDArray[np.float64]]] = {m: [] for m in arrays}
-    for weights in replicate_weights(y, n_bootstrap, seed):
-        for m in arrays:
-            batches[m].append(_evaluate(correct[m], ranked[m], weights))
-    replicates = {m: np.concatenate(parts, axis=1) for m, parts in batches.items()}
-
-    differences = []
-    for m in arrays:
-        if m == reference:
-            continue
-        value = values[m] - values[reference]
-        low_95, low_68, high_68, high_95 = np.quantile(
-            replicates[m] - replicates[reference], [0.025, 0.16, 0.84, 0.975], axis=1
-        )
-        for k, class_name in enumerate((None, *names)):
-            differences.append(
-                Difference(
-                    model=m,
-                    quantity="accuracy" if class_name is None else "auc",
-                    class_name=class_name,
-                    value=float(value[k]),
-                    low_68=float(low_68[k]),
-                    high_68=float(high_68[k]),
-                    low_95=float(low_95[k]),
-                    high_95=float(high_95[k]),
-                )
-            )
-    gate = None
-    if gated in arrays and gated != reference:
-        lost = int(correct[reference].sum()) - int(correct[gated].sum())
-        gate = AccuracyGate(
-            model=gated,
-            reference=reference,
-            drop_points=100 * lost / len(y),
-            limit_points=limit_points,
-            passed=100 * lost <= limit_points * len(y),
-        )
-    return ModelComparison(
-        reference=reference,
-        class_names=names,
-        events=len(y),
-        n_bootstrap=n_bootstrap,
-        seed=seed,
-        models=tuple(
-            ModelValues(m, float(v[0]), tuple(float(a) for a in v[1:])) for m, v in values.items()
-        ),
-        differences=tuple(differences),
-        gate=gate,
-    )
-
-
-def _evaluate(
-    correct: NDArray[np.bool_], ranked: list[RankedScores], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Accuracy and AUC of every class, (1 + C, B), under weights (N, B)."""
-    accuracy = weights[correct].sum(axis=0) / weights.sum(axis=0)
-    return np.stack([accuracy, *(r.auc(weights) for r in ranked)])
+    total = scores.sum(axis=1, keepdims=True)
+    if scores.min() < 0 or not (total > 0).all():
+        return None, "the scores are no probabilities: some are below 0, or all of an event are 0"
+    shares = scores / total
+    columns = list(range(shares.shape[1]))
+    return float(sklearn.log_loss(labels, shares, labels=columns, sample_weight=weights)), ""
 
 
 def _working_point(
     asked: float,
     background: NDArray[np.float64],
-    signal: NDArray[np.float64],
     thresholds: NDArray[np.float64],
+    score: NDArray[np.float64],
     is_signal: NDArray[np.bool_],
+    weights: NDArray[np.float64] | None,
 ) -> WorkingPoint:
     """The cut for one asked background efficiency on the full curve (index 0 selects nothing)."""
-    n_signal = int(is_signal.sum())
-    n_background = len(is_signal) - n_signal
+    n_background = int((~is_signal).sum())
     # Both sides are correctly rounded quotients, so that 3 of 30 does not exceed an asked 0.1.
     cut = int(np.searchsorted(background, asked, side="right")) - 1
     following = float(background[cut + 1]) if cut + 1 < len(background) else None
     if cut == 0:
-        top = round(float(background[1]) * n_background)
+        top = int((score[~is_signal] == thresholds[1]).sum())
         return WorkingPoint(
             asked_background_efficiency=asked,
             reached=False,
@@ -367,23 +288,24 @@ def _working_point(
             note=f"cannot be reached: {top} of {n_background} background events share the highest "
             f"score {float(thresholds[1]):g}",
         )
-    passed = round(float(background[cut]) * n_background)
-    kept = round(float(signal[cut]) * n_signal)
-    low, high = clopper_pearson(kept, n_signal)
+    threshold = float(thresholds[cut])
+    passes, at_cut = score >= threshold, score == threshold
+    kept = _part(passes, is_signal, weights)
+    effective = n_background if weights is None else _part(passes, ~is_signal, weights).events
     note = ""
-    if asked * n_background < 10:
+    if asked * effective < 10:
         note = f"only {n_background} background events: fewer than 10 are expected to pass"
     return WorkingPoint(
         asked_background_efficiency=asked,
         reached=True,
-        threshold=float(thresholds[cut]),
+        threshold=threshold,
         background_efficiency=float(background[cut]),
-        background_passed=passed,
-        signal_efficiency=float(signal[cut]),
-        signal_low=low,
-        signal_high=high,
-        signal_at_cut=kept - round(float(signal[cut - 1]) * n_signal),
-        background_at_cut=passed - round(float(background[cut - 1]) * n_background),
+        background_passed=int(passes[~is_signal].sum()),
+        signal_efficiency=kept.value,
+        signal_low=kept.low,
+        signal_high=kept.high,
+        signal_at_cut=int(at_cut[is_signal].sum()),
+        background_at_cut=int(at_cut[~is_signal].sum()),
         next_background_efficiency=following,
         note=note,
     )
@@ -405,80 +327,17 @@ def _thin(background: NDArray[np.float64], signal: NDArray[np.float64]) -> RocCu
 
 
 def _histogram(
-    score: NDArray[np.float64], is_signal: NDArray[np.bool_], score_range: tuple[float, float]
+    score: NDArray[np.float64],
+    is_signal: NDArray[np.bool_],
+    score_range: tuple[float, float],
+    weights: NDArray[np.float64] | None,
 ) -> ScoreHistogram:
     edges = np.histogram_bin_edges(score, bins=_HISTOGRAM_BINS, range=score_range)
+
+    def counts(chosen: NDArray[np.bool_]) -> tuple[int | float, ...]:
+        part = None if weights is None else weights[chosen]
+        return tuple(np.histogram(score[chosen], bins=edges, weights=part)[0].tolist())
+
     return ScoreHistogram(
-        edges=tuple(edges.tolist()),
-        signal=tuple(np.histogram(score[is_signal], bins=edges)[0].tolist()),
-        background=tuple(np.histogram(score[~is_signal], bins=edges)[0].tolist()),
+        edges=tuple(edges.tolist()), signal=counts(is_signal), background=counts(~is_signal)
     )
-
-
-def _class_names(class_names: Sequence[str]) -> tuple[str, ...]:
-    names = tuple(str(n) for n in class_names)
-    if len(names) < 2 or len(set(names)) < len(names):
-        raise errors.DataError(f"class names {list(names)}: give at least two, all different")
-    return names
-
-
-def _scores(scores: ArrayLike, n_classes: int, where: str) -> NDArray[np.float64]:
-    """Scores as float64 (N, C), all finite."""
-    try:
-        s = np.asarray(scores, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise errors.DataError(f"{where} are not an array of real numbers: {error}") from error
-    if s.ndim != 2 or s.shape[1] != n_classes or len(s) == 0:
-        hint = ""
-        if s.size and n_classes == 2 and (s.ndim == 1 or (s.ndim == 2 and s.shape[1] == 1)):
-            hint = "; for one sigmoid output p pass the two columns 1 - p and p"
-        raise errors.DataError(
-            f"{where} have shape {s.shape}; wanted (events, {n_classes}), one column per class"
-            f"{hint}"
-        )
-    bad = ~np.isfinite(s)
-    if bad.any():
-        event, column = (int(i) for i in np.argwhere(bad)[0])
-        raise errors.DataError(
-            f"{where} hold {int(bad.sum())} values that are NaN or infinite, the first at event "
-            f"{event}, class {column}; every score must be finite"
-        )
-    return s
-
-
-def _labels(labels: ArrayLike, n_events: int, names: tuple[str, ...]) -> NDArray[np.int64]:
-    """Labels as int64 (N,), every class present."""
-    y = np.asarray(labels)
-    if y.dtype.kind not in "iub":
-        raise errors.DataError(
-            f"labels have type {y.dtype}; wanted integers, the index of each event's class"
-        )
-    if y.shape != (n_events,):
-        raise errors.DataError(
-            f"labels have shape {y.shape}; wanted ({n_events},), one class index per event"
-        )
-    y = y.astype(np.int64)
-    outside = (y < 0) | (y >= len(names))
-    if outside.any():
-        event = int(np.flatnonzero(outside)[0])
-        raise errors.DataError(
-            f"{int(outside.sum())} labels lie outside 0 to {len(names) - 1}, the first is "
-            f"{y[event]} at event {event}; the classes are {', '.join(names)}"
-        )
-    absent = [name for c, name in enumerate(names) if not (y == c).any()]
-    if absent:
-        raise errors.DataError(
-            f"no event of class {', '.join(absent)} among {n_events} events; ROC and efficiency "
-            "are undefined there: use more events, or leave the class out"
-        )
-    return y
-
-
-def _sklearn_metrics() -> Any:
-    try:
-        from sklearn import metrics  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise errors.MissingToolError(
-            'metrics need scikit-learn, which is not installed: pip install "samebits[hep]"'
-        ) from error
-    return metrics

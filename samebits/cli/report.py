@@ -24,6 +24,13 @@ def command(
             help="Labelled events, a file or 'jets'; default: the test part of the training data.",
         ),
     ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", help="Columns of --data that a regression predicts: A or A,B,..."),
+    ] = None,
+    weight: Annotated[
+        str | None, typer.Option("--weight", help="Column of --data with weights of the events.")
+    ] = None,
     budget_ns: Annotated[
         float | None, typer.Option("--budget-ns", help="Latency that the trigger allows.")
     ] = None,
@@ -46,7 +53,14 @@ def command(
     limits = read_gates(gates) if gates else None
     design = Design.load(build)
     facts = build_report(
-        design, data, budget_ns=budget_ns, gates=limits, command=command_line(), bar=bar
+        design,
+        data,
+        target=target,
+        weight=weight,
+        budget_ns=budget_ns,
+        gates=limits,
+        command=command_line(),
+        bar=bar,
     )
     if plots:
         with bar("plots", 1) as advance:

@@ -33,6 +33,7 @@ from samebits.firmware.results import (
     latency_estimate,
 )
 from samebits.sim.metrics import ClassificationMetrics, ModelComparison
+from samebits.sim.regression import RegressionComparison
 from samebits.sweep import Sweep
 from samebits.trigger import TriggerFacts
 
@@ -59,6 +60,7 @@ __all__ = [
     "PerformanceFacts",
     "PerformanceRow",
     "Quantity",
+    "RegressionFacts",
     "ReportFacts",
     "ResourceEstimate",
     "ResourceFacts",
@@ -342,6 +344,14 @@ class MetricsFacts(Facts):
         return self
 
 
+class RegressionFacts(Facts):
+    """Errors of the models' predictions, all measured on the same events by one tool."""
+
+    split: Text
+    tool: Text
+    comparison: RegressionComparison
+
+
 class PerformanceRow(Facts):
     """One speed or time, for example "NumPy engine" in events/s."""
 
@@ -422,6 +432,7 @@ class ReportFacts(Facts):
     fidelity: FidelityFacts | NotRun = Field(default_factory=_absent("fidelity measurement"))
     verification: VerificationFacts | NotRun = Field(default_factory=_absent("verification"))
     metrics: MetricsFacts | NotRun = Field(default_factory=_absent("labelled data"))
+    regression: RegressionFacts | NotRun = Field(default_factory=_absent("targets (--target)"))
     trigger: TriggerFacts | NotRun = Field(
         default_factory=_absent("rate measurement (samebits trigger)")
     )

@@ -13,6 +13,7 @@ from .facts import (
     LatencyEstimate,
     NotRun,
     Quantity,
+    RegressionFacts,
     ReportFacts,
     ResourceEstimate,
 )
@@ -82,13 +83,18 @@ def render_html(facts: ReportFacts) -> str:
 
 def plots_of(facts: ReportFacts) -> dict[str, list[plots.Plot]]:
     """All plots of a report by what they show; an empty list where there is nothing to plot."""
-    names = ("roc", "scores", "differences", "rates", "turn_on", "training", "latency", "resources")
-    found: dict[str, list[plots.Plot]] = {name: [] for name in (*names, "variants")}
+    names = (
+        *("roc", "scores", "differences", "response", "rates", "turn_on"),
+        *("training", "latency", "resources", "variants"),
+    )
+    found: dict[str, list[plots.Plot]] = {name: [] for name in names}
     if not isinstance(facts.metrics, NotRun):
         found["roc"] = plots.roc_curves(facts.metrics)
         found["scores"] = plots.score_histograms(facts.metrics)
         if not isinstance(facts.metrics.comparison, NotRun):
             found["differences"] = plots.differences(facts.metrics.comparison)
+    if not isinstance(facts.regression, NotRun):
+        found["response"] = plots.responses(facts.regression)
     if not isinstance(facts.trigger, NotRun):
         found["rates"] = rates.rate_plots(facts.trigger)
         found["turn_on"] = rates.turn_on_plots(facts.trigger)
@@ -133,7 +139,23 @@ def _bits_card(facts: ReportFacts) -> Card:
     )
 
 
+def _error_card(facts: RegressionFacts) -> Card:
+    comparison = facts.comparison
+    name, targets = list(comparison.models.items())[-1]
+    target, found = next(iter(targets.items()))
+    detail = f"{comparison.events:,} events, {target}"
+    for d in comparison.differences:
+        if (d.model, d.target, d.quantity) == (name, target, "rms"):
+            detail = (
+                f"{target}: {d.value:+.3g} to {comparison.reference} "
+                f"({d.low_95:+.3g} to {d.high_95:+.3g} at 95 %)"
+            )
+    return Card(f"RMS error, {name}", f"{found.rms.value:.4g}", detail, f"measured, {facts.tool}")
+
+
 def _accuracy_card(facts: ReportFacts) -> Card:
+    if not isinstance(facts.regression, NotRun):
+        return _error_card(facts.regression)
     if isinstance(facts.metrics, NotRun):
         return Card("Accuracy", "not run", facts.metrics.reason, "", is_run=False)
     name, metrics = list(facts.metrics.models.items())[-1]

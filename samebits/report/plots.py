@@ -18,7 +18,7 @@ from samebits import errors, storage
 from samebits.sim.metrics import Difference, ModelComparison
 from samebits.sim.trigger import EfficiencyDifference
 
-from .facts import MetricsFacts, TrainingFacts
+from .facts import MetricsFacts, RegressionFacts, TrainingFacts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,6 +33,7 @@ __all__ = [
     "forest",
     "line_style",
     "plain_text",
+    "responses",
     "roc_curves",
     "score_histograms",
     "training_curves",
@@ -217,6 +218,40 @@ def differences(comparison: ModelComparison) -> list[Plot]:
                 f"AUC minus {comparison.reference} [0.001]",
             )
         )
+    return plots
+
+
+def responses(facts: RegressionFacts) -> list[Plot]:
+    """One plot per target: the median error in bins of the target, and the last model's spread."""
+    models = facts.comparison.models
+    last = list(models)[-1]
+    plots = []
+    for c, target in enumerate(list(models[last])[:MAX_CLASSES]):
+
+        def draw(ax: "Axes", target: str = target) -> None:
+            for k, (model, found) in enumerate(models.items()):
+                bins = found[target].response
+                middle = [(one.low + one.high) / 2 for one in bins]
+                if model == last:
+                    ax.fill_between(
+                        middle,
+                        [one.quantile_16 for one in bins],
+                        [one.quantile_84 for one in bins],
+                        color=colour_of(k),
+                        alpha=0.2,
+                        linewidth=0,
+                    )
+                medians = [one.median for one in bins]
+                ax.plot(middle, medians, label=plain_text(model), **line_style(k))
+            ax.axhline(0, color=_REFERENCE_COLOUR, linewidth=0.9)
+            ax.set_xlabel(plain_text(target))
+            ax.set_ylabel("prediction minus target")
+            ax.grid(alpha=0.35, linewidth=0.6)
+            ax.legend()
+
+        rms = ", ".join(f"{m} {found[target].rms.value:.4g}" for m, found in models.items())
+        alt = f"Median of prediction minus target against {target}. RMS errors: {rms}."
+        plots.append(Plot(f"response-{c}", draw, alt))
     return plots
 
 

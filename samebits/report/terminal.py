@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .facts import BUNCH_CROSSING_NS, NotRun, Quantity, ReportFacts
+from .facts import BUNCH_CROSSING_NS, NotRun, Quantity, RegressionFacts, ReportFacts
 from .wording import (
     clock_caveat,
     format_number,
@@ -121,7 +121,24 @@ def _clean(text: str) -> str:
     return "".join(ch if ch.isprintable() else "?" for ch in text)
 
 
+def _add_errors(facts: RegressionFacts, row: _Row) -> None:
+    for name, targets in facts.comparison.models.items():
+        for target, found in targets.items():
+            value = (
+                f"rms {found.rms.value:.4g} ({found.rms.low:.4g} to {found.rms.high:.4g} at 68 %), "
+                f"bias {found.bias.value:+.3g}, resolution {found.resolution.value:.4g}"
+            )
+            for d in facts.comparison.differences:
+                if (d.model, d.target, d.quantity) == (name, target, "rms"):
+                    value += f"; rms {d.value:+.3g} to {facts.comparison.reference}, 95 %: "
+                    value += f"{d.low_95:+.3g} to {d.high_95:+.3g}"
+            row(f"{target}, {name}", value, f"measured, {facts.tool}")
+
+
 def _add_accuracy(facts: ReportFacts, row: _Row) -> None:
+    if not isinstance(facts.regression, NotRun):
+        _add_errors(facts.regression, row)
+        return
     if isinstance(facts.metrics, NotRun):
         row("accuracy", "not run", facts.metrics.reason, "yellow")
         return

@@ -112,6 +112,99 @@ def test_auc_and_working_points_equal_plain_counting(data: Any) -> None:
     assert following is None or following > asked
 
 
+@pytest.mark.parametrize("bits", [None, 3])
+def test_weighted_metrics_equal_scikit_learn(bits: int | None) -> None:
+    from sklearn import metrics as reference
+
+    scores, labels = make_scores(900, 3, seed=4, bits=bits)
+    weights = np.random.default_rng(5).uniform(0, 3, 900)
+    got = classification_metrics(scores, labels, NAMES, weights=weights)
+    predicted = scores.argmax(axis=1)
+    assert got.weighted
+    assert got.accuracy == pytest.approx(
+        reference.accuracy_score(labels, predicted, sample_weight=weights)
+    )
+    assert got.accuracy_68 is not None
+    assert got.accuracy_68.low < got.accuracy < got.accuracy_68.high
+    assert np.allclose(
+        got.confusion, reference.confusion_matrix(labels, predicted, sample_weight=weights)
+    )
+    for c, metrics in enumerate(got.classes):
+        is_signal, is_put = labels == c, predicted == c
+        for found, expected in (
+            (metrics.purity, reference.precision_score),
+            (metrics.efficiency, reference.recall_score),
+        ):
+            assert found == pytest.approx(expected(is_signal, is_put, sample_weight=weights))
+        assert metrics.auc == reference.roc_auc_score(
+            is_signal, scores[:, c], sample_weight=weights
+        )
+        point = metrics.working_points[0]
+        if point.reached:
+            passes = scores[:, c] >= point.threshold
+            assert point.background_efficiency == pytest.approx(
+                weights[passes & ~is_signal].sum() / weights[~is_signal].sum()
+            )
+            assert point.signal_efficiency == pytest.approx(
+                weights[passes & is_signal].sum() / weights[is_signal].sum()
+            )
+
+
+def test_weights_of_one_change_nothing_and_copies_count_like_weights() -> None:
+    scores, labels = make_scores(300, 3, seed=6, bits=4)
+    plain = classification_metrics(scores, labels, NAMES)
+    ones = classification_metrics(scores, labels, NAMES, weights=np.ones(300))
+    assert [c.working_points for c in ones.classes] == [c.working_points for c in plain.classes]
+    twice = np.concatenate([scores, scores[:100]]), np.concatenate([labels, labels[:100]])
+    weights = np.where(np.arange(300) < 100, 2.0, 1.0)
+    copied = classification_metrics(*twice, NAMES)
+    weighted = classification_metrics(scores, labels, NAMES, weights=weights)
+    assert weighted.confusion == copied.confusion
+    assert weighted.log_loss == pytest.approx(copied.log_loss)
+    for one, other in zip(weighted.classes, copied.classes, strict=True):
+        assert one.auc == pytest.approx(other.auc, abs=1e-12)
+        assert one.false_positive_rate == pytest.approx(other.false_positive_rate)
+
+
+def test_error_rates_and_log_loss() -> None:
+    from sklearn import metrics as reference
+
+    scores, labels = make_scores(500, 3, seed=7)
+    got = classification_metrics(scores, labels, NAMES)
+    assert got.log_loss == pytest.approx(reference.log_loss(labels, scores))
+    predicted = scores.argmax(axis=1)
+    for c, metrics in enumerate(got.classes):
+        (tn, fp), (fn, tp) = reference.confusion_matrix(labels == c, predicted == c)
+        assert metrics.false_positive_rate == fp / (fp + tn)
+        assert metrics.false_negative_rate == pytest.approx(fn / (fn + tp), abs=1e-15)
+        assert metrics.purity_68 is not None
+        assert metrics.purity_68.low < tp / (tp + fp) < metrics.purity_68.high
+    logits = classification_metrics(np.log(scores), labels, NAMES)
+    assert logits.log_loss is None
+    assert logits.log_loss_note.startswith("the scores are no probabilities")
+
+
+def test_weights_that_make_no_sense_are_refused() -> None:
+    scores, labels = make_scores(30, 3, seed=8)
+    for weights in (np.ones(29), -np.ones(30), np.zeros(30)):
+        with pytest.raises(errors.DataError, match="weights"):
+            classification_metrics(scores, labels, NAMES, weights=weights)
+    with pytest.raises(errors.DataError, match="all events of g have weight 0"):
+        classification_metrics(scores, labels, NAMES, weights=(labels != 0).astype(float))
+
+
+def test_a_weighted_comparison_is_that_of_copies() -> None:
+    scores, labels = make_scores(200, 3, seed=9)
+    models = {"float": scores, "firmware": np.floor(scores * 8) / 8}
+    weights = np.where(np.arange(200) < 80, 2.0, 1.0)
+    twice = {name: np.concatenate([s, s[:80]]) for name, s in models.items()}
+    copied = compare_models(twice, np.concatenate([labels, labels[:80]]), NAMES, n_bootstrap=5)
+    found = compare_models(models, labels, NAMES, n_bootstrap=5, weights=weights)
+    assert found.models == copied.models
+    assert [d.value for d in found.differences] == [d.value for d in copied.differences]
+    assert found.gate == copied.gate
+
+
 def test_ties_at_the_cut_are_reported() -> None:
     # Background: one event at 0.75, two at 0.5, seven at 0. Signal: one at 1, three at 0.5.
     score = np.array([0.75, 0.5, 0.5, *[0.0] * 7, 1.0, 0.5, 0.5, 0.5])

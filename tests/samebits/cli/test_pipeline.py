@@ -60,7 +60,7 @@ def test_stage_by_stage(
     assert result.stdout.endswith(
         f"written to {build}: next, samebits export {build}/model.keras\n"
     )
-    trained = ["float.keras", "model.keras", "report.json", "training.json"]
+    trained = ["float.keras", "float.onnx", "model.keras", "report.json", "training.json"]
     assert names(build) == trained
 
     for step in (
@@ -147,7 +147,7 @@ def test_stage_by_stage(
         assert facts[section] == {"status": "not run", "reason": why}
     facts = json.loads(samebits("report", build, "--json", "--data", data).stdout)
     assert facts["metrics"]["split"] == "events of data.npz"
-    assert set(facts["metrics"]["models"]) == {"firmware"}
+    assert set(facts["metrics"]["models"]) == {"model.onnx", "firmware"}
 
     # exported and compiled again: all of it is back
     assert samebits("export", build / "model.keras").code == 0

@@ -1,0 +1,168 @@
+"""How good the models and the firmware are on labelled events, or on events with targets."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samebits import errors
+from samebits.references import scores_of
+
+if TYPE_CHECKING:
+    from samebits.design import Design
+    from samebits.recipe import Recipe
+    from samebits.report.facts import MetricsFacts, NotRun, RegressionFacts
+    from samebits.train.data import Dataset
+
+__all__ = [
+    "ACCURACY_LIMIT_POINTS",
+    "class_scores",
+    "classification",
+    "event_weights",
+    "regression",
+    "targets_of",
+]
+
+ACCURACY_LIMIT_POINTS = 0.5
+
+
+def classification(
+    design: Design, test: Dataset, split: str, weights: NDArray[Any] | None = None, why: str = ""
+) -> MetricsFacts | NotRun:
+    """Metrics of every model on labelled events, and the differences to the first one.
+
+    Args:
+        split: what the events are; `why` there is no model beside the firmware.
+        weights: (N,) of the events; None: all the same.
+    """
+    from samebits.report.facts import MetricsFacts, NotRun
+    from samebits.sim.metrics import classification_metrics, compare_models
+
+    if absent := _no_single_output(design):
+        return absent
+    found = class_scores(scores_of(design, test.features), len(test.class_names))
+    if isinstance(found, NotRun):
+        return found
+    names, labels = test.class_names, test.labels
+    models = {
+        name: classification_metrics(values, labels, names, where=name, weights=weights)
+        for name, values in found.items()
+    }
+    comparison: Any = NotRun(reason=why or "only one model")
+    if len(found) > 1:
+        comparison = compare_models(
+            found,
+            labels,
+            names,
+            reference=next(iter(found)),
+            limit_points=ACCURACY_LIMIT_POINTS,
+            weights=weights,
+        )
+    return MetricsFacts(split=split, tool=_tool(), models=models, comparison=comparison)
+
+
+def class_scores(
+    answers: Mapping[str, NDArray[Any]], classes: int
+) -> dict[str, NDArray[Any]] | NotRun:
+    """Scores (N, classes) of every model; of two classes the network may have one output.
+
+    One output p between 0 and 1 stands for the columns 1 - p and p, any other number x for -x and
+    x: the decision is then at 0.
+    """
+    from samebits.report.facts import NotRun
+
+    sizes = {values.shape[1] for values in answers.values()}
+    if sizes == {classes}:
+        return dict(answers)
+    if sizes == {1} and classes == 2:
+        inside = all(values.min() >= 0 and values.max() <= 1 for values in answers.values())
+        return {
+            name: np.hstack([1 - values if inside else -values, values])
+            for name, values in answers.items()
+        }
+    return NotRun(
+        reason=f"outputs of {', '.join(map(str, sorted(sizes)))} elements are not scores of "
+        f"{classes} classes; for numbers to be predicted give --target COLUMN"
+    )
+
+
+def regression(
+    design: Design,
+    events: Any,
+    targets: Mapping[str, NDArray[Any]],
+    split: str,
+    weights: NDArray[Any] | None = None,
+) -> RegressionFacts | NotRun:
+    """Errors of every model's predictions, and the differences to the first one.
+
+    Args:
+        targets: by name (N,) what every element of the output should be, in its order.
+    """
+    from samebits.report.facts import NotRun, RegressionFacts
+    from samebits.sim.regression import regression_metrics
+
+    if absent := _no_single_output(design):
+        return absent
+    answers = scores_of(design, events)
+    elements = next(iter(answers.values())).shape[1]
+    if elements != len(targets):
+        return NotRun(
+            reason=f"the output has {elements} elements, there are {len(targets)} targets "
+            f"({', '.join(targets)})"
+        )
+    return RegressionFacts(
+        split=split, tool=_tool(), comparison=regression_metrics(answers, targets, weights)
+    )
+
+
+def targets_of(path: Path, columns: str) -> dict[str, NDArray[Any]]:
+    """The columns of a `--target A,B`, in that order.
+
+    Raises:
+        DataError: they are not there; UsageError: one is given twice.
+    """
+    from samebits.train.data import load_column
+
+    names = [name.strip() for name in columns.split(",")]
+    if len(set(names)) < len(names) or "" in names:
+        raise errors.UsageError(f"--target: wanted different names, got {columns!r}")
+    return {name: load_column(path, name) for name in names}
+
+
+def event_weights(
+    path: Path, column: str, recipe: Recipe | None, dataset: Dataset | None = None
+) -> NDArray[Any]:
+    """(N,) weights of the events of a report.
+
+    Args:
+        dataset: all events of the file if only the test part of the training is used.
+    """
+    from samebits.train.data import load_column
+
+    weights = load_column(path, column)
+    if dataset is None or recipe is None:
+        return weights
+    # where the events of the test part stand in the file
+    places: Any = np.arange(len(dataset))[:, None]
+    test = replace(dataset, features=places).split(recipe.seed).test
+    return np.asarray(weights[test.features[:, 0]])
+
+
+def _no_single_output(design: Design) -> NotRun | None:
+    from samebits.report.facts import NotRun
+
+    if len(design.graph.inputs) > 1:
+        return NotRun(reason="the network has several inputs")
+    if len(design.graph.outputs) > 1:
+        return NotRun(reason="the network has several outputs")
+    return None
+
+
+def _tool() -> str:
+    return f"scikit-learn {importlib.metadata.version('scikit-learn')}"

@@ -1,0 +1,260 @@
+"""Regression metrics of models on the same events: errors, response, differences, with intervals.
+
+Intervals are percentiles of one bootstrap that all models share (68 %, of differences 95 % too):
+events are drawn with replacement. An error is prediction minus target.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from samebits import errors
+
+from .bootstrap import replicate_weights
+from .intervals import numbers, weights_of
+from .metric_checks import sklearn_metrics
+
+__all__ = [
+    "Estimate",
+    "RegressionComparison",
+    "RegressionDifference",
+    "ResponseBin",
+    "TargetMetrics",
+    "regression_metrics",
+]
+
+Array = NDArray[np.float64]
+_BINS = 12
+_BIN_EVENTS = 10  # fewer make no bin of the response
+_WIDTH = (0.16, 0.5, 0.84)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 68 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ResponseBin:
+    """Events whose target lies in [low, high): the median of prediction minus target, and the
+    quantiles that hold 68 % of it."""
+
+    low: float
+    high: float
+    events: int
+    median: float
+    quantile_16: float
+    quantile_84: float
+
+
+@dataclass(frozen=True)
+class TargetMetrics:
+    """One model's prediction of one target.
+
+    Attributes:
+        rms: root mean squared error; `mae`: mean absolute error; `bias`: mean error; `r2`: 1 minus
+            the mean squared error over the target's variance, None for a constant target.
+        resolution: half the distance of the quantiles that hold the central 68 % of the errors.
+        response: errors by bins of the target with equally many events.
+    """
+
+    rms: Estimate
+    mae: Estimate
+    bias: Estimate
+    resolution: Estimate
+    r2: Estimate | None
+    response: tuple[ResponseBin, ...]
+
+
+@dataclass(frozen=True)
+class RegressionDifference:
+    """A quantity of `model` minus that of the reference, with percentile intervals."""
+
+    model: str
+    target: str
+    quantity: str
+    value: float
+    low_68: float
+    high_68: float
+    low_95: float
+    high_95: float
+
+
+@dataclass(frozen=True)
+class RegressionComparison:
+    """All models on the same events; `models` holds the metrics by model, then by target."""
+
+    events: int
+    weighted: bool
+    n_bootstrap: int
+    seed: int
+    reference: str
+    models: dict[str, dict[str, TargetMetrics]]
+    differences: tuple[RegressionDifference, ...]
+
+
+def regression_metrics(
+    predictions: Mapping[str, ArrayLike],
+    targets: Mapping[str, ArrayLike],
+    weights: ArrayLike | None = None,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> RegressionComparison:
+    """Metrics of every model, and the other models' differences to the first one.
+
+    Args:
+        predictions: by model (N, targets), all for the same events.
+        targets: by name (N,) what should have come out, in the order of the predictions' columns.
+        weights: (N,) not negative; None: all the same.
+
+    >>> found = regression_metrics({"float": [[1.0], [2.0]]}, {"pt": [1.0, 4.0]}, n_bootstrap=20)
+    >>> round(found.models["float"]["pt"].rms.value, 4), found.models["float"]["pt"].bias.value
+    (1.4142, -1.0)
+
+    Raises:
+        DataError: wrong shapes, NaN or infinity, no replicates.
+        MissingToolError: without scikit-learn.
+    """
+    sklearn = sklearn_metrics()
+    if n_bootstrap < 1 or not predictions or not targets:
+        raise errors.DataError("regression needs models, targets and at least one replicate")
+    wanted = {name: numbers(values, f"target {name}") for name, values in targets.items()}
+    count = len(next(iter(wanted.values())))
+    shape = (count, len(wanted))
+    answers = {}
+    for model, given in predictions.items():
+        answer = np.asarray(given, dtype=np.float64)
+        if answer.shape != shape or any(len(one) != count for one in wanted.values()):
+            raise errors.DataError(
+                f"{model}: predictions of shape {answer.shape}, wanted {shape}: one column for "
+                f"each target ({', '.join(wanted)})"
+            )
+        answers[model] = answer
+    weight = None if weights is None else weights_of(weights, count)
+    draws = list(replicate_weights(np.zeros(count, dtype=np.int64), n_bootstrap, seed))
+    if weight is not None:
+        draws = [draw * weight[:, None] for draw in draws]
+    reference = next(iter(answers))
+    found: dict[str, dict[str, TargetMetrics]] = {model: {} for model in answers}
+    differences = []
+    for column, (name, target) in enumerate(wanted.items()):
+        values: dict[str, dict[str, Array]] = {}
+        replicates: dict[str, dict[str, Array]] = {}
+        for model, answer in answers.items():
+            error = numbers(answer[:, column], f"{model}, {name}") - target
+            whole = np.ones((count, 1)) if weight is None else weight[:, None]
+            values[model] = _quantities(error, target, whole)
+            replicates[model] = {
+                key: np.concatenate([part[key] for part in parts])
+                for parts in [[_quantities(error, target, draw) for draw in draws]]
+                for key in values[model]
+            }
+            exact = sklearn.mean_squared_error(target, answer[:, column], sample_weight=weight)
+            values[model]["rms"] = np.array([math.sqrt(exact)])
+            found[model][name] = _of_model(values[model], replicates[model], error, target)
+        for model in answers:
+            if model == reference:
+                continue
+            for key in ("rms", "bias", "resolution"):
+                change = replicates[model][key] - replicates[reference][key]
+                low_95, low_68, high_68, high_95 = np.quantile(change, [0.025, 0.16, 0.84, 0.975])
+                differences.append(
+                    RegressionDifference(
+                        model=model,
+                        target=name,
+                        quantity=key,
+                        value=float(values[model][key][0] - values[reference][key][0]),
+                        low_68=float(low_68),
+                        high_68=float(high_68),
+                        low_95=float(low_95),
+                        high_95=float(high_95),
+                    )
+                )
+    return RegressionComparison(
+        events=count,
+        weighted=weight is not None,
+        n_bootstrap=n_bootstrap,
+        seed=seed,
+        reference=reference,
+        models=found,
+        differences=tuple(differences),
+    )
+
+
+def _quantities(error: Array, target: Array, weights: Array) -> dict[str, Array]:
+    """By quantity (B,), under weights (N, B)."""
+    total = weights.sum(axis=0)
+    square = (np.square(error) @ weights) / total
+    mean = (target @ weights) / total
+    variance = np.maximum((np.square(target - target.mean()) @ weights) / total, 0)
+    variance -= np.square(mean - target.mean())
+    found = {
+        "rms": np.sqrt(square),
+        "mae": (np.abs(error) @ weights) / total,
+        "bias": (error @ weights) / total,
+        "resolution": _half_width(error, weights),
+    }
+    if np.ptp(target) > 0:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found["r2"] = np.where(variance > 0, 1 - square / variance, np.nan)
+    return found
+
+
+def _half_width(error: Array, weights: Array) -> Array:
+    """Half the distance of the 84 % and the 16 % quantile, (B,): of events that occur."""
+    order = np.argsort(error, kind="stable")
+    reached = np.cumsum(weights[order], axis=0)
+    total, ordered = reached[-1], error[order]
+    low, high = (ordered[(reached >= q * total).argmax(axis=0)] for q in (_WIDTH[0], _WIDTH[2]))
+    return np.asarray((high - low) / 2)
+
+
+def _of_model(
+    values: dict[str, Array], replicates: dict[str, Array], error: Array, target: Array
+) -> TargetMetrics:
+    def estimate(key: str) -> Estimate:
+        usable = replicates[key][np.isfinite(replicates[key])]
+        low, high = np.quantile(usable, [0.16, 0.84]) if len(usable) else (np.nan, np.nan)
+        return Estimate(float(values[key][0]), float(low), float(high))
+
+    r2 = estimate("r2") if "r2" in values else None
+    return TargetMetrics(
+        rms=estimate("rms"),
+        mae=estimate("mae"),
+        bias=estimate("bias"),
+        resolution=estimate("resolution"),
+        r2=r2 if r2 is not None and math.isfinite(r2.low) else None,
+        response=_response(error, target),
+    )
+
+
+def _response(error: Array, target: Array) -> tuple[ResponseBin, ...]:
+    """Without weights: what single events do."""
+    edges = np.unique(np.quantile(target, np.linspace(0, 1, _BINS + 1)))
+    if len(edges) < 2:
+        edges = np.array([edges[0], edges[0]])
+    place = np.clip(np.searchsorted(edges, target, side="right") - 1, 0, len(edges) - 2)
+    rows = []
+    for k in range(len(edges) - 1):
+        inside: Sequence[float] = error[place == k].tolist()
+        if len(inside) < _BIN_EVENTS:
+            continue
+        low, middle, high = np.quantile(inside, _WIDTH)
+        rows.append(
+            ResponseBin(
+                low=float(edges[k]),
+                high=float(edges[k + 1]),
+                events=len(inside),
+                median=float(middle),
+                quantile_16=float(low),
+                quantile_84=float(high),
+            )
+        )
+    return tuple(rows)
