@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from samebits import errors
 
-from .build import build
+from .build import build, take_weights
 from .config import FitOptions
 from .diagnosis import Verdict, diagnose, loss_without_inputs
 from .formats import choose_formats, fold_batch_norm
@@ -19,7 +19,7 @@ from .network import Network
 from .optimize import Curve, Pass, Samples, fit_samples, outputs, score
 from .scaling import SCALED_INTEGER_BITS, InputFormat, InputScaling, choose_scaling
 
-__all__ = ["Trained", "train_network"]
+__all__ = ["Trained", "standardisation", "train_network"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ def train_network(
         DataError: samples that do not fit the network; a loss that is no longer finite.
         UsageError: a network, formats or options that make no sense.
     """
-    scaling = _scaling(network, train, activation_bits)
+    scaling = standardisation(network, train.inputs, activation_bits)
     fine_tuning = fine_tuning or options.model_copy(
         update={
             "epochs": -(-options.epochs // 2),
@@ -110,9 +110,7 @@ def train_network(
         given=formats,
     )
     model = build(plain, table, scaling=scaling, seed=options.seed)
-    for layer in folded.layers:
-        if layer.weights:
-            model.get_layer(layer.name).set_weights(layer.get_weights())
+    take_weights(model, folded)
     curve = fit_samples(
         model, train, validation, fine_tuning, pruning=pruning, on_pass=told("quantized")
     )
@@ -120,11 +118,13 @@ def train_network(
     return Trained(plain, options, float_model, model, table, float_curve, curve, verdicts)
 
 
-def _scaling(network: Network, train: Samples, activation_bits: int) -> InputScaling | None:
+def standardisation(
+    network: Network, inputs: npt.NDArray[np.float32], activation_bits: int
+) -> InputScaling | None:
     """Powers of two per channel if the network standardises its inputs."""
     if not network.standardised:
         return None
-    channels = train.inputs.reshape(-1, train.inputs.shape[-1]).astype(np.float32)
+    channels = inputs.reshape(-1, inputs.shape[-1]).astype(np.float32)
     # 2 bits more than activations, as in choose_formats
     return choose_scaling(channels, "po2", max(activation_bits + 2, SCALED_INTEGER_BITS + 1))
 

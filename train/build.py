@@ -10,24 +10,33 @@ import numpy as np
 
 from samebits import errors
 
+from .build_sets import BUILDERS as SET_BUILDERS
 from .layers import (
     Activation,
     Add,
     AveragePool,
     BatchNorm,
+    Concatenate,
     Conv,
     Dense,
     Dropout,
     Flatten,
     Layer,
     MaxPool,
+    Merge,
+    Multiply,
+    Noise,
+    Penalty,
+    Square,
     Standardise,
+    Subtract,
+    Sum,
 )
 from .network import Network, points
 from .scaling import InputFormat, InputScaling
 from .tensorflow import load, quiet
 
-__all__ = ["Making", "build"]
+__all__ = ["Making", "build", "take_weights"]
 
 
 @dataclass
@@ -37,6 +46,7 @@ class Making:
     network: Network
     formats: Mapping[str, InputFormat] | None
     made: dict[str, Any] = field(default_factory=dict)
+    inputs: Any = None  # behind their rounding
 
     def rounded(self, x: Any, point: str, layer_name: str) -> Any:
         """x rounded by a layer of that name if the table has a format for the point."""
@@ -55,6 +65,21 @@ class Making:
             for part in parts:
                 options[f"{part}_quantizer"] = quantizer(self.formats[f"{name}.{part}"])
         return options
+
+    def softmax(self, x: Any, name: str, before: str, wider: str) -> Any:
+        """Along the last axis; `before` and `wider` are the names of the layers in front of it.
+
+        The second changes no value, it only widens the type by one bit: hls4ml's stable softmax
+        holds (maximum - x) in a type of one integer bit less than its input's and would wrap it.
+        Source: hls4ml 1.3, backends/vivado/passes/core_templates.py, SoftmaxConfigTemplate.
+        """
+        kit = load()
+        x = self.rounded(x, f"{name}.input", before)
+        if self.formats is not None:
+            found = self.formats[f"{name}.input"]
+            wide = InputFormat(found.width + 1, found.integer + 1, found.signed)
+            x = kit.qkeras.QActivation(quantizer(wide), name=wider)(x)
+        return kit.keras.layers.Activation("softmax", name=name)(x)
 
     def layer(self, kind: str) -> Any:
         """Keras's layer of that name, or QKeras's where the network is quantized."""
@@ -89,7 +114,7 @@ def build(
     kit.keras.utils.set_random_seed(seed)
     features = kit.keras.Input(network.inputs, name="features")
     making = Making(network, formats)
-    x = making.rounded(features, "input", "input_format")
+    x = making.inputs = making.made["input"] = making.rounded(features, "input", "input_format")
     for layer_name, layer in network:
         try:
             x = BUILDERS[type(layer)](x, layer_name, layer, making)
@@ -105,6 +130,14 @@ def build(
         zeros = np.zeros_like(scaling.scale)
         model.get_layer("scaling").set_weights([scaling.scale, scaling.shift, zeros, zeros + 1])
     return model
+
+
+def take_weights(target: Any, source: Any) -> None:
+    """Give every layer of the Keras model `target` the weights of the namesake in `source`."""
+    known = {layer.name for layer in source.layers}
+    for layer in target.layers:
+        if layer.weights and layer.name in known:
+            layer.set_weights(source.get_layer(layer.name).get_weights())
 
 
 def quantizer(form: InputFormat) -> str:
@@ -155,12 +188,7 @@ def _batch_norm(x: Any, name: str, layer: BatchNorm, making: Making) -> Any:
 
 
 def _activation(x: Any, name: str, layer: Activation, making: Making) -> Any:
-    """The function with its roundings.
-
-    `softmax_input` changes no value, it only widens the type by one bit: hls4ml's stable softmax
-    holds (maximum - x) in a type of one integer bit less than its input's and would wrap it.
-    Source: hls4ml 1.3, backends/vivado/passes/core_templates.py, SoftmaxConfigTemplate.
-    """
+    """The function with its roundings."""
     kit = load()
     layers, function, formats = kit.keras.layers, layer.function, making.formats
     if formats is not None and function == "relu":
@@ -169,13 +197,9 @@ def _activation(x: Any, name: str, layer: Activation, making: Making) -> Any:
             text = f"quantized_relu({found.width},{found.integer})"
             return kit.qkeras.QActivation(text, name=name)(x)
     if function == "softmax":
-        x = making.rounded(x, f"{name}.input", "logits")
-        if formats is not None:
-            found = formats[f"{name}.input"]
-            wider = InputFormat(found.width + 1, found.integer + 1, found.signed)
-            x = kit.qkeras.QActivation(quantizer(wider), name="softmax_input")(x)
-    else:
-        x = making.rounded(x, f"{name}.input", f"{name}_input")
+        x = making.softmax(x, name, "logits", "softmax_input")
+        return making.rounded(x, name, f"{name}_rounded")
+    x = making.rounded(x, f"{name}.input", f"{name}_input")
     if function == "leaky_relu":
         x = layers.LeakyReLU(layer.slope, name=name)(x)
     elif function != "linear" or formats is None:
@@ -191,8 +215,39 @@ def _dropout(x: Any, name: str, layer: Dropout, making: Making) -> Any:
     return load().keras.layers.Dropout(layer.share, name=name)(x)
 
 
-def _add(x: Any, name: str, layer: Add, making: Making) -> Any:
-    x = load().keras.layers.Add(name=name)([x, making.made[layer.source]])
+def _noise(x: Any, name: str, layer: Noise, making: Making) -> Any:
+    return load().keras.layers.GaussianNoise(layer.spread, name=name)(x)
+
+
+def _penalty(x: Any, name: str, layer: Penalty, making: Making) -> Any:
+    return load().keras.layers.ActivityRegularization(l2=layer.l2, name=name)(x)
+
+
+def _merge(x: Any, name: str, layer: Merge, making: Making) -> Any:
+    other = making.made[layer.source]
+    if not isinstance(layer, Concatenate) and x.shape[1:] != other.shape[1:]:
+        raise ValueError(f"{layer.source!r} has another one, {tuple(other.shape[1:])}")
+    kind = getattr(load().keras.layers, type(layer).__name__)  # the same names as Keras's
+    x = kind(name=name)([x, other])
+    return making.rounded(x, name, f"{name}_rounded")
+
+
+def _square(x: Any, name: str, layer: Square, making: Making) -> Any:
+    x = load().keras.layers.Multiply(name=name)([x, x])
+    return making.rounded(x, name, f"{name}_rounded")
+
+
+def _sum(x: Any, name: str, layer: Sum, making: Making) -> Any:
+    """A dense layer of one constant row: sums of weights 1 are adders only."""
+    if len(x.shape) != 2:
+        raise ValueError("it sums over one axis; put Flatten before it")
+    wanted, given = int(x.shape[-1]), np.atleast_1d(np.asarray(layer.weights, np.float32))
+    if len(given) not in (1, wanted):
+        raise ValueError(f"it has {len(given)} weights for {wanted} numbers")
+    constant = load().keras.initializers.Constant(np.broadcast_to(given, wanted).tolist())
+    options = making.weights(name, "kernel") | {"kernel_initializer": constant}
+    options |= {"kernel_regularizer": None, "use_bias": False, "trainable": False}
+    x = making.layer("Dense")(1, **options)(x)
     return making.rounded(x, name, f"{name}_rounded")
 
 
@@ -207,7 +262,15 @@ BUILDERS: dict[type[Layer], Callable[[Any, str, Any, Making], Any]] = {
     Activation: _activation,
     Flatten: _flatten,
     Dropout: _dropout,
-    Add: _add,
+    Noise: _noise,
+    Penalty: _penalty,
+    Add: _merge,
+    Subtract: _merge,
+    Multiply: _merge,
+    Concatenate: _merge,
+    Square: _square,
+    Sum: _sum,
+    **SET_BUILDERS,
 }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .layers import Layer
 from .set_layers import Recurrent, SelfAttention, SetPool
 from .tensorflow import load
 
@@ -137,4 +139,8 @@ def _recurrent(x: Any, name: str, layer: Recurrent, making: Making) -> Any:
     return making.rounded(x, name, f"{name}.rounded")
 
 
-BUILDERS = {SetPool: _set_pool, SelfAttention: _attention, Recurrent: _recurrent}
+BUILDERS: dict[type[Layer], Callable[[Any, str, Any, Making], Any]] = {
+    SetPool: _set_pool,
+    SelfAttention: _attention,
+    Recurrent: _recurrent,
+}

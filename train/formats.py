@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from samebits import errors
 
-from .build import build
-from .network import Add, BatchNorm, Network, points
-from .scaling import SCALED_INTEGER_BITS, InputFormat, InputScaling
+from .build import build, take_weights
+from .layers import Layer, Merge, Subtract, Sum
+from .network import BatchNorm, Network, points
+from .scaling import MAX_INPUT_BITS, SCALED_INTEGER_BITS, InputFormat, InputScaling
 from .tensorflow import load, quiet
 
 __all__ = ["choose_formats", "fold_batch_norm", "parse_format"]
@@ -23,7 +24,7 @@ __all__ = ["choose_formats", "fold_batch_norm", "parse_format"]
 TABLE_BITS = 10  # in front of a table of 1024 entries: one entry for every value
 TABLE_INTEGER_BITS = 4  # hls4ml's tables of sigmoid and tanh reach from -8 to 8
 BIAS_EXTRA_BITS = 2  # a bias is added once, not multiplied
-WEIGHTS = ("kernel", "bias")  # parts of points that are variables of the layer
+WEIGHTS = ("kernel", "recurrent", "bias")  # parts of points that are variables of the layer
 MAX_EVENTS = 5000  # looked at for the ranges
 
 _FORMAT = re.compile(r"(?:ap_)?(u?)fixed<(\d+),(\d+)>")
@@ -52,7 +53,7 @@ def choose_formats(
     *,
     weight_bits: int = 6,
     activation_bits: int = 6,
-    given: Mapping[str, str] | None = None,
+    given: Mapping[str, str | InputFormat] | None = None,
 ) -> dict[str, InputFormat]:
     """A format for each of `points`: the bits are given, the range follows from the data.
 
@@ -60,7 +61,9 @@ def choose_formats(
     events) the integer bits are those with the least mean squared error of rounding and clipping
     together. In front of softmax they cover all numbers; in front of sigmoid and tanh they are
     those of hls4ml's table. Biases have 2 bits more than weights, standardised inputs 2 more than
-    activations, the input 10 and the largest value covered. `given` overrides single points.
+    activations, the input 10 and the largest value covered. Differences are exact; sums have 10
+    bits more than activations and cover four times the largest value. `given` overrides single
+    points.
 
     Raises:
         FormatError, UsageError: formats that do not exist, or of no point.
@@ -72,24 +75,31 @@ def choose_formats(
             f"formats: no point {', '.join(unknown)}; there are {', '.join(points(network))}"
         )
     tensors = _activations(network, model, inputs[:MAX_EVENTS])
-    functions = dict(zip(network.names, network.layers, strict=True))
+    layers = dict(network)
     table: dict[str, InputFormat] = {}
     for point in points(network):
-        layer, _, part = point.partition(".")
+        layer, part = _layer_and_part(point)
         if point in given:
-            table[point] = parse_format(given[point])
+            found = given[point]
+            table[point] = parse_format(found) if isinstance(found, str) else found
         elif part in WEIGHTS:
-            values = np.asarray(getattr(model.get_layer(layer), part))
+            values = _variable(model.get_layer(layer), part)
             extra = BIAS_EXTRA_BITS if part == "bias" else 0
-            table[point] = _best(values, weight_bits + extra, signed=True)
-        elif part == "input" and getattr(functions[layer], "function", "") != "softmax":
+            form = _best(values, weight_bits + extra, signed=True)
+            table[point] = _narrowed(form, values) if isinstance(layers.get(layer), Sum) else form
+        elif part == "input" and not _is_softmax(model.get_layer(layer)):
             table[point] = InputFormat(TABLE_BITS, TABLE_INTEGER_BITS, True)
         elif point == "scaling":
             table[point] = InputFormat(activation_bits + 2, SCALED_INTEGER_BITS, True)
         elif point == "input" or part == "input":
             table[point] = _covering(tensors[point], TABLE_BITS)
+        elif isinstance(layers.get(point), Subtract):
+            table[point] = _difference(network, point, table)
         else:
-            table[point] = _best(tensors[point], activation_bits)
+            owner = layers.get(point, Layer())
+            choose = _covering if owner.covering else _best
+            values = tensors[point] * 2**owner.headroom
+            table[point] = choose(values, activation_bits + owner.more_bits)
     return table
 
 
@@ -106,7 +116,7 @@ def fold_batch_norm(network: Network, model: Any) -> tuple[Network, Any]:
         previous = name
     kept = []
     for name, layer in network:
-        if isinstance(layer, Add):
+        if isinstance(layer, Merge):
             layer = replace(layer, source=folded.get(layer.source, layer.source))
         if name not in folded:
             kept.append(replace(layer, name=name))
@@ -116,16 +126,13 @@ def fold_batch_norm(network: Network, model: Any) -> tuple[Network, Any]:
         scale, shift = model.get_layer("scaling").get_weights()[:2]
         scaling = InputScaling("", scale, shift)
     result = build(plain, scaling=scaling)
-    norms = {layer: norm for norm, layer in folded.items()}
-    for layer in result.layers:
-        weights = model.get_layer(layer.name).get_weights() if layer.name in plain.names else []
-        if layer.name in norms:
-            norm = model.get_layer(norms[layer.name])
-            gamma, beta, mean, variance = norm.get_weights()
-            gain = gamma / np.sqrt(variance + norm.epsilon)
-            weights = [weights[0] * gain, (weights[1] - mean) * gain + beta]
-        if weights:
-            layer.set_weights(weights)
+    take_weights(result, model)
+    for norm_name, layer_name in folded.items():
+        keras_layer, norm = result.get_layer(layer_name), model.get_layer(norm_name)
+        gamma, beta, mean, variance = norm.get_weights()
+        gain = gamma / np.sqrt(variance + norm.epsilon)
+        kernel, bias = keras_layer.get_weights()
+        keras_layer.set_weights([kernel * gain, (bias - mean) * gain + beta])
     return plain, result
 
 
@@ -135,8 +142,8 @@ def _activations(
     """What stands at each point that is not a weight."""
     sources = {"input": model.input}
     for point in points(network):
-        name, _, part = point.partition(".")
-        if part == "input" and name:
+        name, part = _layer_and_part(point)
+        if part == "input":
             sources[point] = model.get_layer(name).input
         elif not part and point != "input":
             sources[point] = model.get_layer(name).output
@@ -144,6 +151,36 @@ def _activations(
         found = load().keras.Model(model.input, list(sources.values()))
         values = found.predict(inputs, batch_size=1024, verbose=0)
     return dict(zip(sources, values if len(sources) > 1 else [values], strict=True))
+
+
+def _layer_and_part(point: str) -> tuple[str, str]:
+    """The Keras layer of a point, and "kernel", "recurrent", "bias", "input" or "" (its output)."""
+    layer, _, part = point.rpartition(".")
+    return (layer, part) if layer and part in (*WEIGHTS, "input") else (point, "")
+
+
+def _variable(layer: Any, part: str) -> npt.NDArray[np.float32]:
+    """A kernel or bias of a layer; a recurrent one's cell holds them."""
+    owner = getattr(layer, "cell", layer)
+    return np.asarray(getattr(owner, "recurrent_kernel" if part == "recurrent" else part))
+
+
+def _is_softmax(layer: Any) -> bool:
+    return getattr(getattr(layer, "activation", None), "__name__", "") == "softmax"
+
+
+def _difference(network: Network, name: str, table: Mapping[str, InputFormat]) -> InputFormat:
+    """The format that holds every difference of the two operands, in 23 bits at most."""
+    names = ("input", *network.names)
+    layer = dict(network)[name]
+    operands = []
+    for position in (names.index(name) - 1, names.index(layer.sources[0])):
+        while names[position] not in table:  # layers that only move numbers
+            position -= 1
+        operands.append(table[names[position]])
+    integer = max(form.integer + (not form.signed) for form in operands) + 1
+    fraction = max(form.width - form.integer for form in operands)
+    return InputFormat(min(integer + fraction, MAX_INPUT_BITS), integer, True)
 
 
 def _integer(values: npt.NDArray[Any], signed: bool) -> int:
@@ -154,6 +191,17 @@ def _integer(values: npt.NDArray[Any], signed: bool) -> int:
 def _covering(values: npt.NDArray[Any], width: int) -> InputFormat:
     signed = bool(values.min() < 0)
     return InputFormat(width, _integer(values, signed), signed)
+
+
+def _narrowed(form: InputFormat, values: npt.NDArray[Any]) -> InputFormat:
+    """Without the fraction bits that none of the values uses."""
+    rounded = form.quantize(values)
+    while form.width > form.integer and form.width > 1 + form.signed:
+        shorter = replace(form, width=form.width - 1)
+        if not np.array_equal(shorter.quantize(rounded), rounded):
+            break
+        form = shorter
+    return form
 
 
 def _best(values: npt.NDArray[Any], width: int, signed: bool | None = None) -> InputFormat:

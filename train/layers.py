@@ -16,6 +16,7 @@ __all__ = [
     "Add",
     "AveragePool",
     "BatchNorm",
+    "Concatenate",
     "Conv",
     "Dense",
     "Dropout",
@@ -23,7 +24,13 @@ __all__ = [
     "Function",
     "Layer",
     "MaxPool",
+    "Multiply",
+    "Noise",
+    "Penalty",
+    "Square",
     "Standardise",
+    "Subtract",
+    "Sum",
     "Weighted",
     "either",
 ]
@@ -38,6 +45,9 @@ class Layer:
 
     kind: ClassVar[str] = ""
     once: ClassVar[bool] = False
+    more_bits: ClassVar[int] = 0  # of its output's format, beyond those of activations
+    covering: ClassVar[bool] = False  # all numbers seen, rather than the least mean squared error
+    headroom: ClassVar[int] = 0  # integer bits above those of the numbers seen
     name: str = field(default="", kw_only=True)
 
     @property
@@ -56,7 +66,7 @@ class Layer:
         """What makes no sense behind the layer `before` and the layers named `earlier`."""
         for part in fields(self):
             value = getattr(self, part.name)
-            if isinstance(value, int) and value < 1:
+            if type(value) is int and value < 1:
                 yield f"{part.name} is {value}; wanted 1 or more"
         for source in self.sources:
             if source not in earlier:
@@ -174,10 +184,37 @@ class Dropout(Layer):
 
 
 @dataclass(frozen=True)
-class Add(Layer):
-    """The numbers so far plus the output of the layer called `source`: a residual block."""
+class Noise(Layer):
+    """Adds normally distributed numbers of this spread, in training only."""
 
-    kind = "add"
+    kind = "noise"
+    spread: float
+
+    def complaints(self, before: Layer | None, earlier: tuple[str, ...]) -> Iterator[str]:
+        if self.spread <= 0:
+            yield f"spread is {self.spread:g}; wanted more than 0"
+
+
+@dataclass(frozen=True)
+class Penalty(Layer):
+    """Adds l2 * (sum of the squared numbers) to the loss, averaged over the events.
+
+    Behind the latent numbers, with `Noise(1.0)` behind it, half the weight of the Kullback-Leibler
+    divergence of a variational autoencoder whose latent spread is 1.
+    """
+
+    kind = "penalty"
+    l2: float
+
+    def complaints(self, before: Layer | None, earlier: tuple[str, ...]) -> Iterator[str]:
+        if self.l2 <= 0:
+            yield f"l2 is {self.l2:g}; wanted more than 0"
+
+
+@dataclass(frozen=True)
+class Merge(Layer):
+    """The numbers so far and the output of the layer `source` (or "input"), element by element."""
+
     source: str
 
     @property
@@ -186,6 +223,57 @@ class Add(Layer):
 
     def points(self, behind: Layer | None, used: bool) -> tuple[str, ...]:
         return ("",)
+
+
+class Add(Merge):
+    """The numbers so far plus the output of the layer called `source`: a residual block."""
+
+    kind = "add"
+
+
+class Subtract(Merge):
+    """The numbers so far minus the output of the layer called `source`."""
+
+    kind = "subtract"
+
+
+class Multiply(Merge):
+    """The numbers so far times the output of the layer called `source`."""
+
+    kind = "multiply"
+
+
+class Concatenate(Merge):
+    """The numbers so far, and behind them those of the layer called `source`, on the last axis."""
+
+    kind = "concatenate"
+
+
+@dataclass(frozen=True)
+class Square(Layer):
+    """Every number times itself; in front of a sum it is not rounded."""
+
+    kind = "square"
+
+    def points(self, behind: Layer | None, used: bool) -> tuple[str, ...]:
+        return () if isinstance(behind, Sum) and not used else ("",)
+
+
+@dataclass(frozen=True)
+class Sum(Layer):
+    """One number: the sum of all, each times its weight, which is not trained.
+
+    `weights` is one number for all or one for each.
+    """
+
+    kind = "sum"
+    more_bits = 10  # a score is cut where the rate wants it
+    covering = True
+    headroom = 2  # for events unlike those seen
+    weights: float | tuple[float, ...] = 1.0
+
+    def points(self, behind: Layer | None, used: bool) -> tuple[str, ...]:
+        return ("kernel", "")
 
 
 def either(names: Any) -> str:

@@ -20,6 +20,7 @@ from .layers import (
     Add,
     AveragePool,
     BatchNorm,
+    Concatenate,
     Conv,
     Dense,
     Dropout,
@@ -27,15 +28,23 @@ from .layers import (
     Function,
     Layer,
     MaxPool,
+    Multiply,
+    Noise,
+    Penalty,
+    Square,
     Standardise,
+    Subtract,
+    Sum,
     either,
 )
+from .set_layers import Recurrent, SelfAttention, SetPool
 
 __all__ = [
     "Activation",
     "Add",
     "AveragePool",
     "BatchNorm",
+    "Concatenate",
     "Conv",
     "Dense",
     "Dropout",
@@ -44,8 +53,17 @@ __all__ = [
     "Initializer",
     "Layer",
     "MaxPool",
+    "Multiply",
     "Network",
+    "Noise",
+    "Penalty",
+    "Recurrent",
+    "SelfAttention",
+    "SetPool",
+    "Square",
     "Standardise",
+    "Subtract",
+    "Sum",
     "points",
 ]
 
@@ -113,6 +131,8 @@ def _complaints(network: Network) -> Iterator[str]:
         yield f"initializer: got {network.initializer!r}; wanted {either(Initializer)}"
     if min(network.l1, network.l2) < 0:
         yield f"penalties: got l1={network.l1:g}, l2={network.l2:g}; wanted 0 or more"
+    if "input" in network.names:
+        yield "a layer is called 'input', which names the inputs; give it another name"
     for name in sorted({n for n in network.names if network.names.count(n) > 1}):
         yield f"two layers are called {name!r}; give each its own name"
     before: Layer | None = None
@@ -120,7 +140,7 @@ def _complaints(network: Network) -> Iterator[str]:
         softmax = isinstance(layer, Activation) and layer.function == "softmax"
         if softmax and number != len(network.layers) - 1:
             yield f"{name}: softmax must be the last layer"
-        for complaint in layer.complaints(before, network.names[:number]):
+        for complaint in layer.complaints(before, ("input", *network.names[:number])):
             yield f"{name}: {complaint}"
         before = layer
 

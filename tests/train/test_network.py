@@ -69,7 +69,8 @@ def test_every_mistake_is_listed() -> None:
         "  dense_1: units is 0; wanted 1 or more",
         "  softmax_1: softmax must be the last layer",
         "  batch_norm_1: must stand right behind a Dense or Conv layer, where it can be folded",
-        "  add_1: no layer 'relu_7' stands before it; there are dense_1, softmax_1, batch_norm_1",
+        "  add_1: no layer 'relu_7' stands before it; there are input, dense_1, "
+        "softmax_1, batch_norm_1",
         "  dropout_1: share is 1.5; wanted more than 0, less than 1",
         "  gelu_1: there is no function 'gelu'; wanted relu, leaky_relu, elu, sigmoid, tanh, "
         "softmax, linear",
