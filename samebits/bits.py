@@ -9,6 +9,7 @@ import numpy as np
 from samebits import errors
 from samebits.firmware.results import Facts, NotRun, Text
 from samebits.inputs import check_inputs
+from samebits.layer_fidelity import LayerFidelityFacts, layer_fidelity
 from samebits.sim.bit_usage import BitUsage, measure_bit_usage
 
 if TYPE_CHECKING:
@@ -28,12 +29,16 @@ class OutputNoise(Facts):
 
 
 class BitFacts(Facts):
-    """Bit usage of every input and layer on `events` events, named by `data`."""
+    """Bit usage of every input and layer on `events` events, named by `data`.
+
+    `model` holds every layer against its tensor of model.onnx.
+    """
 
     data: Text
     events: int
     layers: tuple[BitUsage, ...]
     noise: tuple[OutputNoise, ...] | NotRun
+    model: LayerFidelityFacts | NotRun = NotRun(reason="not compared layer by layer")
 
 
 def measure_bits(design: Design, data: Any, name: str) -> BitFacts | NotRun:
@@ -48,7 +53,14 @@ def measure_bits(design: Design, data: Any, name: str) -> BitFacts | NotRun:
         events=len(inputs[0]),
         layers=tuple(measure_bit_usage(design.graph, design.engine, inputs)),
         noise=_noise(design, inputs),
+        model=layer_fidelity(design, inputs[0], name, _float_network(design)),
     )
+
+
+def _float_network(design: Design) -> bytes | None:
+    from samebits.references import references
+
+    return next((one.model for one in references(design) if one.name == "float"), None)
 
 
 def _noise(design: Design, inputs: Any) -> tuple[OutputNoise, ...] | NotRun:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samebits import errors
-from samebits.references import scores_of
+from samebits.references import FIRMWARE, scores_of
 
 if TYPE_CHECKING:
     from samebits.design import Design
@@ -61,6 +61,8 @@ def classification(
             labels,
             names,
             reference=next(iter(found)),
+            # the limit is for what was trained here; others set one with --gates
+            gated=FIRMWARE if "float" in found else "",
             limit_points=ACCURACY_LIMIT_POINTS,
             weights=weights,
         )

@@ -138,39 +138,44 @@ def regression_metrics(
             )
         answers[model] = answer
     weight = None if weights is None else weights_of(weights, count)
-    draws = list(replicate_weights(np.zeros(count, dtype=np.int64), n_bootstrap, seed))
-    if weight is not None:
-        draws = [draw * weight[:, None] for draw in draws]
+    single = {
+        (model, name): _Errors(numbers(answer[:, column], f"{model}, {name}") - target, target)
+        for model, answer in answers.items()
+        for column, (name, target) in enumerate(wanted.items())
+    }
+    whole = np.ones((count, 1)) if weight is None else weight[:, None]
+    values = {key: one.quantities(whole) for key, one in single.items()}
+    parts: dict[tuple[str, str], list[dict[str, Array]]] = {key: [] for key in single}
+    for drawn in replicate_weights(np.zeros(count, dtype=np.int64), n_bootstrap, seed):
+        draw = drawn if weight is None else drawn * weight[:, None]
+        for key, one in single.items():
+            parts[key].append(one.quantities(draw))
+    replicates = {
+        key: {what: np.concatenate([part[what] for part in found]) for what in found[0]}
+        for key, found in parts.items()
+    }
     reference = next(iter(answers))
     found: dict[str, dict[str, TargetMetrics]] = {model: {} for model in answers}
     differences = []
     for column, (name, target) in enumerate(wanted.items()):
-        values: dict[str, dict[str, Array]] = {}
-        replicates: dict[str, dict[str, Array]] = {}
         for model, answer in answers.items():
-            error = numbers(answer[:, column], f"{model}, {name}") - target
-            whole = np.ones((count, 1)) if weight is None else weight[:, None]
-            values[model] = _quantities(error, target, whole)
-            replicates[model] = {
-                key: np.concatenate([part[key] for part in parts])
-                for parts in [[_quantities(error, target, draw) for draw in draws]]
-                for key in values[model]
-            }
+            key = model, name
             exact = sklearn.mean_squared_error(target, answer[:, column], sample_weight=weight)
-            values[model]["rms"] = np.array([math.sqrt(exact)])
-            found[model][name] = _of_model(values[model], replicates[model], error, target)
+            values[key]["rms"] = np.array([math.sqrt(exact)])
+            found[model][name] = _of_model(values[key], replicates[key], single[key].error, target)
         for model in answers:
             if model == reference:
                 continue
-            for key in ("rms", "bias", "resolution"):
-                change = replicates[model][key] - replicates[reference][key]
+            for what in ("rms", "bias", "resolution"):
+                change = replicates[model, name][what] - replicates[reference, name][what]
                 low_95, low_68, high_68, high_95 = np.quantile(change, [0.025, 0.16, 0.84, 0.975])
                 differences.append(
                     RegressionDifference(
                         model=model,
                         target=name,
-                        quantity=key,
-                        value=float(values[model][key][0] - values[reference][key][0]),
+                        quantity=what,
+                        value=float(values[model, name][what][0])
+                        - float(values[reference, name][what][0]),
                         low_68=float(low_68),
                         high_68=float(high_68),
                         low_95=float(low_95),
@@ -188,32 +193,37 @@ def regression_metrics(
     )
 
 
-def _quantities(error: Array, target: Array, weights: Array) -> dict[str, Array]:
-    """By quantity (B,), under weights (N, B)."""
-    total = weights.sum(axis=0)
-    square = (np.square(error) @ weights) / total
-    mean = (target @ weights) / total
-    variance = np.maximum((np.square(target - target.mean()) @ weights) / total, 0)
-    variance -= np.square(mean - target.mean())
-    found = {
-        "rms": np.sqrt(square),
-        "mae": (np.abs(error) @ weights) / total,
-        "bias": (error @ weights) / total,
-        "resolution": _half_width(error, weights),
-    }
-    if np.ptp(target) > 0:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found["r2"] = np.where(variance > 0, 1 - square / variance, np.nan)
-    return found
+class _Errors:
+    """One model's errors for one target, sorted once, whose quantities are then cheap."""
 
+    def __init__(self, error: Array, target: Array) -> None:
+        self.error = error
+        self._order = np.argsort(error, kind="stable")
+        self._sorted = error[self._order]
+        away = target - target.mean()
+        self._moments = np.stack([np.square(error), np.abs(error), error, away, np.square(away)])
+        self._varies = bool(np.ptp(target) > 0)
 
-def _half_width(error: Array, weights: Array) -> Array:
-    """Half the distance of the 84 % and the 16 % quantile, (B,): of events that occur."""
-    order = np.argsort(error, kind="stable")
-    reached = np.cumsum(weights[order], axis=0)
-    total, ordered = reached[-1], error[order]
-    low, high = (ordered[(reached >= q * total).argmax(axis=0)] for q in (_WIDTH[0], _WIDTH[2]))
-    return np.asarray((high - low) / 2)
+    def quantities(self, weights: Array) -> dict[str, Array]:
+        """By quantity (B,), under weights (N, B)."""
+        square, mae, bias, mean, variance = (self._moments @ weights) / weights.sum(axis=0)
+        found = {"rms": np.sqrt(square), "mae": mae, "bias": bias}
+        found["resolution"] = self._half_width(weights)
+        if self._varies:
+            variance = variance - np.square(mean)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                found["r2"] = np.where(variance > 0, 1 - square / variance, np.nan)
+        return found
+
+    def _half_width(self, weights: Array) -> Array:
+        """Half the distance of the 84 % and the 16 % quantile, (B,): of events that occur."""
+        reached = np.cumsum(weights[self._order], axis=0)
+        widths = []
+        for column in reached.T:
+            places = np.searchsorted(column, column[-1] * np.array([_WIDTH[0], _WIDTH[2]]))
+            low, high = self._sorted[places]
+            widths.append((high - low) / 2)
+        return np.array(widths)
 
 
 def _of_model(

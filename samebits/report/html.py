@@ -252,6 +252,10 @@ def _bit_heights(used: tuple[int, ...]) -> list[str]:
     return [f"{100 * count / most:.0f}%" if count else "" for count in used]
 
 
+def _decibels(value: float | None) -> str:
+    return "none" if value is None else f"{value:.1f}"
+
+
 def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(str(n) for n in shape) or "scalar"
 
@@ -282,6 +286,7 @@ def template(name: str) -> Any:
         origin=origin,
         shade=_shade,
         shape=_shape,
+        decibels=_decibels,
         bit_heights=_bit_heights,
         breakable=_breakable,
     )

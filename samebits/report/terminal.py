@@ -210,6 +210,17 @@ def _add_bits(facts: ReportFacts, row: _Row) -> None:
     if uncounted:
         value += f"; within {uncounted} accumulators not counted"
     row("bits in use", value, f"measured, {found.events:,} events", "yellow" if wrapped else "")
+    if not isinstance(found.model, NotRun):
+        first, source = found.model.first, f"measured, {found.model.events:,} events"
+        if first is None:
+            row("layers and model.onnx", "equal in every value", source)
+        else:
+            words = (
+                f"first difference in {first.layer} ({first.tensor}): {first.different:,} of "
+                f"{first.values:,} values, up to {format_number(first.largest_lsb)} LSB; event "
+                f"{first.event}, element {list(first.element)}"
+            )
+            row("layers and model.onnx", words, source)
     if not isinstance(found.noise, NotRun):
         for noise in found.noise:
             row(
