@@ -21,7 +21,7 @@ from typing import Any
 
 from samebits import errors
 
-__all__ = ["HlsProject", "Signal", "read_project", "temporary_project", "write_project"]
+__all__ = ["HlsProject", "Signal", "read_project", "write_project"]
 
 FACTS_FILE = "samebits.json"
 _REMOVED = "product"
@@ -110,15 +110,6 @@ def write_project(model_graph: Any, folder: str | os.PathLike[str]) -> HlsProjec
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return project
-
-
-@contextlib.contextmanager
-def temporary_project(model_graph: Any) -> Iterator[Path]:
-    """The folder of a written project, which lasts as long as the context."""
-    with tempfile.TemporaryDirectory(prefix="samebits-") as folder:
-        path = Path(folder) / "hls"
-        write_project(model_graph, path)
-        yield path
 
 
 def read_project(folder: str | os.PathLike[str]) -> HlsProject:

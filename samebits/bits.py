@@ -45,6 +45,7 @@ def measure_bits(design: Design, data: Any, name: str) -> BitFacts | NotRun:
     """Bit usage on the first events of `data`, at most 20,000; "not run" without events."""
     if data is None or not len(data):
         return NotRun(reason="no events: give --data")
+    design = design.network
     if len(design.graph.inputs) > 1:
         return NotRun(reason="the network has several inputs")
     inputs = check_inputs(design.graph, data[:_MOST_EVENTS])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property, partial
+from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +17,15 @@ from numpy.typing import NDArray
 from samebits import __version__, errors, storage
 from samebits.compile.ir import Graph
 from samebits.compile.target import Target
-from samebits.inputs import check_inputs
-from samebits.model_graph import deviations, target_of
+from samebits.hls import project_folder, project_writer
+from samebits.inputs import check_inputs, raw_events
+from samebits.model_graph import check_target, deviations, target_of
 from samebits.sim.numpy_engine import NumpyEngine
 
 if TYPE_CHECKING:
     import onnx
 
+    from samebits.compile.adapter import Adapter
     from samebits.compile.emitters.cpp import CppSource
     from samebits.compile.frontends.hgq import KerasEngine
     from samebits.firmware.native import NativeEmulator
@@ -155,14 +156,7 @@ class Design:
 
         graph = simplify(lower(model_graph, weights))
         found = target_of(model_graph)
-        for name in ("backend", "io_type", "part") if target is not None else ():
-            if name == "part" and not model_graph.config.get_config_value("Part"):
-                continue
-            if getattr(target, name) != getattr(found, name):
-                raise errors.UsageError(
-                    f"from_hls4ml: the target's {name} is {getattr(target, name)}, but the model "
-                    f"was converted for {getattr(found, name)}; convert it again or give no target"
-                )
+        check_target(model_graph, target, found)
         target = target or found
         facts = {
             "versions": {"hls4ml": importlib.metadata.version("hls4ml")},
@@ -263,8 +257,8 @@ class Design:
         """What the firmware answers to real inputs: float64 of shape (N, *output shape).
 
         Args:
-            x: array (N, features), a list of arrays, or a dict by input name; raw numbers, which
-                are first cast to the input format.
+            x: array (N, features), a list of arrays, or a dict by input name, cast to the input
+                format; with an adapter raw integers, as `compile.adapter.raw.fields_of` takes them.
             progress: called with the number of events done.
             workers: threads that share the events; the bits do not depend on it. OpenBLAS has
                 threads of its own: set OPENBLAS_NUM_THREADS=1 to leave the cores to the workers.
@@ -281,7 +275,7 @@ class Design:
             raise errors.UsageError(f"simulate: workers must be 1 or more, got {workers}")
         if engine not in ("numpy", "native"):
             raise errors.UsageError(f"simulate: no engine {engine!r}; engines: numpy, native")
-        inputs = check_inputs(self.graph, x)
+        inputs = check_inputs(self.graph, raw_events(self, x))
         if engine == "native":
             answers = list(self.native.run(inputs, progress).values())
             return answers[0] if len(answers) == 1 else answers
@@ -291,7 +285,8 @@ class Design:
     def trace(self, x: Any) -> dict[str, Values]:
         """Every layer's output by layer name, as float64 of shape (N, *layer shape)."""
         layers = self.graph.layer_tensors
-        arrays = self.engine.run(check_inputs(self.graph, x), list(layers.values()))
+        inputs = check_inputs(self.graph, raw_events(self, x))
+        arrays = self.engine.run(inputs, list(layers.values()))
         return dict(zip(layers, arrays, strict=True))
 
     def ranges(
@@ -326,34 +321,47 @@ class Design:
 
         Raises:
             BuildError: a design without its hls4ml model or model.onnx.
-            UnsupportedError: a MultiModelGraph.
+            UnsupportedError: a MultiModelGraph. UsageError: a design with an input adapter.
         """
-        from samebits.tighten import tighten
+        from samebits.tighten import tighten, with_model_graph
 
-        design = self._with_model_graph()
+        design = with_model_graph(self, self._model_graph)
         return tighten(design, design._model_graph, design._weights, x, seed)
 
-    def _with_model_graph(self) -> Design:
-        """This design, or for a loaded one the same converted again."""
-        if self._model_graph is not None:
-            if hasattr(self._model_graph, "graphs"):
-                raise errors.UnsupportedError(
-                    "tighten: a MultiModelGraph is not supported; tighten its parts one by one"
-                )
-            return self
-        if self.model_bytes is None:
-            raise errors.BuildError(
-                f"{self.folder}: holds no model.onnx to convert again; tighten the design that "
-                "from_hls4ml gives"
-            )
-        import onnx
+    def with_adapter(self, adapter: Adapter | str | Path) -> Design:
+        """The design with raw detector integers as inputs: an `Adapter`, or its TOML file.
 
-        design = Design.from_onnx(onnx.load_from_string(self.model_bytes), self.target)
-        if design.fingerprint != self.fingerprint:
-            raise errors.BuildError(
-                f"{self.folder}: its design is not what compiling its model.onnx gives; compile "
-                "the model again"
-            )
+        Raises:
+            UsageError: the adapter is wrong or does not fit the network.
+        """
+        from samebits.adapter import adapted
+
+        graph, found = adapted(self, adapter)
+        return self.with_graph(graph, self.model_graph, {"adapter": found.to_json()})
+
+    @property
+    def model_graph(self) -> Any:
+        """hls4ml's graph, if the design was converted in this process."""
+        return self._model_graph
+
+    @cached_property
+    def adapter(self) -> Adapter | None:
+        """The input adapter, None if the inputs are the network's."""
+        if self._facts.get("adapter") is None:
+            return None
+        from samebits.compile.adapter import Adapter
+
+        return Adapter.parse(self._facts["adapter"])
+
+    @cached_property
+    def network(self) -> Design:
+        """The design without its input adapter; itself if it has none."""
+        from samebits.adapter import network_graph
+
+        if self.adapter is None:
+            return self
+        design = self.with_graph(network_graph(self.graph), self.model_graph, {"adapter": None})
+        design.folder = self.folder
         return design
 
     def with_graph(self, graph: Graph, model_graph: Any, facts: Mapping[str, Any]) -> Design:
@@ -426,13 +434,7 @@ class Design:
         Raises:
             BuildError: the design was loaded from a folder that holds no HLS project.
         """
-        if self.folder is not None and (self.folder / storage.HLS).exists():
-            return nullcontext(self.folder / storage.HLS)
-        if self._model_graph is None:
-            raise errors.BuildError(f"{self.folder}: holds no HLS project; compile the model again")
-        from samebits.firmware.hls_project import temporary_project
-
-        return temporary_project(self._model_graph)
+        return project_folder(self)
 
     def rtl(
         self,
@@ -467,14 +469,9 @@ class Design:
             firmware = None
             self._facts["firmware_onnx"] = f"not written: {error}"
 
-        source = self.folder / storage.HLS if self.folder is not None else None
         folders: dict[str, Callable[[Path], object]] = {}
-        if self._model_graph is not None:
-            from samebits.firmware.hls_project import write_project
-
-            folders[storage.HLS] = partial(write_project, self._model_graph)
-        elif source is not None and source.is_dir():
-            folders[storage.HLS] = partial(shutil.copytree, source)
+        if (project := project_writer(self)) is not None:
+            folders[storage.HLS] = project
         try:
             emulator = self.emulator_source()
         except errors.UnsupportedError as error:

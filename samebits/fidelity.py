@@ -110,6 +110,7 @@ def measure_fidelity(design: Design, events: int = 2000, seed: int = 0) -> Fidel
     from samebits.compile.frontends.onnx import runnable
     from samebits.sim.onnx_engine import OnnxEngine
 
+    design = design.network
     if design.model_bytes is None and design.reference is None:
         return Fidelity(reason="the design has no model.onnx")
     rng = np.random.default_rng(seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from samebits import errors
 from samebits.compile.ir import Graph
 
-__all__ = ["check_arrays", "check_inputs"]
+if TYPE_CHECKING:
+    from samebits.design import Design
+
+__all__ = ["check_arrays", "check_inputs", "raw_events"]
 
 
 def check_inputs(graph: Graph, x: Any) -> list[NDArray[Any]]:
@@ -83,3 +86,16 @@ def _check_one(name: str, shape: tuple[int, ...], values: Any) -> NDArray[Any]:
             f"first in event {event}, feature {feature}"
         )
     return flat.reshape(len(flat), *shape)
+
+
+def raw_events(design: Design, x: Any) -> Any:
+    """The events; of a design with an input adapter its checked codes by field.
+
+    Raises:
+        DataError: see `compile.adapter.raw.fields_of`.
+    """
+    if design.adapter is None:
+        return x
+    from samebits.compile.adapter.raw import fields_of
+
+    return fields_of(design.adapter, x)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from samebits import errors
 from samebits.compile.target import Target
 
-__all__ = ["deviations", "target_of"]
+__all__ = ["check_target", "deviations", "target_of"]
 
 
 def target_of(model_graph: Any) -> Target:
@@ -56,3 +57,15 @@ def deviations(model_graph: Any, target: Target) -> list[str]:
                 f"{name}: reuse factor {reuse} instead of {target.reuse_factor}, as hls4ml chose"
             )
     return notes
+
+
+def check_target(model_graph: Any, target: Target | None, found: Target) -> None:
+    """Raises UsageError if a target that was given is not what the graph was converted for."""
+    for name in ("backend", "io_type", "part") if target is not None else ():
+        if name == "part" and not model_graph.config.get_config_value("Part"):
+            continue
+        if getattr(target, name) != getattr(found, name):
+            raise errors.UsageError(
+                f"from_hls4ml: the target's {name} is {getattr(target, name)}, but the model "
+                f"was converted for {getattr(found, name)}; convert it again or give no target"
+            )

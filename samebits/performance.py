@@ -24,6 +24,7 @@ def measure_performance(design: Design, features: NDArray[Any] | None) -> Any:
     from samebits.report.facts import NotRun, PerformanceFacts, PerformanceRow, Quantity
     from samebits.sim.onnx_engine import OnnxEngine
 
+    design = design.network
     graph, count = design.graph, 20_000
     if features is not None and len(graph.inputs) == 1:
         shape = graph.tensors[graph.inputs[0]].shape

@@ -180,6 +180,7 @@ def compile_model(
     *,
     calibrated: onnx.ModelProto | None = None,
     tighten: bool = False,
+    adapter: Path | None = None,
     raw: bool = False,
     force: bool = False,
     command: str = "",
@@ -190,6 +191,7 @@ def compile_model(
         calibrated: the model quantized by calibration, to be compiled instead.
         raw: firmware.onnx returns mantissas.
         tighten: hls4ml's types made as narrow as proofs allow; the bits stay.
+        adapter: a TOML file that describes the raw detector integers in front of the network.
 
     Raises:
         ModelError, UnsupportedError: the model cannot be compiled.
@@ -205,6 +207,8 @@ def compile_model(
     )
     if tighten:
         design = design.tighten().design
+    if adapter is not None:
+        design = design.with_adapter(adapter)
     design.save(folder, force=force, raw=raw)
     facts, _, _ = _recorded(design)
     record.write(folder, record.updated(facts, command, target=facts.target, layers=facts.layers))
@@ -283,7 +287,7 @@ def verify_build(
     name = "data"
     if why:
         _log.warning("the training in %s is not used: %s", design.folder, why)
-    if events is None and recipe is not None:
+    if events is None and recipe is not None and design.adapter is None:
         events, name = recipe.split().test.features, "test set"
     result = design.verify(
         events, against, adversarial=adversarial, seed=seed, progress=progress, vcd=vcd
@@ -328,7 +332,7 @@ def build_report(
     if why:
         _log.warning("the training in %s is not used: %s", design.folder, why)
     with bar("metrics", 1) as advance:
-        metrics, predicted, events, split = _quality(design, data, recipe, why, target, weight)
+        metrics, predicted, events, split = _quality(design.network, data, recipe, why, target, weight)
         advance(1)
     with bar("bits in use", 1) as advance:
         bits = measure_bits(design, events, split)

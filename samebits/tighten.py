@@ -86,6 +86,34 @@ class Tightening:
         return sum(change.saved_bits * change.numbers for change in self.changes)
 
 
+def with_model_graph(design: Design, model_graph: Any) -> Design:
+    """The design, or if it was loaded the same converted again."""
+    from samebits.design import Design
+
+    if design.adapter is not None:
+        raise errors.UsageError("tighten: the design has an input adapter; tighten its network")
+    if model_graph is not None:
+        if hasattr(model_graph, "graphs"):
+            raise errors.UnsupportedError(
+                "tighten: a MultiModelGraph is not supported; tighten its parts one by one"
+            )
+        return design
+    if design.model_bytes is None:
+        raise errors.BuildError(
+            f"{design.folder}: holds no model.onnx to convert again; tighten the design that "
+            "from_hls4ml gives"
+        )
+    import onnx
+
+    made = Design.from_onnx(onnx.load_from_string(design.model_bytes), design.target)
+    if made.fingerprint != design.fingerprint:
+        raise errors.BuildError(
+            f"{design.folder}: its design is not what compiling its model.onnx gives; compile "
+            "the model again"
+        )
+    return made
+
+
 def tighten(design: Design, model_graph: Any, weights: Any, x: Any, seed: int) -> Tightening:
     """See `Design.tighten`.
 

@@ -19,7 +19,7 @@ from samebits import errors
 from samebits.compile.emitters.onnx import input_dtype, output_names
 from samebits.compile.ir import Carrier, Graph
 from samebits.compile.ops.boundary import input_mantissas, to_values
-from samebits.inputs import check_inputs
+from samebits.inputs import check_inputs, raw_events
 from samebits.sim.stimuli import CastCoverage, adversarial_inputs, as_finite, cover_casts
 from samebits.sim.verification import (
     EngineReport,
@@ -84,6 +84,7 @@ def comparison_events(
 
     parts: dict[str, list[Array]] = {}
     if x is not None:
+        x = raw_events(design, x)
         # a float64 beyond float32 would become infinite: checked again after rounding
         parts["data"] = check_inputs(graph, rounded(check_inputs(graph, x)))
     coverage: list[CastCoverage] = []

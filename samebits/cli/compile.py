@@ -60,6 +60,10 @@ def command(
     tighten: Annotated[
         bool, typer.Option("--tighten", help="Types as narrow as proofs allow; the bits stay.")
     ] = False,
+    adapter: Annotated[
+        Path | None,
+        typer.Option("--adapter", help="TOML file: raw detector integers in front of the network."),
+    ] = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="firmware.onnx returns int64 mantissas, not real numbers.")
     ] = False,
@@ -80,6 +84,7 @@ def command(
             target,
             calibrated=None if calibration is None else calibration.model,
             tighten=tighten,
+            adapter=adapter,
             raw=raw,
             force=force,
             command=command_line(),

@@ -114,6 +114,10 @@ def events_of(design: Design, path: Path) -> Any:
     """
     from samebits.train.data import in_order, load_features
 
+    if design.adapter is not None:
+        from samebits.raw_files import read_raw
+
+        return read_raw(design.adapter, path)
     names, kind = design.graph.inputs, path.suffix.lower()
     wide = any(port.dtype == "tensor(double)" for port in _ports(design))
     if kind == ".csv" or wide or (kind == ".h5" and len(names) > 1):

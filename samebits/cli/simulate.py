@@ -38,6 +38,7 @@ def command(
     json: Json = False,
 ) -> None:
     """Run the simulator: bit-exact with the firmware; NumPy needs no compiler."""
+    from samebits.keys import read_keys
     from samebits.score_files import SUFFIXES, write_scores
 
     wanted = (".npz",) if trace else SUFFIXES
@@ -45,6 +46,7 @@ def command(
         raise errors.UsageError(f"{output}: unknown suffix; wanted {', '.join(wanted)}")
     design = Design.load(build)
     features = events_of(design, events)
+    keys = read_keys(events)
     count = len(next(iter(features.values())) if isinstance(features, dict) else features)
     started = time.perf_counter()
     with bar("simulating", count) as advance:
@@ -57,7 +59,7 @@ def command(
         arrays |= {f"layer:{name}": values for name, values in design.trace(features).items()}
     if output is not None:
         with write_scores(output) as write:
-            write(arrays)
+            write(arrays if output.suffix.lower() == ".npy" else {**keys, **arrays})
     summary = {
         "events": count,
         "seconds": seconds,

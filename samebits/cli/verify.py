@@ -51,6 +51,7 @@ def command(
 ) -> None:
     """Compare all engines bit by bit, at the output and every layer; exit code 0 if they agree."""
     from samebits.ci import verification_cases
+    from samebits.keys import read_keys
     from samebits.stages import verify_build
 
     if within and not ranges:
@@ -58,6 +59,8 @@ def command(
 
     design = Design.load(build)
     features = events_of(design, events) if events else None
+    if events:
+        read_keys(events)  # a row that is there twice is refused
     with engine_bars() as progress:
         result = verify_build(
             design,
