@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,9 @@ from .config import FitOptions
 from .diagnosis import Verdict, diagnose, loss_without_inputs
 from .formats import choose_formats, fold_batch_norm
 from .network import Network
-from .optimize import Curve, Pass, Samples, fit_samples, outputs, score
+from .optimize import Augment, Curve, Pass, Samples, fit_samples, outputs, score
 from .scaling import SCALED_INTEGER_BITS, InputFormat, InputScaling, choose_scaling
+from .whitening import fit_whitened
 
 __all__ = ["Trained", "standardisation", "train_network"]
 
@@ -69,6 +70,9 @@ def train_network(
     formats: Mapping[str, str] | None = None,
     fine_tuning: FitOptions | None = None,
     pruning: float = 0.0,
+    whiten: bool = False,
+    distil: bool = False,
+    augment: Augment | None = None,
     on_pass: Callable[[str, Pass], None] | None = None,
 ) -> Trained:
     """Train in float, fold the batch normalisations, choose formats from data, train on quantized.
@@ -77,7 +81,13 @@ def train_network(
     2. `fold_batch_norm`, `choose_formats`; `formats` overrides single points ("input", "relu_1",
        "dense_1.kernel", ...: `samebits.train.network.points`)
     3. the quantized network from these weights, with `fine_tuning`; by default half the epochs at
-       half the learning rate
+       half the learning rate (behind lbfgs: Adam's)
+
+    `whiten` trains the float network behind a whitening, which is folded into its first layer.
+    `distil` gives the quantized network the answers of the float one as targets (kl_divergence, for
+    networks that end with softmax). `augment` changes the training part in both
+    (`samebits.train.augmentation`). The options `checkpoints` and `tensorboard` keep a file of each
+    network; a training that was interrupted goes on where it was.
 
     `on_pass` is called with "float" or "quantized" and the pass.
 
@@ -90,14 +100,29 @@ def train_network(
         update={
             "epochs": -(-options.epochs // 2),
             "learning_rate": options.learning_rate / 2,
+            "optimizer": "adam" if options.optimizer == "lbfgs" else options.optimizer,
         }
     )
+    if whiten and augment is not None:
+        raise errors.UsageError("training: augmentation changes raw inputs; leave whitening out")
+    if distil and options.loss != "categorical_crossentropy":
+        raise errors.UsageError(
+            f"training: distillation takes a network of classes; the loss is {options.loss}, "
+            "wanted categorical_crossentropy"
+        )
 
     def told(stage: str) -> Callable[[Pass], None] | None:
         return None if on_pass is None else lambda entry: on_pass(stage, entry)
 
-    float_model = build(network, scaling=scaling, seed=options.seed)
-    float_curve = fit_samples(float_model, train, validation, options, on_pass=told("float"))
+    if whiten:
+        float_model, float_curve = fit_whitened(
+            network, train, validation, options, scaling=scaling, on_pass=told("float")
+        )
+    else:
+        float_model = build(network, scaling=scaling, seed=options.seed)
+        float_curve = fit_samples(
+            float_model, train, validation, options, augment=augment, on_pass=told("float")
+        )
     _finite(float_curve, "float", options)
     verdicts = diagnose(float_curve, loss_without_inputs(validation.targets, options.loss))
     plain, folded = fold_batch_norm(network, float_model)
@@ -111,8 +136,17 @@ def train_network(
     )
     model = build(plain, table, scaling=scaling, seed=options.seed)
     take_weights(model, folded)
+    taught = train, validation
+    if distil:
+        fine_tuning = fine_tuning.model_copy(update={"loss": "kl_divergence"})
+        taught = (_with_answers(float_model, train), _with_answers(float_model, validation))
     curve = fit_samples(
-        model, train, validation, fine_tuning, pruning=pruning, on_pass=told("quantized")
+        model,
+        *taught,
+        fine_tuning,
+        pruning=pruning,
+        augment=augment,
+        on_pass=told("quantized"),
     )
     _finite(curve, "quantized", fine_tuning)
     return Trained(plain, options, float_model, model, table, float_curve, curve, verdicts)
@@ -127,6 +161,11 @@ def standardisation(
     channels = inputs.reshape(-1, inputs.shape[-1]).astype(np.float32)
     # 2 bits more than activations, as in choose_formats
     return choose_scaling(channels, "po2", max(activation_bits + 2, SCALED_INTEGER_BITS + 1))
+
+
+def _with_answers(teacher: Any, samples: Samples) -> Samples:
+    """The samples with the teacher's answers as targets."""
+    return replace(samples, targets=outputs(teacher, samples.inputs))
 
 
 def _finite(curve: Curve, stage: str, options: FitOptions) -> None:

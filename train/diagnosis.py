@@ -45,13 +45,16 @@ def loss_without_inputs(targets: npt.NDArray[Any], loss: str) -> float:
     """The lowest loss that one constant answer reaches on these targets.
 
     Cross entropies: the entropy of the classes' shares, in nats; mean squared error: the variance,
-    averaged over the outputs.
+    averaged over the outputs; KL divergence: the mean one from the mean distribution.
 
     >>> round(loss_without_inputs(np.array([0, 1, 1, 0]), "categorical_crossentropy"), 4)
     0.6931
     """
     if loss == "mean_squared_error":
         return float(np.var(np.asarray(targets, np.float64), axis=0).mean())
+    if loss == "kl_divergence":
+        shares = np.asarray(targets, np.float64)
+        return _entropy(shares.mean(axis=0)) - float(np.mean([_entropy(row) for row in shares]))
     if loss == "binary_crossentropy":
         means = np.asarray(targets, np.float64).reshape(len(targets), -1).mean(axis=0)
         return float(np.mean([_entropy(np.array([mean, 1 - mean])) for mean in means]))

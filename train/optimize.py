@@ -33,13 +33,15 @@ def fit_samples(
     *,
     pruning: float = 0.0,
     augment: Augment | None = None,
+    until: float = 0.0,
     on_pass: Callable[[Pass], None] | None = None,
 ) -> Curve:
     """Train `model` in place and keep the weights of the lowest validation loss.
 
     Equal seeds on the same machine and versions give equal weights. With `pruning` only passes at
     full sparsity can be the best. A loss that is not finite ends the training. `augment` changes
-    the shuffled training part anew in every epoch (`samebits.train.augmentation`).
+    the shuffled training part anew in every epoch (`samebits.train.augmentation`). A training loss
+    below `until` ends the training.
 
     With `options.checkpoints` every epoch is written to FOLDER/<name of the network>.npz before
     `on_pass` is told, and a training that finds its file there goes on from it, bit-identically.
@@ -56,7 +58,7 @@ def fit_samples(
             f"preprocessing, the validation part through {validation.outside or 'no'}"
         )
     load().keras.utils.set_random_seed(options.seed)
-    fit = _Fit(model, train, validation, options, pruning, augment)
+    fit = _Fit(model, train, validation, options, pruning, augment, until)
     log = EventLog(options.tensorboard / model.name) if options.tensorboard else None
 
     def told(entry: Pass) -> None:
@@ -86,9 +88,10 @@ class _Fit:
         options: FitOptions,
         pruning: float,
         augment: Augment | None,
+        until: float,
     ) -> None:
         self.model, self.validation, self.options = model, validation, options
-        self.pruning, self.augment = pruning, augment
+        self.pruning, self.augment, self.until = pruning, augment, until
         self.steps = Steps(model, options, train)
         self.passes: list[Pass] = []
         self.best = model.get_weights()
@@ -178,7 +181,7 @@ class _Fit:
         if not self.passes:
             return False
         last = self.passes[-1]
-        if not np.isfinite([last.loss, last.validation_loss]).all():
+        if last.loss < self.until or not np.isfinite([last.loss, last.validation_loss]).all():
             return True
         stale = last.number - max(self._best_of(self.passes), self._first())
         return self.options.patience is not None and stale >= self.options.patience

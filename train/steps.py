@@ -74,6 +74,11 @@ class Steps:
         found = self._epoch(x, column(y, self.options.loss), list(kernels), list(masks))
         return float(found[0]) / len(x), float(found[1]) / len(x)
 
+    def batch(self, samples: Samples) -> float:
+        """One step on these events, as they are; their loss before it."""
+        targets = column(samples.targets, self.options.loss)
+        return float(self._epoch(samples.inputs, targets, [], [])[0]) / len(samples)
+
     def loss(self, samples: Samples) -> tuple[float, float]:
         """Means of loss and accuracy of the network as it is."""
         found = self._loss(samples.inputs, column(samples.targets, self.options.loss))

@@ -69,11 +69,12 @@ def samples(events: int, seed: int, line: bool) -> Samples:
 
 def test_simple_fits_see_what_they_can() -> None:
     found = fit_baselines(samples(400, 1, False), samples(400, 2, False), "binary_crossentropy")
+    found = found[:3]  # the kernel methods: test_range_test.py
     scores = {baseline.name: baseline.score for baseline in found}
     assert list(scores) == ["the largest class", "logistic regression", "boosted trees"]
     assert scores["logistic regression"] < 0.6 < 0.9 < scores["boosted trees"]
     train, validation = samples(400, 1, True), samples(400, 2, True)
-    found = fit_baselines(train, validation, "mean_squared_error")
+    found = fit_baselines(train, validation, "mean_squared_error", kernels=False)
     scores = {baseline.name: baseline.score for baseline in found}
     assert scores["linear regression"] < 1e-4 < scores["boosted trees"] < scores["the mean"]
 
