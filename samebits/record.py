@@ -75,7 +75,8 @@ Status = Literal["equal", "MISMATCH", "not run"]
 # What is out of date as soon as a section changes, in the order of the stages.
 _STAGES = (
     *("training", "export", "target", "fidelity"),
-    *("verification", "metrics", "regression", "trigger", "bits", "latency", "resources"),
+    *("verification", "metrics", "regression", "trigger", "menu"),
+    *("bits", "latency", "resources"),
 )
 _PACKAGES = (
     *("numpy", "onnx", "onnxruntime", "qonnx", "hls4ml", "alkaid"),

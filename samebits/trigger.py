@@ -21,33 +21,48 @@ from samebits.sim.trigger import (
     EfficiencyDifference,
     RateCurve,
     RatePoint,
-    compare_at_rate,
+    ThresholdScan,
+    compare_at_rates,
     point_at_rate,
     rate_curve,
+    threshold_scan,
 )
 from samebits.sim.turn_on import TurnOn, turn_on
 
 if TYPE_CHECKING:
     from samebits.design import Design
+    from samebits.menu import MenuFacts
 
-__all__ = ["Signal", "TriggerFacts", "TriggerModel", "measure_trigger", "record_trigger"]
+__all__ = [
+    "Signal",
+    "TriggerFacts",
+    "TriggerModel",
+    "measure_trigger",
+    "record_trigger",
+    "score_place",
+]
+
+_CURVE_RATES = 24
 
 
 class TriggerModel(Facts):
     """One model: its rate curve, a point for each asked rate, and turn-on curves.
 
-    `turn_ons` has a curve for each asked rate (None where that cannot be reached), by signal.
+    `scan` has the efficiency over the whole range of rates. `turn_ons` has a curve for each asked
+    rate (None where that cannot be reached), by signal.
     """
 
     curve: RateCurve
     points: tuple[RatePoint, ...]
     turn_ons: dict[str, tuple[TurnOn | None, ...]]
+    scan: ThresholdScan | None = None
 
 
 class TriggerFacts(Facts):
     """Rates and efficiencies of all models on the same events; the firmware comes last.
 
     `score` says in words what is cut on; `crossings_khz` is the rate of taking every crossing.
+    `differences` are those at the asked rates, `difference_curve` those over all rates.
     """
 
     score: Text
@@ -60,6 +75,7 @@ class TriggerFacts(Facts):
     offline: str = ""
     models: dict[str, TriggerModel]
     differences: tuple[EfficiencyDifference, ...] = ()
+    difference_curve: tuple[EfficiencyDifference, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +117,7 @@ def measure_trigger(
     """
     if not signals or not rates_khz:
         raise errors.UsageError("give at least one signal and one rate")
-    place, words = _element(design, score)
+    place, words = score_place(design, score)
     noise = {name: values[:, place] for name, values in scores_of(design, unbiased).items()}
     models = list(noise)
     peaks: dict[str, dict[str, NDArray[Any]]] = {}
@@ -120,17 +136,24 @@ def measure_trigger(
             if given.offline is not None
         }
         measured[name] = TriggerModel(
-            curve=rate_curve(noise[name], beam, weights), points=points, turn_ons=turn_ons
+            curve=rate_curve(noise[name], beam, weights),
+            points=points,
+            turn_ons=turn_ons,
+            scan=threshold_scan(noise[name], {s: peaks[s][name] for s in peaks}, beam, weights),
         )
     reference = models[0]
-    differences = [
-        difference
+    asked = [
+        rate
         for number, rate in enumerate(rates_khz)
         if any(one.points[number].threshold is not None for one in measured.values())
+    ]
+    spread = _spread(measured, beam)
+    differences = [
+        difference
         for signal, scores in peaks.items()
         if len(models) > 1 and weights is None
-        for difference in compare_at_rate(
-            noise, scores, beam, rate, reference=reference, name=signal, seed=seed
+        for difference in compare_at_rates(
+            noise, scores, beam, [*asked, *spread], reference=reference, name=signal, seed=seed
         )
     ]
     return TriggerFacts(
@@ -143,17 +166,31 @@ def measure_trigger(
         signals={name: len(scores[FIRMWARE]) for name, scores in peaks.items()},
         offline=offline_name,
         models=measured,
-        differences=tuple(differences),
+        differences=tuple(d for rate in asked for d in differences if d.asked_khz == rate),
+        difference_curve=tuple(d for d in differences if d.asked_khz in spread),
     )
 
 
-def record_trigger(design: Design, facts: TriggerFacts, command: str = "") -> None:
-    """Puts the trigger's numbers of a saved design into its report.json."""
+def _spread(models: Mapping[str, TriggerModel], beam: Beam) -> list[float]:
+    """Rates from the first that all models reach up to every crossing, evenly in their logarithm"""
+    tightest = max(one.curve.rates_khz[0] for one in models.values())
+    return [float(rate) for rate in np.geomspace(tightest, beam.crossings_khz, _CURVE_RATES)]
+
+
+def record_trigger(
+    design: Design,
+    facts: TriggerFacts | None,
+    command: str = "",
+    menu: MenuFacts | None = None,
+) -> None:
+    """Puts the trigger's numbers, or its menu's, of a saved design into its report.json."""
     from samebits import record
     from samebits.stages import recorded_facts
 
     assert design.folder is not None
-    new = record.updated(recorded_facts(design), command, trigger=facts)
+    found = {"trigger": facts, "menu": menu}
+    sections = {name: value for name, value in found.items() if value is not None}
+    new = record.updated(recorded_facts(design), command, **sections)
     record.write(design.folder, new)
 
 
@@ -165,7 +202,7 @@ def _turn_on(
     return turn_on(offline, scores >= point.threshold, edges)
 
 
-def _element(design: Design, score: str | None) -> tuple[int, str]:
+def score_place(design: Design, score: str | None) -> tuple[int, str]:
     """Which element of the flattened output is cut on, and how it is called."""
     from samebits.recipe import recipe_of
 
@@ -174,7 +211,7 @@ def _element(design: Design, score: str | None) -> tuple[int, str]:
     (output,) = design.graph.tensors_of(design.graph.outputs)
     size = int(np.prod(output.shape, dtype=int))
     recipe, _ = recipe_of(design) if design.folder else (None, "")
-    classes: list[str] = []
+    classes = _class_names(design)
     if recipe and recipe.sections and "data" in recipe.sections:
         classes = [str(name) for name in recipe.sections["data"]["class_names"]]
     if score is None:
@@ -188,3 +225,19 @@ def _element(design: Design, score: str | None) -> tuple[int, str]:
         return int(score), f"output {score}"
     known = f"{', '.join(classes)}, or " if classes else ""
     raise errors.UsageError(f"no score {score!r}; there are {known}0 to {size - 1}")
+
+
+def _class_names(design: Design) -> list[str]:
+    """What model.onnx calls the classes."""
+    import json
+
+    import onnx
+
+    if design.model_bytes is None:
+        return []
+    found = onnx.load_model_from_string(design.model_bytes).metadata_props
+    text = next((item.value for item in found if item.key == "samebits.classes"), "[]")
+    try:
+        return [str(name) for name in json.loads(text)]
+    except (ValueError, TypeError):
+        return []

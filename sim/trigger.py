@@ -19,7 +19,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from samebits import errors
 
-from .bootstrap import replicate_weights
+from .beam import BUNCH_SLOTS, REVOLUTION_HZ, Beam
+from .efficiency import (
+    EfficiencyDifference,
+    ThresholdScan,
+    check_rate,
+    compare_at_rate,
+    compare_at_rates,
+    cuts_of,
+    threshold_scan,
+)
 from .intervals import Fraction, fraction, numbers, weights_of
 
 __all__ = [
@@ -30,47 +39,18 @@ __all__ = [
     "MenuRow",
     "RateCurve",
     "RatePoint",
+    "ThresholdScan",
     "compare_at_rate",
+    "compare_at_rates",
     "menu",
     "point_at_rate",
     "rate_curve",
+    "threshold_scan",
 ]
 
-REVOLUTION_HZ = 11_245.6
-BUNCH_SLOTS = 3564
 _CURVE_POINTS = 200
-_REPLICATES = 400
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Beam:
-    """The beam that a rate is quoted for.
-
-    Attributes:
-        bunches: colliding bunches in the machine, 1 to 3564.
-        luminosity_ratio: instantaneous luminosity per bunch of the target over that of the
-            unbiased events.
-    """
-
-    bunches: int
-    luminosity_ratio: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.bunches <= BUNCH_SLOTS:
-            raise errors.UsageError(
-                f"bunches must be 1 to {BUNCH_SLOTS} (the LHC's slots), got {self.bunches}"
-            )
-        if not (np.isfinite(self.luminosity_ratio) and self.luminosity_ratio > 0):
-            raise errors.UsageError(
-                f"the luminosity ratio must be above 0, got {self.luminosity_ratio}"
-            )
-
-    @property
-    def crossings_khz(self) -> float:
-        """The rate of a trigger that takes every crossing, in kHz."""
-        return self.bunches * REVOLUTION_HZ * self.luminosity_ratio / 1000
 
 
 @dataclass(frozen=True)
@@ -108,24 +88,6 @@ class RatePoint:
 
 
 @dataclass(frozen=True)
-class EfficiencyDifference:
-    """Signal efficiency at a rate, `model` minus the reference, with percentile intervals.
-
-    Every replicate of the bootstrap, in which all models see the same events, finds its own cut.
-    """
-
-    model: str
-    reference: str
-    signal: str
-    asked_khz: float
-    value: float
-    low_68: float
-    high_68: float
-    low_95: float
-    high_95: float
-
-
-@dataclass(frozen=True)
 class MenuRow:
     """One seed's rates in kHz: alone (total), exclusively its own (pure), shared out equally.
 
@@ -151,7 +113,7 @@ def rate_curve(unbiased: ArrayLike, beam: Beam, weights: ArrayLike | None = None
         DataError: NaN, infinity or wrong shapes.
     """
     score = numbers(unbiased, "unbiased")
-    thresholds, passed, _ = _cuts(score, weights_of(weights, len(score)))
+    thresholds, passed, _ = cuts_of(score, weights_of(weights, len(score)))
     step = float(-np.diff(thresholds).max()) if len(thresholds) > 1 else None
     last, half = len(thresholds) - 1, _CURVE_POINTS // 2
     # half of the points close to the tightest cuts, where triggers work
@@ -180,10 +142,10 @@ def point_at_rate(
         UsageError: a rate that is not above 0.
         DataError: NaN, infinity or wrong shapes.
     """
-    _check_rate(asked_khz)
+    check_rate(asked_khz)
     score = numbers(unbiased, "unbiased")
     weight = weights_of(weights, len(score))
-    thresholds, passed, at_cut = _cuts(score, weight)
+    thresholds, passed, at_cut = cuts_of(score, weight)
     cut = int(np.searchsorted(passed, asked_khz / beam.crossings_khz, side="right")) - 1
     following = float(passed[cut + 1]) * beam.crossings_khz if cut + 1 < len(passed) else None
     if cut < 0:
@@ -201,94 +163,6 @@ def point_at_rate(
         efficiency={name: fraction(given >= threshold) for name, given in values.items()},
         signal_at_cut={name: int((given == threshold).sum()) for name, given in values.items()},
     )
-
-
-def compare_at_rate(
-    unbiased: Mapping[str, ArrayLike],
-    signal: Mapping[str, ArrayLike],
-    beam: Beam,
-    asked_khz: float,
-    *,
-    reference: str,
-    name: str = "signal",
-    replicates: int = _REPLICATES,
-    seed: int = 0,
-) -> list[EfficiencyDifference]:
-    """How much signal every model keeps at a rate, against the reference, with intervals.
-
-    Args:
-        unbiased: by model (N,) scores of the same unbiased events.
-        signal: by model (M,) scores of the same signal events.
-        reference: one of the models.
-
-    Raises:
-        UsageError: an unknown reference, or a rate that is not above 0.
-        DataError: NaN, infinity or wrong shapes.
-    """
-    _check_rate(asked_khz)
-    if reference not in unbiased or set(unbiased) != set(signal):
-        raise errors.UsageError(
-            f"comparing {sorted(unbiased)} and {sorted(signal)} with {reference!r}: give the same "
-            "models, the reference among them"
-        )
-    backgrounds = {model: numbers(values, model) for model, values in unbiased.items()}
-    signals = {model: numbers(values, model) for model, values in signal.items()}
-    sizes = {len(s) for s in backgrounds.values()}, {len(s) for s in signals.values()}
-    if len(sizes[0]) > 1 or len(sizes[1]) > 1:
-        raise errors.DataError(f"{name}: the models have different numbers of events")
-    n, m = sizes[0].pop(), sizes[1].pop()
-    allowed = asked_khz / beam.crossings_khz
-    kept = {model: _Kept(backgrounds[model], signals[model], allowed) for model in backgrounds}
-    labels = np.repeat(np.array([0, 1], dtype=np.int64), (n, m))
-    found: dict[str, list[Array]] = {model: [] for model in kept}
-    for weights in replicate_weights(labels, replicates, seed):
-        for model, one in kept.items():
-            found[model].append(one.efficiency(weights[:n], weights[n:]))
-    whole = {
-        model: float(one.efficiency(np.ones((n, 1)), np.ones((m, 1)))[0])
-        for model, one in kept.items()
-    }
-    differences = []
-    for model in kept:
-        if model == reference:
-            continue
-        spread = np.concatenate(found[model]) - np.concatenate(found[reference])
-        low_95, low_68, high_68, high_95 = np.percentile(spread, (2.5, 16, 84, 97.5)).tolist()
-        differences.append(
-            EfficiencyDifference(
-                model,
-                reference,
-                name,
-                asked_khz,
-                whole[model] - whole[reference],
-                low_68,
-                high_68,
-                low_95,
-                high_95,
-            )
-        )
-    return differences
-
-
-class _Kept:
-    """One model's signal efficiency at an allowed fraction, cheap for any weights of the events."""
-
-    def __init__(self, background: Array, signal: Array, allowed: float) -> None:
-        self._allowed = allowed
-        self._order = np.argsort(-background, kind="stable")
-        ordered = background[self._order]
-        self._ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
-        thresholds = ordered[self._ends]
-        # how many thresholds are above a signal event's score: it passes from that cut on
-        self._first_cut = np.searchsorted(-thresholds, -signal, side="left")
-
-    def efficiency(self, background: Array, signal: Array) -> Array:
-        """(B,) for weights (N, B) and (M, B)."""
-        passed = np.cumsum(background[self._order], axis=0)[self._ends] / background.sum(axis=0)
-        cuts = (passed <= self._allowed).sum(axis=0)  # cuts 0 .. cuts - 1 are tight enough
-        passes = self._first_cut[:, None] < cuts
-        kept: Array = (signal * passes).sum(axis=0) / signal.sum(axis=0)
-        return kept
 
 
 def menu(
@@ -329,16 +203,3 @@ def menu(
             )
         )
     return fraction(count > 0, weight).scaled(scale), rows
-
-
-def _cuts(score: Array, weights: Array) -> tuple[Array, Array, NDArray[np.int64]]:
-    """Scores that occur, falling; the fraction that passes each; the events that equal it."""
-    values, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
-    at = np.bincount(inverse, weights=weights, minlength=len(values))
-    passed = np.cumsum(at[::-1]) / weights.sum()
-    return values[::-1], passed, counts[::-1]
-
-
-def _check_rate(asked_khz: float) -> None:
-    if not (np.isfinite(asked_khz) and asked_khz > 0):
-        raise errors.UsageError(f"a rate must be above 0 kHz, got {asked_khz}")

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from samebits import errors
 from samebits.design import Design
 
-from .console import bar, command_line, line, out
+from .console import bar, command_line, line, out, print_json
 from .options import Build, Json, Seed, Tree, events_of
 
 if TYPE_CHECKING:
+    from samebits.menu import MenuFacts, MenuSeed, SeedValues
+    from samebits.sim.intervals import Fraction
     from samebits.sim.trigger import RatePoint
     from samebits.trigger import TriggerFacts
 
@@ -29,15 +32,20 @@ def command(
         Path,
         typer.Option("--unbiased", help="Unbiased events, one for each bunch crossing."),
     ],
-    signal: Annotated[
-        list[str], typer.Option("--signal", help="Signal events: FILE or NAME=FILE; repeatable.")
-    ],
     bunches: Annotated[
         int, typer.Option("--bunches", help="Colliding bunches in the machine, 1 to 3564.")
     ],
+    signal: Annotated[
+        list[str] | None,
+        typer.Option("--signal", help="Signal events: FILE or NAME=FILE; repeatable."),
+    ] = None,
     rate_khz: Annotated[
-        str, typer.Option("--rate-khz", help="Rates to find cuts for, separated by commas.")
-    ],
+        str | None, typer.Option("--rate-khz", help="Rates to find cuts for, separated by commas.")
+    ] = None,
+    menu: Annotated[
+        Path | None,
+        typer.Option("--menu", help="Seeds in a TOML file: total, pure and shared rates."),
+    ] = None,
     score: Annotated[
         str | None,
         typer.Option("--score", help="Class or index of the output that is cut on."),
@@ -63,44 +71,156 @@ def command(
     json: Json = False,
 ) -> None:
     """Measure trigger rate, efficiency at fixed rate and turn-on; next, samebits report."""
-    import sys
-
+    from samebits.menu import measure_menu, read_menu
     from samebits.sim.trigger import Beam
     from samebits.train.data import load_column
     from samebits.trigger import Signal, measure_trigger, record_trigger
 
-    beam, rates, bins = Beam(bunches, luminosity_ratio), _rates(rate_khz), _edges(edges, offline)
+    if menu is None and not (signal and rate_khz):
+        raise errors.UsageError("give --signal and --rate-khz, or --menu")
+    beam, bins = Beam(bunches, luminosity_ratio), _edges(edges, offline)
+    rates = _rates(rate_khz) if rate_khz else []
+    if rates and not signal:
+        raise errors.UsageError("--rate-khz needs --signal")
+    seeds = None if menu is None else read_menu(menu)
     design = Design.load(build)
-    signals = {}
-    for text in signal:
+    files: dict[str, Path] = {}
+    for text in signal or []:
         name, _, file = text.rpartition("=")
         path = Path(file)
-        if (name or path.stem) in signals:
+        if (name or path.stem) in files:
             raise errors.UsageError(f"--signal: {name or path.stem} is given twice")
-        signals[name or path.stem] = Signal(
-            events_of(design, path), load_column(path, offline, tree=tree) if offline else None
-        )
+        files[name or path.stem] = path
+    weights = load_column(unbiased, weight, tree=tree) if weight else None
+    facts, menu_facts = None, None
     with bar("rates and efficiencies", 1) as advance:
-        facts = measure_trigger(
-            design,
-            events_of(design, unbiased),
-            signals,
-            beam,
-            rates,
-            score=score,
-            weights=load_column(unbiased, weight, tree=tree) if weight else None,
-            edges=bins,
-            unbiased_name=unbiased.name,
-            offline_name=offline or "",
-            seed=seed,
-        )
-        record_trigger(design, facts, command_line())
+        if rates:
+            facts = measure_trigger(
+                design,
+                events_of(design, unbiased),
+                {
+                    name: Signal(
+                        events_of(design, path),
+                        load_column(path, offline, tree=tree) if offline else None,
+                    )
+                    for name, path in files.items()
+                },
+                beam,
+                rates,
+                score=score,
+                weights=weights,
+                edges=bins,
+                unbiased_name=unbiased.name,
+                offline_name=offline or "",
+                seed=seed,
+            )
+        if menu is not None and seeds is not None:
+            menu_facts = measure_menu(
+                seeds.seed,
+                {
+                    one.name: _seed_values(design, one, menu.parent, unbiased, files, tree)
+                    for one in seeds.seed
+                },
+                beam,
+                weights,
+                file=menu.name,
+                unbiased_name=unbiased.name,
+                seed=seed,
+            )
+        record_trigger(design, facts, command_line(), menu_facts)
         advance(1)
     if json:
-        sys.stdout.write(facts.model_dump_json(indent=1) + "\n")
+        parts = {"": facts, "menu": menu_facts}
+        found = {name: part.model_dump(mode="json") for name, part in parts.items() if part}
+        print_json({**found.pop("", {}), **found})
         return
-    _show(facts)
+    if facts is not None:
+        _show(facts)
+    if menu_facts is not None:
+        _show_menu(menu_facts)
     line(f"recorded in {build / 'report.json'}; next: samebits report {build}")
+
+
+def _seed_values(
+    design: Design,
+    seed: MenuSeed,
+    folder: Path,
+    unbiased: Path,
+    signals: dict[str, Path],
+    tree: str | None,
+) -> SeedValues:
+    """What a seed of the menu cuts on, for every model of the design."""
+    from samebits.menu import SeedValues
+    from samebits.references import FIRMWARE, references, scores_of
+    from samebits.train.data import load_column
+    from samebits.trigger import score_place
+
+    names = [*(one.name for one in references(design)), FIRMWARE]
+    if seed.column is not None:
+        column = seed.column
+        words = column
+
+        def of(path: Path) -> dict[str, Any]:
+            return dict.fromkeys(names, load_column(path, column, tree=tree))
+    else:
+        own = design if seed.build is None else Design.load(folder / seed.build)
+        place, words = score_place(own, None if seed.score is None else str(seed.score))
+        if seed.build is not None:
+            words += f" of {seed.build}"
+
+        def of(path: Path) -> dict[str, Any]:
+            found = scores_of(own, events_of(own, path))
+            first = next(iter(found))  # another build may have other models beside its firmware
+            return {name: found.get(name, found[first])[:, place] for name in names}
+
+    return SeedValues(words, of(unbiased), {name: of(path) for name, path in signals.items()})
+
+
+def _show_menu(facts: MenuFacts) -> None:
+    line(
+        f"menu {facts.file}: {facts.unbiased_events:,} unbiased events of {facts.unbiased}, "
+        f"{facts.bunches} bunches, luminosity x {facts.luminosity_ratio:g}"
+    )
+    table = Table(title="Seeds, rates in kHz (intervals 68 %)", title_justify="left")
+    for column in ("seed", "cuts on", "model", "threshold", "total", "pure", "shared"):
+        table.add_column(
+            column, justify="left" if column in ("seed", "cuts on", "model") else "right"
+        )
+    for name in facts.signals:
+        table.add_column(f"efficiency {name}", justify="right")
+    for place, seed in enumerate(facts.seeds):
+        for model, one in facts.models.items():
+            row, cut = one.rows[place], one.thresholds[seed.name]
+            parts = one.seeds[seed.name]
+            table.add_row(
+                *map(escape, (seed.name, seed.quantity, model)),
+                "cannot be reached" if cut is None else f"{cut:.6g}",
+                _interval(row.total_khz),
+                _interval(row.pure_khz),
+                _khz(row.shared_khz),
+                *(f"{parts[name].value:.4f}" for name in facts.signals),
+            )
+    for model, one in facts.models.items():
+        table.add_row(
+            "menu",
+            "",
+            model,
+            "",
+            _interval(one.total_khz),
+            "",
+            "",
+            *(f"{one.efficiency[name].value:.4f}" for name in facts.signals),
+        )
+    out.print(table)
+    for d in facts.differences:
+        line(
+            f"menu, {d.model} minus {d.reference}: {d.value:+.3g} kHz "
+            f"(95 %: {d.low_95:+.3g} to {d.high_95:+.3g})"
+        )
+
+
+def _interval(rate: Fraction) -> str:
+    return f"{_khz(rate.value)} ({_khz(rate.low)} to {_khz(rate.high)})"
 
 
 def _rates(text: str) -> list[float]:

@@ -32,6 +32,7 @@ from samebits.firmware.results import (
     Text,
     latency_estimate,
 )
+from samebits.menu import MenuFacts
 from samebits.sim.metrics import ClassificationMetrics, ModelComparison
 from samebits.sim.regression import RegressionComparison
 from samebits.sweep import Sweep
@@ -435,6 +436,9 @@ class ReportFacts(Facts):
     regression: RegressionFacts | NotRun = Field(default_factory=_absent("targets (--target)"))
     trigger: TriggerFacts | NotRun = Field(
         default_factory=_absent("rate measurement (samebits trigger)")
+    )
+    menu: MenuFacts | NotRun = Field(
+        default_factory=_absent("menu of seeds (samebits trigger --menu)")
     )
     bits: BitFacts | NotRun = Field(default_factory=_absent("count of the bits in use"))
     performance: PerformanceFacts | NotRun = Field(default_factory=_absent("speed measurement"))

@@ -84,7 +84,7 @@ def render_html(facts: ReportFacts) -> str:
 def plots_of(facts: ReportFacts) -> dict[str, list[plots.Plot]]:
     """All plots of a report by what they show; an empty list where there is nothing to plot."""
     names = (
-        *("roc", "scores", "differences", "response", "rates", "turn_on"),
+        *("roc", "scores", "differences", "response", "rates", "turn_on", "menu"),
         *("training", "latency", "resources", "variants"),
     )
     found: dict[str, list[plots.Plot]] = {name: [] for name in names}
@@ -98,6 +98,8 @@ def plots_of(facts: ReportFacts) -> dict[str, list[plots.Plot]]:
     if not isinstance(facts.trigger, NotRun):
         found["rates"] = rates.rate_plots(facts.trigger)
         found["turn_on"] = rates.turn_on_plots(facts.trigger)
+    if not isinstance(facts.menu, NotRun):
+        found["menu"] = rates.menu_plots(facts.menu)
     if not isinstance(facts.training, NotRun):
         found["training"] = plots.training_curves(facts.training)
     if not isinstance(facts.latency, NotRun):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import erf, sqrt
 from typing import TYPE_CHECKING, Any
 
+from samebits.menu import MenuFacts
 from samebits.sim.intervals import Fraction
 from samebits.sim.trigger import RatePoint
 from samebits.sim.turn_on import Plateau, TurnOn
@@ -15,7 +16,7 @@ from .wording import turn_on_words
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["MAX_TURN_ONS", "rate_plots", "turn_on_plots"]
+__all__ = ["MAX_TURN_ONS", "menu_plots", "rate_plots", "turn_on_plots"]
 
 MAX_TURN_ONS = 12
 _MAX_DIFFERENCES = 40  # the table shows all
@@ -29,8 +30,10 @@ def rate_plots(facts: TriggerFacts) -> list[Plot]:
     """Rate against threshold, efficiency against rate for each signal, and the differences."""
     plots = [_rate(facts)]
     for k, signal in enumerate(facts.signals):
-        if any(_reached(model.points) for model in facts.models.values()):
+        if any(_reached(model.points) or model.scan for model in facts.models.values()):
             plots.append(_efficiency(f"rate-efficiency-{k}", facts, signal))
+        if any(d.signal == signal for d in facts.difference_curve):
+            plots.append(_difference(f"rate-difference-{k}", facts, signal))
         shown = [d for d in facts.differences if d.signal == signal][:_MAX_DIFFERENCES]
         if shown:
             axis = f"efficiency of {signal} minus {shown[0].reference} [percentage points]"
@@ -109,23 +112,43 @@ def _rate(facts: TriggerFacts) -> Plot:
 
 
 def _efficiency(name: str, facts: TriggerFacts, signal: str) -> Plot:
+    last = list(facts.models)[-1]
+
     def draw(ax: "Axes") -> None:
         from matplotlib.ticker import LogLocator
 
         for k, (model, one) in enumerate(facts.models.items()):
+            scan = one.scan
+            if scan is not None:
+                if model == last:
+                    ax.fill_between(
+                        scan.rates_khz,
+                        scan.efficiency_low[signal],
+                        scan.efficiency_high[signal],
+                        color=colour_of(k),
+                        alpha=0.2,
+                        linewidth=0,
+                    )
+                marker = "o" if len(scan.rates_khz) == 1 else None
+                label, style = plain_text(model), line_style(k)
+                ax.plot(
+                    scan.rates_khz, scan.efficiency[signal], label=label, marker=marker, **style
+                )
             found = _reached(one.points)
             parts = [point.efficiency[signal] for point, _, _ in found]
-            ax.errorbar(
-                [rate.value for _, _, rate in found],
-                [part.value for part in parts],
-                xerr=_errors([rate for _, _, rate in found]),
-                yerr=_errors(parts),
-                label=plain_text(model),
-                marker="o",
-                markersize=_SIZES[min(k, len(_SIZES) - 1)],
-                elinewidth=1.0,
-                **line_style(k),
-            )
+            if model == last or scan is None:
+                ax.errorbar(
+                    [rate.value for _, _, rate in found],
+                    [part.value for part in parts],
+                    xerr=_errors([rate for _, _, rate in found]),
+                    yerr=_errors(parts),
+                    label=f"{plain_text(model)}, cuts" if scan is not None else plain_text(model),
+                    fmt="o",
+                    markersize=_SIZES[min(k, len(_SIZES) - 1)],
+                    elinewidth=1.0,
+                    color=colour_of(k),
+                    zorder=3,
+                )
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(LogLocator(numticks=12))
         ax.set_ylim(0, 1)
@@ -134,12 +157,88 @@ def _efficiency(name: str, facts: TriggerFacts, signal: str) -> Plot:
         ax.grid(**_GRID)  # type: ignore[arg-type]
         ax.legend(loc="best")
 
-    last = list(facts.models)[-1]
     told = "; ".join(
         f"{point.efficiency[signal].value:.4f} at {rate.value:.4g} kHz"
         for point, _, rate in _reached(facts.models[last].points)
     )
     return Plot(name, draw, f"Efficiency of {signal} against rate. {last}: {told or 'none'}.")
+
+
+def _difference(name: str, facts: TriggerFacts, signal: str) -> Plot:
+    """Efficiency of the last model minus the reference over all rates, with both intervals."""
+    last = list(facts.models)[-1]
+    rows = [d for d in facts.difference_curve if (d.signal, d.model) == (signal, last)]
+    others = [m for m in facts.models if m not in (last, rows[0].reference)]
+
+    def draw(ax: "Axes") -> None:
+        rates = [d.asked_khz for d in rows]
+        colour = colour_of(len(facts.models) - 1)
+        for low, high, alpha in (("low_95", "high_95", 0.15), ("low_68", "high_68", 0.3)):
+            ax.fill_between(
+                rates,
+                [100 * getattr(d, low) for d in rows],
+                [100 * getattr(d, high) for d in rows],
+                color=colour,
+                alpha=alpha,
+                linewidth=0,
+            )
+        for model in (*others, last):
+            k = list(facts.models).index(model)
+            line = [
+                (d.asked_khz, 100 * d.value)
+                for d in facts.difference_curve
+                if (d.signal, d.model) == (signal, model)
+            ]
+            ax.plot(*zip(*line, strict=True), label=plain_text(model), **line_style(k))
+        ax.axhline(0, **_LIMIT)  # type: ignore[arg-type]
+        ax.set_xscale("log")
+        ax.set_xlabel("rate [kHz]")
+        ax.set_ylabel(f"efficiency minus {plain_text(rows[0].reference)} [points]")
+        ax.set_title(plain_text(signal, 40))
+        ax.grid(**_GRID)  # type: ignore[arg-type]
+        ax.legend(loc="best")
+
+    worst = min(rows, key=lambda d: d.value)
+    return Plot(
+        name,
+        draw,
+        f"Efficiency of {signal} at equal rate, minus {rows[0].reference}, with 68 % and 95 % "
+        f"bands of {last}. Lowest: {100 * worst.value:+.2f} points at {worst.asked_khz:.4g} kHz.",
+    )
+
+
+def menu_plots(facts: MenuFacts) -> list[Plot]:
+    """Total, pure and shared rate of every seed of the last model as bars."""
+    last, one = list(facts.models.items())[-1]
+
+    def draw(ax: "Axes") -> None:
+        rows = one.rows
+        for k, (what, colour) in enumerate(
+            (("total", colour_of(1)), ("shared", colour_of(3)), ("pure", colour_of(2)))
+        ):
+            values = [
+                row.shared_khz if what == "shared" else getattr(row, f"{what}_khz").value
+                for row in rows
+            ]
+            places = [y + 0.26 * (k - 1) for y in range(len(rows))]
+            ax.barh(places, values, height=0.24, color=colour, label=what)
+        ax.axvline(one.total_khz.value, **_LIMIT)  # type: ignore[arg-type]
+        ax.set_yticks(range(len(rows)), [plain_text(row.seed) for row in rows])
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+        ax.tick_params(axis="y", which="both", left=False, right=False)
+        ax.set_xlabel("rate [kHz]; line: the menu")
+        ax.grid(axis="x", alpha=0.35, linewidth=0.6)
+        ax.figure.legend(loc="outside upper center", ncols=3)
+
+    told = "; ".join(
+        f"{row.seed} {row.total_khz.value:.4g}, {row.pure_khz.value:.4g} and {row.shared_khz:.4g}"
+        for row in one.rows
+    )
+    alt = (
+        f"Total, pure and shared rate in kHz by seed, {last}: {told}. "
+        f"Menu: {one.total_khz.value:.4g}."
+    )
+    return [Plot("menu", draw, alt, width=6.0, height=1.3 + 0.42 * len(one.rows))]
 
 
 def _turn_on(name: str, facts: TriggerFacts, title: str, curves: dict[str, TurnOn]) -> Plot:

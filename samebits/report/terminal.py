@@ -57,6 +57,7 @@ def render_terminal(facts: ReportFacts) -> "RenderableType":
                 row(e.engine, value, f"measured, {e.tool}", _COLOURS[e.status])
     _add_accuracy(facts, row)
     _add_trigger(facts, row)
+    _add_menu(facts, row)
     _add_bits(facts, row)
     _add_hardware(facts, row)
     for gate in facts.gates:
@@ -192,6 +193,20 @@ def _add_trigger(facts: ReportFacts, row: _Row) -> None:
             if curve is not None:
                 words = curve.note if curve.fit is None else turn_on_words(curve.fit)
                 row("", f"turn-on of {signal} in {found.offline}: {words}")
+
+
+def _add_menu(facts: ReportFacts, row: _Row) -> None:
+    if isinstance(facts.menu, NotRun):
+        return
+    model, one = list(facts.menu.models.items())[-1]
+    source = f"measured, {facts.menu.unbiased_events:,} unbiased events, 68 % intervals"
+    total = one.total_khz
+    value = (
+        f"{format_number(total.value)} kHz ({format_number(total.low)} to "
+        f"{format_number(total.high)}); pure: "
+    )
+    value += ", ".join(f"{r.seed} {format_number(r.pure_khz.value)}" for r in one.rows)
+    row(f"menu {model}", value, source)
 
 
 def _add_bits(facts: ReportFacts, row: _Row) -> None:

@@ -8,7 +8,15 @@ from scipy.stats import binom
 
 from samebits import errors
 from samebits.sim.intervals import clopper_pearson, fraction
-from samebits.sim.trigger import Beam, compare_at_rate, menu, point_at_rate, rate_curve
+from samebits.sim.trigger import (
+    Beam,
+    compare_at_rate,
+    compare_at_rates,
+    menu,
+    point_at_rate,
+    rate_curve,
+    threshold_scan,
+)
 
 FULL = Beam(3564)
 
@@ -137,3 +145,30 @@ def test_bad_weights_and_rates() -> None:
         point_at_rate([1.0], {}, FULL, 0)
     with pytest.raises(errors.UsageError, match="same models"):
         compare_at_rate({"a": [1.0]}, {"b": [1.0]}, FULL, 1.0, reference="a")
+
+
+def test_a_scan_has_the_cuts_of_the_rates() -> None:
+    rng = np.random.default_rng(12)
+    noise, peak = np.floor(rng.uniform(size=500) * 64) / 64, rng.uniform(size=300)
+    found = threshold_scan(noise, {"H": peak}, FULL)
+    assert list(found.thresholds) == sorted(found.thresholds, reverse=True)
+    for k, threshold in enumerate(found.thresholds):
+        passed = noise >= threshold
+        assert found.rates_khz[k] == pytest.approx(passed.mean() * FULL.crossings_khz)
+        assert found.rate_low[k] <= found.rates_khz[k] <= found.rate_high[k]
+        assert found.unbiased_at_cut[k] == (noise == threshold).sum()
+        assert found.efficiency["H"][k] == (peak >= threshold).mean()
+    assert found.thresholds[0] == noise.max()
+    assert found.rates_khz[-1] == pytest.approx(FULL.crossings_khz)
+
+
+def test_several_rates_at_once_are_the_single_ones() -> None:
+    rng = np.random.default_rng(13)
+    noise, peak = rng.normal(size=(2, 200)), 1 + rng.normal(size=(2, 150))
+    models = [{"a": x[0], "b": np.round(x[1], 1)} for x in (noise, peak)]
+    rates = [1000.0, 9000.0]
+    both = compare_at_rates(*models, FULL, rates, reference="a", replicates=50)
+    single = [
+        compare_at_rate(*models, FULL, rate, reference="a", replicates=50)[0] for rate in rates
+    ]
+    assert both == single

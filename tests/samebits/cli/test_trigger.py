@@ -98,3 +98,34 @@ def test_mistakes_end_in_one_message(
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert (build / "report.json").exists() == before
+
+
+def test_a_menu_of_seeds(
+    samebits: Command, build: Path, samples: tuple[Path, Path], tmp_path: Path
+) -> None:
+    unbiased, signal = samples
+    menu = tmp_path / "menu.toml"
+    menu.write_text(
+        '[[seed]]\nname = "score"\nscore = 1\nrate_khz = 3000\n'
+        '[[seed]]\nname = "other"\nscore = 0\nthreshold = 0.5\n'
+        f'[[seed]]\nname = "again"\nbuild = "{build}"\nscore = 0\nthreshold = 0.5\n'
+    )
+    arguments = ("trigger", build, "--unbiased", unbiased, "--bunches", "2340", "--menu", menu)
+    result = samebits(*arguments, "--signal", f"H={signal}", "--json")
+    assert result.code == 0, result.stderr
+    facts = json.loads(result.stdout)["menu"]
+    assert list(facts["models"]) == ["model.onnx", "firmware"]
+    firmware = facts["models"]["firmware"]
+    _, other, again = firmware["rows"]
+    assert other["total_khz"] == again["total_khz"]
+    assert other["pure_khz"]["value"] == again["pure_khz"]["value"] == 0
+    assert other["shared_khz"] == again["shared_khz"]
+    assert firmware["total_khz"]["value"] <= 3000 + other["total_khz"]["value"]
+    recorded = json.loads((build / "report.json").read_text())
+    assert recorded["menu"] == facts
+    text = samebits(*arguments).stdout
+    assert "menu, firmware minus model.onnx" in text
+    menu.write_text('[[seed]]\nname = "x"\ncolumn = "absent"\nthreshold = 1\n')
+    assert "absent" in samebits(*arguments).error
+    wrong = samebits("trigger", build, "--unbiased", unbiased, "--bunches", "2340")
+    assert wrong.error == "give --signal and --rate-khz, or --menu"

@@ -1,0 +1,96 @@
+"""Menus of seeds: the file, and rates that are counts of events."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from samebits import errors
+from samebits.menu import SeedValues, measure_menu, read_menu
+from samebits.sim.trigger import Beam
+
+FULL = Beam(3564)
+MENU = """
+[[seed]]
+name = "a"
+score = "t"
+threshold = 0.5
+[[seed]]
+name = "b"
+column = "pt"
+rate_khz = 5000.0
+"""
+
+
+def test_rates_are_counts(tmp_path: Path) -> None:
+    (tmp_path / "menu.toml").write_text(MENU)
+    seeds = read_menu(tmp_path / "menu.toml").seed
+    rng = np.random.default_rng(3)
+    score, pt = rng.uniform(size=(2, 800))
+    coarse = np.floor(score * 4) / 4
+    values = {
+        "a": SeedValues(
+            "score of t", {"float": score, "firmware": coarse}, {"H": {"float": score[:50]}}
+        ),
+        "b": SeedValues("pt", {"float": pt, "firmware": pt}, {"H": {"float": pt[:50]}}),
+    }
+    for one in values.values():
+        one.signals["H"]["firmware"] = one.signals["H"]["float"]  # type: ignore[index]
+    found = measure_menu(seeds, values, FULL, file="menu.toml")
+    khz = FULL.crossings_khz
+    for name, cut in (("float", score), ("firmware", coarse)):
+        model = found.models[name]
+        b = model.thresholds["b"]
+        assert b is not None
+        first, second = cut >= 0.5, pt >= b
+        looser = pt >= np.sort(pt)[-second.sum() - 1]
+        assert second.mean() * khz <= 5000 < looser.mean() * khz
+        assert model.total_khz.value == pytest.approx((first | second).mean() * khz)
+        assert model.rows[0].total_khz.value == pytest.approx(first.mean() * khz)
+        assert model.rows[0].pure_khz.value == pytest.approx((first & ~second).mean() * khz)
+        assert model.rows[0].overlap_khz["b"] == pytest.approx((first & second).mean() * khz)
+        shared = sum(row.shared_khz for row in model.rows)
+        assert shared == pytest.approx(model.total_khz.value)
+        peaks = score[:50] >= 0.5, pt[:50] >= b
+        assert model.efficiency["H"].value == (peaks[0] | peaks[1]).mean()
+        assert model.seeds["b"]["H"].value == peaks[1].mean()
+    assert found.signals == {"H": 50}
+    assert [seed.quantity for seed in found.seeds] == ["score of t", "pt"]
+    (difference,) = found.differences
+    totals = [found.models[name].total_khz.value for name in ("float", "firmware")]
+    assert difference.value == pytest.approx(totals[1] - totals[0])
+    assert difference.low_95 <= difference.low_68 <= difference.high_68 <= difference.high_95
+    assert type(found).model_validate_json(found.model_dump_json()) == found
+
+
+def test_equal_models_do_not_differ_and_weights_have_no_bootstrap(tmp_path: Path) -> None:
+    (tmp_path / "menu.toml").write_text(MENU)
+    seeds = read_menu(tmp_path / "menu.toml").seed
+    x = np.linspace(0, 1, 100)
+    values = {name: SeedValues("x", {"float": x, "firmware": x}, {}) for name in "ab"}
+    (difference,) = measure_menu(seeds, values, FULL).differences
+    assert (difference.value, difference.low_95, difference.high_95) == (0, 0, 0)
+    weighted = measure_menu(seeds, values, FULL, np.ones(100))
+    assert weighted.differences == ()
+    assert weighted.models == measure_menu(seeds, values, FULL).models
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "seed: Field required"),
+        ('[[seed]]\nname = "a"', "seed.0: give threshold or rate_khz"),
+        ('[[seed]]\nname = "a"\nthreshold = 1\nrate_khz = 1', "give threshold or rate_khz"),
+        ('[[seed]]\nname = "a"\nthreshold = 1\ncut = 2', "seed.0.cut: Extra inputs"),
+        ('[[seed]]\nname = "a"\nthreshold = 1\ncolumn = "x"\nscore = 1', "give column, or score"),
+        (2 * '[[seed]]\nname = "a"\nthreshold = 1\n', "two seeds have the same name"),
+        ("[[seed", "is no TOML"),
+    ],
+)
+def test_menus_that_make_no_sense_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "menu.toml"
+    path.write_text(text)
+    with pytest.raises(errors.UsageError, match=message):
+        read_menu(path)
+    with pytest.raises(errors.UsageError, match="cannot be read"):
+        read_menu(tmp_path / "absent.toml")
