@@ -14,7 +14,7 @@ mass shell there; off it, Pythia's boson pairs have a tail of 10 % above 270 GeV
 
 import importlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +25,18 @@ import numpy.typing as npt
 
 from samebits import errors
 
-__all__ = ["CLASS_NAMES", "COMMON", "PROCESSES", "Particles", "physics_package", "simulate_events"]
+__all__ = [
+    "CLASS_NAMES",
+    "COMMON",
+    "PROCESSES",
+    "Particles",
+    "event_records",
+    "final_particles",
+    "physics_package",
+    "simulate_events",
+    "start_pythia",
+    "write_les_houches",
+]
 
 CLASS_NAMES = ("g", "q", "w", "z", "t")
 COMMON = (
@@ -95,36 +106,43 @@ def simulate_events(
     """At most `events` collisions of one class, in batches; equal seeds give equal events."""
     process = (*COMMON, *PROCESSES[class_name])
     if class_name not in UNDECAYED_FIRST:
-        yield from _batches(_pythia((*process, *TO_QUARKS), shower_seed), events, batch)
+        yield from _batches(start_pythia((*process, *TO_QUARKS), shower_seed), events, batch)
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "undecayed.lhe"
-        write_les_houches(path, _pythia((*process, *UNDECAYED), process_seed), events)
+        write_les_houches(path, start_pythia((*process, *UNDECAYED), process_seed), events)
         shower = ("Beams:frameType = 4", f"Beams:LHEF = {path}", *TO_QUARKS)
-        yield from _batches(_pythia(shower, shower_seed), events, batch)
+        yield from _batches(start_pythia(shower, shower_seed), events, batch)
 
 
-def write_les_houches(path: Path, pythia: Any, events: int) -> None:
+def write_les_houches(
+    path: Path, pythia: Any, events: int, wanted: Callable[[list[Any]], bool] | None = None
+) -> int:
     """Writes hard processes as a Les Houches event file (J. Alwall et al., hep-ph/0609017).
 
+    Of `events` processes those are written whose partons are `wanted`; returns their number.
     SCALUP, where the shower starts, is Pythia's renormalisation scale as in its own
     LHAupFromPYTHIA8. The cross section is a stand-in: all events have weight 1 (IDWTUP = 3).
     """
     lines = ['<LesHouchesEvents version="1.0">', "<init>"]
     lines += ["2212 2212 6500. 6500. 0 0 0 0 3 1", "1. 0. 1. 9999", "</init>"]
+    written = 0
     for _ in range(events):
         if not pythia.next():
             continue
         info = pythia.infoPython()
         partons = list(pythia.process)[3:]  # after the system and the two beams
+        if wanted is not None and not wanted(partons):
+            continue
+        written += 1
         lines.append("<event>")
         lines.append(
             f"{len(partons)} 9999 1. {info.QRen():.10e} {info.alphaEM():.10e} {info.alphaS():.10e}"
         )
         for parton in partons:
-            incoming = parton.status() == -21
-            # Rows 3 and 4 of the process record, the incoming partons, are rows 1 and 2 here.
-            status, mothers = (-1, "0 0") if incoming else (1, "1 2")
+            # Row 3 of the process record, the first incoming parton, is row 1 here.
+            mothers = f"{max(parton.mother1() - 2, 0)} {max(parton.mother2() - 2, 0)}"
+            status = 1 if parton.status() > 0 else -1 if parton.status() == -21 else 2
             momentum = (parton.px(), parton.py(), parton.pz(), parton.e(), parton.m())
             lines.append(
                 f"{parton.id()} {status} {mothers} {parton.col()} {parton.acol()} "
@@ -134,9 +152,10 @@ def write_les_houches(path: Path, pythia: Any, events: int) -> None:
         lines.append("</event>")
     lines.append("</LesHouchesEvents>")
     path.write_text("\n".join(lines) + "\n")
+    return written
 
 
-def _pythia(settings: tuple[str, ...], seed: int) -> Any:
+def start_pythia(settings: tuple[str, ...], seed: int) -> Any:
     """A Pythia generator with these settings, ready for events."""
     pythia = physics_package("pythia8mc").Pythia("", False)
     for line in ("Print:quiet = on", "Random:setSeed = on", f"Random:seed = {seed}", *settings):
@@ -149,14 +168,20 @@ def _pythia(settings: tuple[str, ...], seed: int) -> Any:
 
 def _batches(pythia: Any, events: int, batch: int) -> Iterator[Particles]:
     """The final particles of the next events, `batch` events at a time."""
+    for record in event_records(pythia, events, batch):
+        yield final_particles(pythia, record)
+
+
+def event_records(pythia: Any, events: int, batch: int) -> Iterator[Any]:
+    """Pythia's whole event records of the next events, `batch` events at a time."""
     for start in range(0, events, batch):
         record = pythia.nextBatch(min(batch, events - start))
         if len(record) == 0:
             return
-        yield _final_particles(pythia, record.prt)
+        yield record.prt
 
 
-def _final_particles(pythia: Any, record: Any) -> Particles:
+def final_particles(pythia: Any, record: Any) -> Particles:
     """The particles that reach the detector (status > 0) out of Pythia's whole event record."""
     awkward = physics_package("awkward")
     final = record[record.status > 0]
