@@ -70,9 +70,9 @@ PROCESSES = {
 }
 BACKGROUNDS = ("w", "z", "gamma_jet", "tt")
 SIGNALS = ("a_to_4l", "lq_to_b_tau", "h_to_tau_tau", "h_to_tau_nu")
-# The sample is made of 30 equal parts; the last two signals take the longest.
-PARTS = {"w": 10, "z": 4, "gamma_jet": 4, "tt": 3}
-PARTS |= {"a_to_4l": 3, "lq_to_b_tau": 3, "h_to_tau_tau": 2, "h_to_tau_nu": 1}
+# The sample is made of 54 equal parts; the last two signals take the longest.
+PARTS = {"w": 16, "z": 8, "gamma_jet": 8, "tt": 6}
+PARTS |= {"a_to_4l": 5, "lq_to_b_tau": 5, "h_to_tau_tau": 4, "h_to_tau_nu": 2}
 # Simulated before the cuts for each event wanted, several times what is needed.
 PROCESSES_PER_EVENT = {"w": 25, "z": 15, "gamma_jet": 15, "tt": 15} | {
     "a_to_4l": 15,
@@ -86,7 +86,7 @@ MIN_LEPTON_PT_GEV = 23.0
 MIN_JET_PT_GEV = 15.0
 MAX_JET_ETA = 3.0
 LEPTON_FREE = 0.3  # jets closer to an electron or photon are that electron or photon
-CHUNK_EVENTS = 500
+CHUNK_EVENTS = 250
 BATCH_EVENTS = 50
 
 
@@ -230,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = generation.parser(
         "generate_anomaly", "Simulate trigger events of four backgrounds and four signals."
     )
-    options.add_argument("--events", type=int, default=15000, help="in total (default 15000)")
+    options.add_argument("--events", type=int, default=13500, help="in total (default 13500)")
 
     def chosen_recipe(chosen: argparse.Namespace) -> generation.Recipe:
         return recipe(chosen.events)

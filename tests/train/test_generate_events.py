@@ -107,13 +107,13 @@ class TestRecipes:
     def test_wrong_numbers_of_anomaly(self) -> None:
         with pytest.raises(errors.UsageError) as caught:
             generate_anomaly.recipe(100)
-        assert str(caught.value) == ("number of events: got 100, wanted a positive multiple of 30")
+        assert str(caught.value) == ("number of events: got 100, wanted a positive multiple of 54")
 
     def test_every_class_has_a_process_and_a_part(self) -> None:
         names = (*generate_anomaly.BACKGROUNDS, *generate_anomaly.SIGNALS)
         assert tuple(generate_anomaly.PROCESSES) == names
-        assert tuple(generate_anomaly.recipe(300).counts) == names
-        assert sum(generate_anomaly.recipe(300).counts.values()) == 300
+        assert tuple(generate_anomaly.recipe(540).counts) == names
+        assert sum(generate_anomaly.recipe(540).counts.values()) == 540
         assert set(generate_anomaly.PROCESSES_PER_EVENT) == set(names)
 
 
