@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from .hls_project import HlsProject, Signal, read_project
 
 __all__ = ["CSimulation", "CsimResult"]
 
-Array = npt.NDArray[np.float64]
+Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]
 
 _COMPILE_TIMEOUT_S = 900.0
@@ -39,6 +39,7 @@ _FIRST_CHUNK = 64
 _LARGEST_CHUNK = 8192
 _CHUNK_BYTES = 1 << 25
 _TRACE_LIMIT_BYTES = 4 << 30
+_WORD = "int64_t"
 # hls4ml's trace reads as many packets of a stream as the layer's shape says and writes them back
 # behind those that are left. Some layers write more packets than that; then the next one would read
 # those first, which it does not without a trace. So they are put behind again.
@@ -79,6 +80,9 @@ class CSimulation:
 
         simulation = CSimulation("build/hls")
         simulation.run(x).outputs[0]
+
+    With `raw` the input adapter runs in front: the one input is int64 words, (N, words), and the
+    first output are the columns that it makes of them.
     """
 
     def __init__(
@@ -86,9 +90,16 @@ class CSimulation:
         hls_folder: str | os.PathLike[str],
         compiler: toolchain.Compiler | None = None,
         build_folder: str | os.PathLike[str] | None = None,
+        *,
+        raw: bool = False,
     ) -> None:
         self.hls_folder = Path(hls_folder).resolve()
         self.project: HlsProject = read_project(self.hls_folder)
+        self.function = f"{self.project.project_name}_double"
+        self.raw = raw
+        if raw:
+            self.project = _with_raw_signals(self.project, self.hls_folder)
+            self.function = f"{self.project.project_name}_raw_double"
         self.build_folder = Path(build_folder or self.hls_folder / "csim").resolve()
         self._compiler = compiler
 
@@ -188,6 +199,8 @@ class CSimulation:
         firmware = self.hls_folder / "firmware"
         sources = sorted(p for p in firmware.rglob("*") if p.suffix in (".h", ".cpp"))
         sources.append(self.hls_folder / self._bridge)
+        if self.raw:
+            sources.append(self.hls_folder / f"{self.project.project_name}_raw_bridge.cpp")
         digest = hashlib.sha256()
         compiler = self.compiler
         for text in (*compiler.command, compiler.version, *self._flags(), self._unity()):
@@ -214,7 +227,10 @@ class CSimulation:
         """Both sources as one: their headers, most of the compile time, are then read once."""
         own = _TRACE_IN_ORDER if self.project.io_type == "io_stream" and self.project.layers else ""
         name = self.project.project_name
-        return f'{own}#include "firmware/{name}.cpp"\n#include "{self._bridge}"\n'
+        text = f'{own}#include "firmware/{name}.cpp"\n#include "{self._bridge}"\n'
+        if self.raw:
+            text += f'#include "firmware/{name}_raw.cpp"\n#include "{name}_raw_bridge.cpp"\n'
+        return text
 
     def _flags(self) -> tuple[str, ...]:
         defines = self.hls_folder / "firmware" / "defines.h"
@@ -271,7 +287,7 @@ class _Worker(contextlib.AbstractContextManager["_Worker"]):
         job = {
             "library": str(library),
             "firmware": str(owner.hls_folder / "firmware"),
-            "project_name": owner.project.project_name,
+            "function": owner.function,
             "input_sizes": [s.size for s in owner.project.inputs],
             "output_sizes": [s.size for s in owner.project.outputs],
             "layers": [(s.name, s.size) for s in self.layers],
@@ -357,4 +373,17 @@ def _flat(values: npt.ArrayLike, signal_: Signal) -> Array:
             f"input {signal_.name}: shape (N, {', '.join(map(str, signal_.shape))}) wanted, "
             f"got {array.shape}"
         )
-    return np.ascontiguousarray(array.reshape(len(array), signal_.size), dtype=np.float64)
+    dtype = np.int64 if signal_.ctype == _WORD else np.float64
+    return np.ascontiguousarray(array.reshape(len(array), signal_.size), dtype=dtype)
+
+
+def _with_raw_signals(project: HlsProject, folder: Path) -> HlsProject:
+    if project.raw is None:
+        raise errors.BuildError(
+            f"{folder}: its HLS project has no input adapter; compile the model again"
+        )
+    words, columns = project.raw
+    made = Signal("adapter", (columns,), "column_t")
+    return replace(
+        project, inputs=(Signal("raw", (words,), _WORD),), outputs=(made, *project.outputs)
+    )

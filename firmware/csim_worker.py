@@ -35,7 +35,7 @@ class _Simulation:
         # The weights are read from the relative folder "weights" at the first call.
         os.chdir(job["firmware"])
         self.library = ctypes.CDLL(job["library"])
-        self.top = self.library[job["project_name"] + "_double"]
+        self.top = self.library[job["function"]]
         self.top.restype = None
         self.top.argtypes = [ctypes.c_void_p] * (len(self.in_sizes) + len(self.out_sizes))
         self.traces: list[np.ndarray[Any, Any]] = []

@@ -14,10 +14,10 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from samebits import errors
 
@@ -51,7 +51,8 @@ class HlsProject:
     """The facts of a written HLS project; `layers` are the traced ones, in graph order.
 
     `untraced` are the others by name: those for which hls4ml writes no code, such as a reshape.
-    `part` and `clock_period_ns` are None where the model graph's configuration names none.
+    `part` and `clock_period_ns` are None where the model graph's configuration names none. `raw`:
+    words of an event and columns of the input adapter, None if there is none.
     """
 
     project_name: str
@@ -64,10 +65,30 @@ class HlsProject:
     outputs: tuple[Signal, ...]
     layers: tuple[Signal, ...]
     untraced: tuple[str, ...] = ()
+    raw: tuple[int, int] | None = None
 
 
-def write_project(model_graph: Any, folder: str | os.PathLike[str]) -> HlsProject:
+class RawSources(Protocol):
+    """C++ in front of the network: files by path, 64-bit words of an event, columns made of it."""
+
+    @property
+    def files(self) -> Mapping[str, str]: ...
+
+    @property
+    def words(self) -> int: ...
+
+    @property
+    def columns(self) -> int: ...
+
+
+def write_project(
+    model_graph: Any,
+    folder: str | os.PathLike[str],
+    raw: Callable[[str, str, str], RawSources] | None = None,
+) -> HlsProject:
     """Writes the HLS project of a converted hls4ml ModelGraph to `folder`; gives its facts.
+
+    `raw`: gives what is added in front, for the project's name, header and source.
 
     The model graph is as before afterwards. The project appears whole or not at all; an earlier
     project of samebits in `folder` is replaced, anything else there is left alone and an error.
@@ -99,6 +120,13 @@ def write_project(model_graph: Any, folder: str | os.PathLike[str]) -> HlsProjec
     try:
         traced = _write_with_hls4ml(model_graph, temporary)
         project = _facts(model_graph, backend, traced)
+        if raw is not None:
+            name = project.project_name
+            texts = [(temporary / "firmware" / f"{name}.{end}").read_text() for end in ("h", "cpp")]
+            sources = raw(name, *texts)
+            for path, content in sources.files.items():
+                (temporary / path).write_text(content, encoding="utf-8")
+            project = replace(project, raw=(sources.words, sources.columns))
         text = json.dumps({"version": _FACTS_VERSION, **asdict(project)}, indent=1)
         (temporary / FACTS_FILE).write_text(text + "\n", encoding="utf-8")
         temporary.chmod(0o755)
@@ -146,6 +174,7 @@ def read_project(folder: str | os.PathLike[str]) -> HlsProject:
             outputs=_signals(facts["outputs"]),
             layers=_signals(facts["layers"]),
             untraced=tuple(facts["untraced"]),
+            raw=_pair(facts.get("raw")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise errors.BuildError(
@@ -156,6 +185,10 @@ def read_project(folder: str | os.PathLike[str]) -> HlsProject:
 
 def _signals(entries: list[dict[str, Any]]) -> tuple[Signal, ...]:
     return tuple(Signal(e["name"], tuple(e["shape"]), e["ctype"]) for e in entries)
+
+
+def _pair(values: list[int] | None) -> tuple[int, int] | None:
+    return None if values is None else (int(values[0]), int(values[1]))
 
 
 def _check_names(layer: Any) -> None:

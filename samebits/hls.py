@@ -22,7 +22,13 @@ def write(design: Design, folder: Path) -> None:
     """Writes the HLS project of a design that was converted in this process."""
     from samebits.firmware.hls_project import write_project
 
-    write_project(design.model_graph, folder)
+    raw = None
+    if design.adapter is not None:
+        from samebits.adapter import plan_of
+        from samebits.compile.adapter.hls import hls_sources
+
+        raw = partial(hls_sources, plan_of(design))
+    write_project(design.model_graph, folder, raw)
 
 
 def project_writer(design: Design) -> Callable[[Path], object] | None:

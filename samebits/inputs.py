@@ -14,7 +14,7 @@ from samebits.compile.ir import Graph
 if TYPE_CHECKING:
     from samebits.design import Design
 
-__all__ = ["check_arrays", "check_inputs", "raw_events"]
+__all__ = ["check_arrays", "check_inputs", "design_words", "raw_events"]
 
 
 def check_inputs(graph: Graph, x: Any) -> list[NDArray[Any]]:
@@ -99,3 +99,20 @@ def raw_events(design: Design, x: Any) -> Any:
     from samebits.compile.adapter.raw import fields_of
 
     return fields_of(design.adapter, x)
+
+
+def design_words(design: Design, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    """The inputs; of a design with an adapter one array of the words that its C++ takes."""
+    if design.adapter is None:
+        return inputs
+    from samebits.adapter import plan_of
+    from samebits.compile.adapter.hls import raw_words
+    from samebits.compile.ir import Carrier
+    from samebits.compile.ops.boundary import input_mantissas
+
+    graph = design.graph
+    fields = {
+        name: input_mantissas(values, graph.tensors[name].format, Carrier.INT64)
+        for name, values in zip(graph.inputs, inputs, strict=True)
+    }
+    return [raw_words(plan_of(design), fields)]

@@ -117,6 +117,7 @@ def _folder(design: Design) -> Path:
 
 def _events(design: Design) -> tuple[list[list[float]], list[list[float]]]:
     """A sample of adversarial events and the engine's answers, one row for each event."""
+    design = design.network
     graph = design.graph
     dtypes = [input_dtype(tensor.format) for tensor in graph.tensors_of(graph.inputs)]
     kinds = adversarial_inputs(graph, dtypes, 0).values()

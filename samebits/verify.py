@@ -19,7 +19,7 @@ from samebits import errors
 from samebits.compile.emitters.onnx import input_dtype, output_names
 from samebits.compile.ir import Carrier, Graph
 from samebits.compile.ops.boundary import input_mantissas, to_values
-from samebits.inputs import check_inputs, raw_events
+from samebits.inputs import check_inputs, design_words, raw_events
 from samebits.sim.stimuli import CastCoverage, adversarial_inputs, as_finite, cover_casts
 from samebits.sim.verification import (
     EngineReport,
@@ -220,14 +220,15 @@ def _csim(design: Design, inputs: list[Array], progress: Progress | None) -> lis
             folder = stack.enter_context(context)
         except errors.UnsupportedError as error:
             return [EngineReport("csim", "not run", str(error))]
-        simulation = CSimulation(folder)
+        simulation = CSimulation(folder, raw=design.adapter is not None)
         project = simulation.project
         _check_project(design, project)
         try:
             compiler = simulation.compiler
         except errors.MissingToolError as error:
             return [EngineReport("csim", "not run", str(error))]
-        layers = [layer.name for layer in project.layers]
+        first = [layer.name for layer in design.graph.layers[:1] if design.adapter is not None]
+        layers = [*first, *(layer.name for layer in project.layers)]
         untraced = ", ".join(project.untraced)
         note = f"not traced, because they are no code: {untraced}" if untraced else ""
         if progress:
@@ -236,9 +237,10 @@ def _csim(design: Design, inputs: list[Array], progress: Progress | None) -> lis
         outputs = output_names(design.graph)
 
         def run(chunk: list[Array]) -> dict[str, Array]:
-            result = simulation.run(chunk, trace=True)
+            result = simulation.run(design_words(design, chunk), trace=True)
             found = {f"layer:{name}": values for name, values in result.layers.items()}
-            return found | dict(zip(outputs, result.outputs, strict=True))
+            names = [*(f"layer:{name}" for name in first), *outputs]
+            return found | dict(zip(names, result.outputs, strict=True))
 
         tool = f"hls4ml {project.hls4ml_version}, {compiler.name}"
         return [_compare(design, "csim", tool, layers, inputs, run, progress, note)]
@@ -249,8 +251,12 @@ def _check_project(design: Design, project: HlsProject) -> None:
 
     The layers must be all that can be traced, or the comparison would silently be a smaller one.
     """
-    graph, target = design.graph, design.target
+    graph, target = design.network.graph, design.target
     period_ns, part = project.clock_period_ns, project.part
+    sizes = [[signal.size for signal in signals] for signals in (project.inputs, project.outputs)]
+    wanted = [_sizes(graph, names) for names in (graph.inputs, graph.outputs)]
+    if project.raw is not None and design.adapter is not None:  # the first output are the columns
+        sizes = [sizes[1][:1], sizes[1][1:]]
     pairs: dict[str, tuple[object, object]] = {
         "layers": (
             {layer.name: layer.shape for layer in project.layers},
@@ -260,8 +266,8 @@ def _check_project(design: Design, project: HlsProject) -> None:
                 if layer.name not in project.untraced
             },
         ),
-        "inputs": ([s.size for s in project.inputs], _sizes(graph, graph.inputs)),
-        "outputs": ([s.size for s in project.outputs], _sizes(graph, graph.outputs)),
+        "inputs": (sizes[0], wanted[0]),
+        "outputs": (sizes[1], wanted[1]),
         "backend": (project.backend, target.backend),
         "io_type": (project.io_type, target.io_type),
         # a converted model without them has samebits' defaults as its target
