@@ -15,6 +15,7 @@ from .build import build, take_weights
 from .config import FitOptions
 from .diagnosis import Verdict, diagnose, loss_without_inputs
 from .formats import choose_formats, fold_batch_norm
+from .layers import Categories
 from .network import Network
 from .optimize import Augment, Curve, Pass, Samples, fit_samples, outputs, score
 from .scaling import SCALED_INTEGER_BITS, InputFormat, InputScaling, choose_scaling
@@ -95,6 +96,8 @@ def train_network(
         DataError: samples that do not fit the network; a loss that is no longer finite.
         UsageError: a network, formats or options that make no sense.
     """
+    for part in (train, validation):
+        _check_categories(network, part.inputs)
     scaling = standardisation(network, train.inputs, activation_bits)
     fine_tuning = fine_tuning or options.model_copy(
         update={
@@ -166,6 +169,22 @@ def standardisation(
 def _with_answers(teacher: Any, samples: Samples) -> Samples:
     """The samples with the teacher's answers as targets."""
     return replace(samples, targets=outputs(teacher, samples.inputs))
+
+
+def _check_categories(network: Network, inputs: npt.NDArray[np.float32]) -> None:
+    """Raises DataError unless the last columns hold numbers of categories where they should."""
+    for name, layer in network:
+        sizes = layer.categories if isinstance(layer, Categories) else ()
+        for number, count in enumerate(sizes, inputs.shape[1] - len(sizes)):
+            column = inputs[..., number]
+            wrong = (column != np.floor(column)) | (column < 0) | (column >= count)
+            if wrong.any():
+                event = int(np.argmax(wrong))
+                raise errors.DataError(
+                    f"samples: column {number} holds the categories of {name!r} and is "
+                    f"{column[event]:g} at event {event}; wanted whole numbers from 0 to "
+                    f"{count - 1}"
+                )
 
 
 def _finite(curve: Curve, stage: str, options: FitOptions) -> None:

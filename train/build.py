@@ -10,6 +10,7 @@ import numpy as np
 
 from samebits import errors
 
+from .build_categories import BUILDERS as CATEGORY_BUILDERS
 from .build_sets import BUILDERS as SET_BUILDERS
 from .layers import (
     Activation,
@@ -21,7 +22,10 @@ from .layers import (
     Dense,
     Dropout,
     Flatten,
+    GlobalAveragePool,
+    GlobalMaxPool,
     Layer,
+    Maxout,
     MaxPool,
     Merge,
     Multiply,
@@ -52,8 +56,11 @@ class Making:
         """x rounded by a layer of that name if the table has a format for the point."""
         if self.formats is None or point not in self.formats:
             return x
-        text = quantizer(self.formats[point])
-        return load().qkeras.QActivation(text, name=layer_name)(x)
+        return self.cast(x, self.formats[point], layer_name)
+
+    def cast(self, x: Any, form: InputFormat, layer_name: str) -> Any:
+        """x rounded to a format by a layer of that name."""
+        return load().qkeras.QActivation(quantizer(form), name=layer_name)(x)
 
     def weights(self, name: str, *parts: str) -> dict[str, Any]:
         """Keras options of a layer with kernels: its name, initializer, penalty and quantizers."""
@@ -183,6 +190,25 @@ def _pool(x: Any, name: str, layer: MaxPool | AveragePool, making: Making) -> An
     return making.rounded(keras_layer(layer.window, name=name)(x), name, f"{name}_rounded")
 
 
+def _global_pool(
+    x: Any, name: str, layer: GlobalMaxPool | GlobalAveragePool, making: Making
+) -> Any:
+    kind = "Max" if isinstance(layer, GlobalMaxPool) else "Average"
+    keras_layer = getattr(load().keras.layers, f"Global{kind}Pooling{window_axes(x)}D")
+    return making.rounded(keras_layer(name=name)(x), name, f"{name}_rounded")
+
+
+def _maxout(x: Any, name: str, layer: Maxout, making: Making) -> Any:
+    if len(x.shape) != 2:
+        raise ValueError("it takes one axis; put Flatten before it")
+    keras = load().keras
+    options = making.weights(name, "kernel", "bias") | {"name": f"{name}{layer.held_by}"}
+    x = making.layer("Dense")(layer.pieces * layer.units, **options)(x)
+    x = keras.layers.Reshape((layer.pieces, layer.units), name=f"{name}_rows")(x)
+    x = keras.layers.GlobalMaxPooling1D(name=name)(x)
+    return making.rounded(x, name, f"{name}_rounded")
+
+
 def _batch_norm(x: Any, name: str, layer: BatchNorm, making: Making) -> Any:
     return load().keras.layers.BatchNormalization(name=name)(x)
 
@@ -258,6 +284,9 @@ BUILDERS: dict[type[Layer], Callable[[Any, str, Any, Making], Any]] = {
     Conv: _conv,
     MaxPool: _pool,
     AveragePool: _pool,
+    GlobalMaxPool: _global_pool,
+    GlobalAveragePool: _global_pool,
+    Maxout: _maxout,
     BatchNorm: _batch_norm,
     Activation: _activation,
     Flatten: _flatten,
@@ -270,6 +299,7 @@ BUILDERS: dict[type[Layer], Callable[[Any, str, Any, Making], Any]] = {
     Concatenate: _merge,
     Square: _square,
     Sum: _sum,
+    **CATEGORY_BUILDERS,
     **SET_BUILDERS,
 }
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from samebits import errors
 
 from .build import build, take_weights
-from .layers import Layer, Merge, Subtract, Sum
+from .layers import Categories, Layer, Merge, Subtract, Sum
 from .network import BatchNorm, Network, points
 from .scaling import MAX_INPUT_BITS, SCALED_INTEGER_BITS, InputFormat, InputScaling
 from .tensorflow import load, quiet
@@ -83,7 +83,8 @@ def choose_formats(
             found = given[point]
             table[point] = parse_format(found) if isinstance(found, str) else found
         elif part in WEIGHTS:
-            values = _variable(model.get_layer(layer), part)
+            holder = layer + layers.get(layer, Layer()).held_by
+            values = _variable(model.get_layer(holder), part)
             extra = BIAS_EXTRA_BITS if part == "bias" else 0
             form = _best(values, weight_bits + extra, signed=True)
             table[point] = _narrowed(form, values) if isinstance(layers.get(layer), Sum) else form
@@ -92,7 +93,10 @@ def choose_formats(
         elif point == "scaling":
             table[point] = InputFormat(activation_bits + 2, SCALED_INTEGER_BITS, True)
         elif point == "input" or part == "input":
-            table[point] = _covering(tensors[point], TABLE_BITS)
+            form = _covering(tensors[point], TABLE_BITS)
+            if any(isinstance(one, Categories) for one in layers.values()):
+                form = replace(form, width=max(form.width, form.integer))  # whole numbers
+            table[point] = form
         elif isinstance(layers.get(point), Subtract):
             table[point] = _difference(network, point, table)
         else:

@@ -20,12 +20,17 @@ __all__ = [
     "Conv",
     "Dense",
     "Dropout",
+    "Embedding",
     "Flatten",
     "Function",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
     "Layer",
     "MaxPool",
+    "Maxout",
     "Multiply",
     "Noise",
+    "OneHot",
     "Penalty",
     "Square",
     "Standardise",
@@ -48,6 +53,7 @@ class Layer:
     more_bits: ClassVar[int] = 0  # of its output's format, beyond those of activations
     covering: ClassVar[bool] = False  # all numbers seen, rather than the least mean squared error
     headroom: ClassVar[int] = 0  # integer bits above those of the numbers seen
+    held_by: ClassVar[str] = ""  # the Keras layer with the weights is the name and this
     name: str = field(default="", kw_only=True)
 
     @property
@@ -134,6 +140,75 @@ class AveragePool(Layer):
 
     def points(self, behind: Layer | None, used: bool) -> tuple[str, ...]:
         return ("",)
+
+
+@dataclass(frozen=True)
+class GlobalMaxPool(Layer):
+    """The largest number of every channel."""
+
+    kind = "global_max_pool"
+
+
+@dataclass(frozen=True)
+class GlobalAveragePool(Layer):
+    """The mean of every channel."""
+
+    kind = "global_average_pool"
+
+    def points(self, behind: Layer | None, used: bool) -> tuple[str, ...]:
+        return ("",)
+
+
+@dataclass(frozen=True)
+class Maxout(Layer):
+    """A dense layer of units * pieces numbers, and the largest of the pieces of every unit.
+
+    Source: arXiv:1302.4389.
+    """
+
+    kind = "maxout"
+    held_by = "_pieces"
+    units: int
+    pieces: int = 2
+
+    def points(self, behind: Layer | None, used: bool) -> tuple[str, ...]:
+        return ("kernel", "bias", "")
+
+
+@dataclass(frozen=True)
+class Categories(Layer):
+    """Of an event (F,) the last columns are numbers of categories, from 0.
+
+    `categories` says how many there are in each of these columns, as they stand in the inputs. The
+    other numbers stay, and behind them stand those that the layer puts in place of the categories.
+    A number that is no category counts as the last one that the bits can say.
+    """
+
+    categories: tuple[int, ...]
+
+    def complaints(self, before: Layer | None, earlier: tuple[str, ...]) -> Iterator[str]:
+        yield from super().complaints(before, earlier)
+        if before is not None and not isinstance(before, Standardise):
+            yield "takes columns of the inputs: it must be the first layer, or behind Standardise"
+        if not self.categories or min(self.categories) < 2:
+            yield f"categories are {self.categories}; wanted 2 or more for each of the last columns"
+
+
+@dataclass(frozen=True)
+class Embedding(Categories):
+    """In place of every category `size` numbers, which are trained."""
+
+    kind = "embedding"
+    size: int = 4
+
+    def points(self, behind: Layer | None, used: bool) -> tuple[str, ...]:
+        return ("",)
+
+
+class OneHot(Categories):
+    """In place of every category zeros and a one, at its place."""
+
+    kind = "one_hot"
 
 
 @dataclass(frozen=True)

@@ -357,6 +357,8 @@ def _lookup(e: Emit) -> str | View:
             table = e.write.node("Squeeze", e.input(1), e.write.axes((0,)))
         else:
             table = e.write.constant(as_carrier(entries, e.carrier))
+        if len(e.site.inputs[1].shape) > 1:  # slices: their numbers stand behind the index's axes
+            return e.write.node("Gather", table, e.write.cast(e.input(), TensorProto.INT64), axis=0)
         places = e.write.cast(view.name, TensorProto.INT64)
         return view.renamed(e.write.node("Gather", table, places, axis=0))
     index = e.write.cast(e.input(), TensorProto.INT64)
