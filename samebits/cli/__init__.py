@@ -29,6 +29,7 @@ from . import (
     sweep,
     train,
     trigger,
+    tune,
     verify,
 )
 from . import compile as compile_command
@@ -48,7 +49,7 @@ app = typer.Typer(
 )
 _COMMANDS = (
     *(demo, train, export, compile_command, simulate, ranges, verify, report),
-    *(trigger, freeze, check, compare, rtl, build, library, emulate, sweep, diff, doctor),
+    *(trigger, freeze, check, compare, rtl, build, library, emulate, sweep, tune, diff, doctor),
 )
 for module in _COMMANDS:
     app.command(name=module.NAME)(module.command)

@@ -10,8 +10,9 @@ from samebits import errors
 from .constants import Names, add_constant, constants_of, drop_unused, fold_constants
 from .file import runnable
 from .qdq import to_qonnx
+from .writer import MOVES
 
-__all__ = ["rewidth"]
+__all__ = ["between_products", "rewidth"]
 
 _PRODUCTS = ("Conv", "Einsum", "GRU", "Gemm", "LSTM", "MatMul", "RNN")
 
@@ -34,7 +35,7 @@ def rewidth(model: onnx.ModelProto, bits: int) -> tuple[onnx.ModelProto, tuple[s
     fresh, _ = to_qonnx(model)  # what it refuses, compiling refuses too
     fold_constants(fresh)
     graph, constants = fresh.graph, constants_of(fresh)
-    chosen = _between_products(graph)
+    chosen = between_products(graph)
     if not chosen:
         raise errors.UnsupportedError(
             "width: the model has no quantizer of weights or of what one layer hands to the next; "
@@ -63,8 +64,11 @@ def rewidth(model: onnx.ModelProto, bits: int) -> tuple[onnx.ModelProto, tuple[s
     return runnable(fresh.SerializeToString()), tuple(changed)
 
 
-def _between_products(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """The quantizers of constants from the first product on, and of data between two products."""
+def between_products(graph: onnx.GraphProto, *, scaled: bool = False) -> list[onnx.NodeProto]:
+    """The quantizers of constants from the first product on, and of data between two products.
+
+    `scaled`: also those of computed data before the first product, such as scaled inputs.
+    """
     constants = {tensor.name for tensor in graph.initializer}
     fixed, after = set(constants), set[str]()
     for node in graph.node:
@@ -73,6 +77,15 @@ def _between_products(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
             fixed.update(node.output)
         elif node.op_type in _PRODUCTS or after.intersection(given):
             after.update(node.output)
+    computed = set(after)
+    if scaled:
+        raw = {value.name for value in graph.input} - constants  # the input, moved and quantized
+        for node in graph.node:
+            moving = {name for name in node.input if name} - fixed
+            if moving and moving <= raw and node.op_type in (*MOVES, "Quant"):
+                raw.update(node.output)
+            elif moving:
+                computed.update(node.output)
     before: set[str] = set()  # what a product is computed from
     joined: set[str] = set()  # what is joined with the result of a product, or enters one
     for node in reversed(graph.node):
@@ -88,6 +101,6 @@ def _between_products(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
         and (
             node.output[0] in joined
             if node.output[0] in fixed
-            else node.output[0] in after and node.output[0] in before
+            else node.output[0] in computed and node.output[0] in before
         )
     ]

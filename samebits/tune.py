@@ -1,0 +1,449 @@
+"""The smallest firmware within a budget of quality: formats searched, compiled, confirmed."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from samebits import __version__, errors, storage
+from samebits.compile.target import Target
+from samebits.design import Design
+from samebits.firmware.results import Facts, Measured, NotRun, Quantity, Text
+from samebits.inputs import check_inputs
+from samebits.recipe import KERAS_SHA256
+from samebits.sweep import Events
+from samebits.sweep_network import Network, labelled_events
+from samebits.tune_engine import Engine, Formats, Tunable, tunable
+from samebits.tune_search import Budget, Configuration, Judge, Search, pareto
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = [
+    "Confirmation",
+    "Loss",
+    "Objective",
+    "Point",
+    "QuantizerFormat",
+    "Tuned",
+    "Tuning",
+    "parts_of",
+    "tune",
+]
+
+JSON, CSV, PLOT = "tune.json", "tune.csv", "tune"
+Objective = Literal["bit-operations", "lut"]
+_SAVED_EVERY_S = 3.0
+_ESTIMATED = 6  # configurations whose LUTs are estimated
+_RESAMPLED = 1000
+_log = logging.getLogger("samebits")
+
+
+class QuantizerFormat(Facts):
+    """A quantizer of the ONNX model: its format as trained and as tuned; `fixed` says why not."""
+
+    name: Text
+    before: str
+    after: str
+    fixed: str = ""
+
+
+class Point(Facts):
+    """A configuration on the events of the search; `formats` as ap_fixed's, in the knobs' order.
+
+    `auc_drop` is that of the class that loses most, against the network as it is.
+    """
+
+    formats: tuple[Text, ...]
+    ebops: int
+    bops: float
+    accuracy: float
+    auc: tuple[float, ...]
+    accuracy_drop_points: float
+    auc_drop: float
+    lut: Measured
+
+
+class Loss(Facts):
+    """What is lost of the accuracy (in points) or of a class's AUC, with a 95 % interval."""
+
+    quantity: Text
+    value: float
+    low_95: float
+    high_95: float
+
+
+class Confirmation(Facts):
+    """The chosen configuration on events that the search has not seen; compiled, not estimated.
+
+    `within` is True if no loss exceeds its limit there.
+    """
+
+    events: int
+    data: Text
+    accuracy_before: float
+    accuracy_after: float
+    losses: tuple[Loss, ...]
+    resamples: int
+    within: bool
+
+
+class Tuning(Facts):
+    """One search: what it was made from, what it tried, what it chose."""
+
+    network: Text
+    objective: Objective
+    max_auc_drop: float | None
+    max_accuracy_drop_points: float | None
+    class_names: tuple[str, ...]
+    events: int
+    data: Text
+    configurations: int
+    evaluated_now: int
+    per_minute: Measured
+    quantizers: tuple[QuantizerFormat, ...]
+    before: Point
+    after: Point
+    front: tuple[Point, ...]
+    confirmation: Confirmation
+    inputs_sha256: str
+    samebits: Text = __version__
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """The outcome: the record, and the network in the chosen formats."""
+
+    tuning: Tuning
+    model: onnx.ModelProto
+    design: Design
+
+
+def parts_of(network: Network, data: str | None) -> tuple[Events, Events]:
+    """Labelled events to search with, and others to confirm the choice on.
+
+    Of a network that was trained here the validation and the test part; of other events two halves,
+    drawn with a fixed seed.
+
+    Raises:
+        DataError, UsageError: as `labelled_events`.
+    """
+    recipe = network.recipe
+    events = labelled_events(network, data)
+    if recipe is not None and "test part of the training data" in events.about:
+        part = recipe.split().validation
+        about = f"{len(part)} events, validation part of the training data"
+        return Events(part.features, part.labels, part.class_names, about), events
+    order = np.argsort(np.random.PCG64(0).random_raw(len(events.labels)), kind="stable")
+    half = len(order) // 2
+    if half == 0:
+        raise errors.DataError("tune: wanted at least two events, one to search and one to confirm")
+    found = []
+    for number, places in ((1, np.sort(order[:half])), (2, np.sort(order[half:]))):
+        x = events.x
+        x = {k: v[places] for k, v in x.items()} if isinstance(x, dict) else x[places]
+        about = f"{len(places)} events, half {number} of {events.about}"
+        found.append(Events(x, events.labels[places], events.class_names, about))
+    return found[0], found[1]
+
+
+def tune(
+    model: onnx.ModelProto,
+    target: Target,
+    parts: tuple[Events, Events],
+    budget: Budget,
+    *,
+    network: str,
+    objective: Objective = "bit-operations",
+    most: int = 4000,
+    folder: Path | None = None,
+    on_quantizer: Callable[[int, int], None] | None = None,
+    on_configuration: Callable[[int], None] | None = None,
+) -> Tuned:
+    """The formats of fewest bit operations within the budget, compiled and confirmed.
+
+    Args:
+        model: a quantized ONNX model.
+        parts: the events of the search, and those of the confirmation.
+        objective: "lut" takes of the smallest configurations the one of fewest LUTs by alkaid.
+        most: new configurations at most.
+        folder: where every evaluation is kept; the same search again goes on from there.
+        on_quantizer, on_configuration: progress, in quantizers of all and in new configurations.
+
+    Raises:
+        UnsupportedError: a network that cannot be compiled, or has nothing to change.
+        UsageError, DataError: events whose classes are not the network's outputs.
+        MismatchError: the compiled network differs from what was searched: a fault of samebits.
+    """
+    search_events, other_events = parts
+    found = tunable(model, target, lambda graph: check_inputs(graph, search_events.x), on_quantizer)
+    judge = Judge(np.asarray(search_events.labels), search_events.class_names)
+    digest = _digest(model, target, search_events)
+    known = {} if folder is None else _read_known(folder / CSV, digest, found)
+    saved = time.monotonic()
+
+    def keep(new: int) -> None:
+        nonlocal saved
+        if on_configuration:
+            on_configuration(new)
+        if folder is not None and time.monotonic() - saved > _SAVED_EVERY_S:
+            _write_known(folder / CSV, digest, found, judge, search.known)
+            saved = time.monotonic()
+
+    with _one_thread():
+        engine = Engine(
+            found.design.graph, found.knobs, check_inputs(found.design.graph, search_events.x)
+        )
+        started = time.perf_counter()
+        search = Search(engine, judge, budget, most, known)
+        search.on_new = keep
+        try:
+            best = search.run()
+        finally:
+            if folder is not None:
+                _write_known(folder / CSV, digest, found, judge, search.known)
+        seconds = time.perf_counter() - started
+    luts: dict[Formats, Measured] = {}
+    if objective == "lut":
+        best = _fewest_luts(found, search, target, luts)
+    tuned = _without_source(found.with_formats(best.formats))
+    design = Design.from_onnx(tuned, target)
+    _check_bits(design, engine, best, search_events)
+    for formats, one in ((found.start, found.design), (best.formats, design)):
+        if formats not in luts:
+            luts[formats] = _lut(one, target)
+    tuning = Tuning(
+        network=network,
+        objective=objective,
+        max_auc_drop=budget.auc_drop,
+        max_accuracy_drop_points=budget.accuracy_drop_points,
+        class_names=judge.class_names,
+        events=len(search_events.labels),
+        data=search_events.about,
+        configurations=len(search.known),
+        evaluated_now=search.new,
+        per_minute=_speed(search.new, seconds),
+        quantizers=_quantizers(found, best.formats),
+        before=_point(found, search, search.start, luts),
+        after=_point(found, search, best, luts),
+        front=tuple(
+            _point(found, search, one, luts)
+            for one in pareto(list(search.known.values()), lambda one: -search.share(one))
+            if search.share(one) <= 4
+        ),
+        confirmation=_confirm(found.design, design, other_events, budget),
+        inputs_sha256=digest,
+    )
+    if folder is not None:
+        with storage.replace_file(folder / JSON) as temporary:
+            temporary.write_text(tuning.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return Tuned(tuning, tuned, design)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread for matrix products: these are too small for more to help."""
+    try:
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    except ImportError:
+        yield
+    else:
+        with threadpool_limits(1):
+            yield
+
+
+def _digest(model: onnx.ModelProto, target: Target, events: Events) -> str:
+    """Of all that an evaluation depends on."""
+    digest = hashlib.sha256(model.SerializeToString())
+    digest.update(f"{events.sha256} {__version__} {json.dumps(target.to_json())}".encode())
+    return digest.hexdigest()
+
+
+def _without_source(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without the mark of the Keras network that it was exported from."""
+    for entry in list(model.metadata_props):
+        if entry.key == KERAS_SHA256:
+            model.metadata_props.remove(entry)
+    return model
+
+
+def _check_bits(design: Design, engine: Engine, best: Configuration, events: Events) -> None:
+    answer: Any = design.simulate(events.x)
+    compiled = answer if isinstance(answer, list) else [answer]
+    for a, b in zip(compiled, engine.outputs(best.formats), strict=True):
+        if not np.array_equal(a, b):
+            raise errors.MismatchError(
+                f"tune: {int((a != b).sum())} of {a.size} outputs of the compiled network differ "
+                "from those that the search has seen; please report this"
+            )
+
+
+def _lut(design: Design, target: Target) -> Measured:
+    from samebits.firmware.estimate import estimate
+
+    try:
+        found = estimate(design.graph, target.part, target.clock_mhz, per_layer=False)
+    except (errors.MissingToolError, errors.UnsupportedError) as error:
+        return NotRun(reason=str(error))
+    return found.used["LUT"]
+
+
+def _fewest_luts(
+    found: Tunable, search: Search, target: Target, luts: dict[Formats, Measured]
+) -> Configuration:
+    """Of the smallest configurations within the budget the one of fewest LUTs."""
+    inside = [one for one in search.known.values() if search.share(one) <= 1]
+    inside.sort(key=lambda one: (one.ebops, one.bops))
+    counted = []
+    for one in inside[:_ESTIMATED]:
+        design = Design.from_onnx(found.with_formats(one.formats), target)
+        lut = luts[one.formats] = _lut(design, target)
+        if isinstance(lut, NotRun):
+            raise errors.UnsupportedError(f"--objective lut: no estimate of LUTs: {lut.reason}")
+        counted.append((lut.value, one))
+    return min(counted, key=lambda pair: pair[0])[1]
+
+
+def _confirm(before: Design, after: Design, events: Events, budget: Budget) -> Confirmation:
+    from samebits.sim.metrics import compare_models
+
+    judge = Judge(np.asarray(events.labels), events.class_names)
+    scores, values = {}, {}
+    for name, design in (("before", before), ("after", after)):
+        answer: Any = design.simulate(events.x)
+        answers = answer if isinstance(answer, list) else [answer]
+        scores[name], values[name] = judge.columns(answers), judge(answers)
+    compared = compare_models(
+        scores,
+        events.labels,
+        events.class_names,
+        reference="before",
+        gated="after",
+        n_bootstrap=_RESAMPLED,
+    )
+    losses = []
+    for one in compared.differences:
+        factor = 100 if one.quantity == "accuracy" else 1
+        name = "accuracy [points]" if one.class_name is None else f"AUC of {one.class_name}"
+        losses.append(
+            Loss(
+                quantity=name,
+                value=-factor * one.value,
+                low_95=-factor * one.high_95,
+                high_95=-factor * one.low_95,
+            )
+        )
+    auc = max(x - y for x, y in zip(values["before"][1], values["after"][1], strict=True))
+    share = budget.share(auc, values["before"][0] - values["after"][0])
+    return Confirmation(
+        events=len(events.labels),
+        data=events.about,
+        accuracy_before=values["before"][0],
+        accuracy_after=values["after"][0],
+        losses=tuple(losses),
+        resamples=_RESAMPLED,
+        within=share <= 1,
+    )
+
+
+def _speed(configurations: int, seconds: float) -> Measured:
+    if configurations < 2:
+        return NotRun(reason="all configurations were known from an earlier search")
+    return Quantity(
+        value=60 * configurations / seconds,
+        unit="configurations per minute",
+        kind="measured",
+        tool=f"samebits {__version__}, every event of the search simulated for each",
+    )
+
+
+def _quantizers(found: Tunable, formats: Formats) -> tuple[QuantizerFormat, ...]:
+    rows = [
+        QuantizerFormat(name=knob.name, before=str(knob.format), after=str(knob.at(*fmt)))
+        for knob, fmt in zip(found.knobs, formats, strict=True)
+    ]
+    rows += [
+        QuantizerFormat(name=name, before="", after="", fixed=why)
+        for name, why in found.fixed.items()
+    ]
+    return tuple(rows)
+
+
+def _point(
+    found: Tunable, search: Search, one: Configuration, luts: dict[Formats, Measured]
+) -> Point:
+    auc, accuracy = search.drops(one)
+    absent = NotRun(reason="only the network before and after is estimated")
+    return Point(
+        formats=tuple(str(k.at(*f)) for k, f in zip(found.knobs, one.formats, strict=True)),
+        ebops=one.ebops,
+        bops=one.bops,
+        accuracy=one.accuracy,
+        auc=one.auc,
+        accuracy_drop_points=accuracy,
+        auc_drop=auc,
+        lut=luts.get(one.formats, absent),
+    )
+
+
+def _write_known(
+    path: Path, digest: str, found: Tunable, judge: Judge, known: dict[Formats, Configuration]
+) -> None:
+    """Every configuration: width:integer of each quantizer, bit operations, quality."""
+    text = io.StringIO()
+    text.write(f"# {digest}\n")
+    lines = csv.writer(text, lineterminator="\n")
+    names = judge.class_names
+    one = next(iter(known.values()), None)
+    classes = names if one is None or len(one.auc) == len(names) else names[1:]
+    lines.writerow(
+        [
+            *(knob.name for knob in found.knobs),
+            *("ebops", "bops", "accuracy_percent"),
+            *(f"auc {name}" for name in classes),
+        ]
+    )
+    for formats, one in known.items():
+        places = [f"{width}:{integer}" for width, integer in formats]
+        lines.writerow([*places, one.ebops, one.bops, one.accuracy, *one.auc])
+    with storage.replace_file(path) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8")
+
+
+def _read_known(path: Path, digest: str, found: Tunable) -> dict[Formats, Configuration]:
+    """The configurations of an earlier search with the same network and events; else none."""
+    try:
+        first, _, rest = path.read_text(encoding="utf-8").partition("\n")
+        rows = list(csv.reader(io.StringIO(rest)))
+        count = len(found.knobs)
+        if first != f"# {digest}" or rows[0][:count] != [knob.name for knob in found.knobs]:
+            return {}
+        known: dict[Formats, Configuration] = {}
+        for row in rows[1:]:
+            formats = tuple(_pair(cell) for cell in row[:count])
+            ebops, bops, accuracy, *auc = row[count:]
+            known[formats] = Configuration(
+                formats, int(ebops), float(bops), float(accuracy), tuple(map(float, auc))
+            )
+        return known
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, IndexError) as error:
+        _log.warning("%s: cannot be used (%s): the search starts anew", path, error)
+        return {}
+
+
+def _pair(cell: str) -> tuple[int, int]:
+    width, _, integer = cell.partition(":")
+    return int(width), int(integer)
