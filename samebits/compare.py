@@ -196,7 +196,7 @@ def _labelled(
 ) -> tuple[Dataset | None, str, str]:
     """Labelled events that both can take, what they are, and why there are none."""
     from samebits.recipe import recipe_of
-    from samebits.stages import labelled_events
+    from samebits.test_part import TEST, labelled_events, log_reading
 
     if data is not None:
         return *labelled_events(data, recipe_of(a)[0], a.feature_names), ""
@@ -210,7 +210,10 @@ def _labelled(
         return recipe.split().test, f"the test part of {names[place]}'s data", ""
     if (recipes[0].data_sha256, recipes[0].seed) != (recipes[1].data_sha256, recipes[1].seed):
         return None, "", "the two were trained on other parts or other data: give --data"
-    return recipes[0].split().test, "test", ""
+    for design, other in zip((a, b), recipes, strict=True):
+        assert design.folder is not None
+        log_reading(design.folder, other, "samebits compare")
+    return recipes[0].split().test, TEST, ""
 
 
 def _no_pair(a: Design, b: Design) -> str:

@@ -103,7 +103,8 @@ class Design:
 
         Raises:
             ModelError: a file that cannot be read.
-            UnsupportedError: layers or quantizers that cannot become firmware, all listed.
+            UnsupportedError: layers or quantizers that cannot become firmware, all listed; steps on
+                the inputs that stand outside of the network.
             MissingToolError: a file of QKeras, HGQ2 or Keras layers without that package.
         """
         from samebits.compile.frontends.hgq import (
@@ -113,6 +114,7 @@ class Design:
             keras_3_to_hls4ml,
         )
         from samebits.compile.frontends.keras import export_keras
+        from samebits.train.preprocessing import refuse_outside
 
         source = "Keras model"
         if isinstance(model, str | Path):
@@ -120,7 +122,7 @@ class Design:
 
             source = Path(model).name
             model = load_model(model)
-        if not is_keras_3(model):
+        if not is_keras_3(refuse_outside(model)):
             return cls.from_onnx(export_keras(model), target)
         target = target or Target()
         converted = keras_3_to_hls4ml(model, target)

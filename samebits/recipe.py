@@ -6,6 +6,7 @@ model.onnx that of the network it was exported from, design.json that of model.o
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -71,7 +72,8 @@ class Recipe:
     """How the networks of a folder were trained.
 
     `models` holds the sha256 of the network files, `sections` the report's sections on the data and
-    the training, `demo` says that `samebits demo` made them.
+    the training, `demo` says that `samebits demo` made them, `stratified` how the data were split,
+    `test_reads` when, by what and for which network the test part was read.
     """
 
     data: str
@@ -81,6 +83,8 @@ class Recipe:
     demo: bool = False
     config: Mapping[str, Any] = field(default_factory=dict)
     sections: Mapping[str, Any] = field(default_factory=dict)
+    stratified: bool = False  # as before there was a choice
+    test_reads: tuple[Mapping[str, str], ...] = ()
 
     @classmethod
     def read(cls, folder: Path) -> Recipe | None:
@@ -100,6 +104,8 @@ class Recipe:
                 bool(values.get("demo", False)),
                 dict(values.get("config", {})),
                 dict(values.get("sections", {})),
+                bool(values.get("stratified", False)),
+                tuple(dict(entry) for entry in values.get("test_reads", ())),
             )
         except FileNotFoundError:
             return None
@@ -110,13 +116,18 @@ class Recipe:
             ) from None
 
     def write(self, folder: Path) -> None:
-        """Writes training.json.
+        """Writes training.json; what an earlier one says of the same test part stays.
 
         Raises:
             BuildError: the folder cannot be written.
         """
+        values = asdict(self)
+        with contextlib.suppress(errors.BuildError):
+            before = Recipe.read(folder)
+            if before is not None and before._same_parts(self):
+                values["test_reads"] = before.test_reads
         with storage.replace_file(folder / RECIPE) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
     def split(self) -> Split:
         """Train, validation and test part of the data.
@@ -132,7 +143,17 @@ class Recipe:
                 f"{dataset.sha256[:12]}, was {self.data_sha256[:12]}): train again, or give other "
                 "data (report --data FILE, verify BUILD FILE)"
             )
-        return dataset.split(self.seed)
+        return self.parts(dataset)
+
+    def parts(self, dataset: Dataset) -> Split:
+        """The parts of a data set, cut as those of the training were."""
+        return dataset.split(self.seed, stratified=self.stratified)
+
+    def _same_parts(self, other: Recipe) -> bool:
+        mine, others = (
+            (recipe.data_sha256, recipe.seed, recipe.stratified) for recipe in (self, other)
+        )
+        return mine == others
 
     def missing_link(self, design: Design) -> str | None:
         """None if a saved design comes from the networks trained here, else what speaks against."""

@@ -29,6 +29,7 @@ from samebits.recipe import (
     recipe_of,
 )
 from samebits.references import float_onnx
+from samebits.test_part import data_section, labelled_events, with_reading
 
 if TYPE_CHECKING:
     import onnx
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from samebits.report import ReportFacts
     from samebits.sim.verification import Verification
     from samebits.train.config import TrainingConfig
-    from samebits.train.data import Dataset
 
 __all__ = [
     "build_report",
@@ -89,7 +89,7 @@ def train_models(
     check_folder(folder)
     config = config or training_config()
     dataset = load_data(data)
-    split = dataset.split(config.seed)
+    split = dataset.split(config.seed, stratified=True)
     prepared = fit.prepare(split.train, config)
     part = split.train, split.validation, prepared
     # the quantized network starts from the float one: twice the epochs keep the comparison fair
@@ -123,6 +123,7 @@ def train_models(
         demo,
         config.model_dump(mode="json"),
         {name: section.model_dump(mode="json") for name, section in sections.items()},
+        stratified=True,
     ).write(folder)
     return record.record(folder, command, **sections)
 
@@ -139,9 +140,10 @@ def export_model(source: Path, output: Path, *, check: bool = True, command: str
     """
     from samebits.compile.frontends.hgq import check_keras_3_export, export_keras_3, is_keras_3
     from samebits.compile.frontends.keras import check_export, export_keras, random_events
+    from samebits.train.preprocessing import refuse_outside
     from samebits.train.store import load_model
 
-    model = load_model(source)
+    model = refuse_outside(load_model(source))
     newer = is_keras_3(model)
     digest = network_sha256(source) or ""
     recipe = Recipe.read(source.parent)
@@ -233,7 +235,7 @@ def _recorded(design: Design) -> tuple[ReportFacts, Recipe | None, str]:
     taken out.
     """
     from samebits import record
-    from samebits.report.facts import DataFacts, NotRun, TrainingFacts
+    from samebits.report.facts import NotRun, TrainingFacts
 
     assert design.folder is not None
     old = record.load_record(design.folder)
@@ -249,7 +251,7 @@ def _recorded(design: Design) -> tuple[ReportFacts, Recipe | None, str]:
     if why:
         sections |= dict.fromkeys(("data", "training", "export"), NotRun(reason=why))
     elif recipe and recipe.sections:
-        sections["data"] = DataFacts.model_validate(recipe.sections["data"])
+        sections["data"] = data_section(recipe)
         sections["training"] = TrainingFacts.model_validate(recipe.sections["training"])
     if old.fingerprint == design.fingerprint:
         verification = record.of_design(old.verification, design)
@@ -332,7 +334,10 @@ def build_report(
     if why:
         _log.warning("the training in %s is not used: %s", design.folder, why)
     with bar("metrics", 1) as advance:
-        metrics, predicted, events, split = _quality(design.network, data, recipe, why, target, weight)
+        metrics, predicted, events, split = _quality(
+            design.network, data, recipe, why, target, weight
+        )
+        facts = with_reading(facts, design.folder, recipe, split, "samebits report")
         advance(1)
     with bar("bits in use", 1) as advance:
         bits = measure_bits(design, events, split)
@@ -399,21 +404,6 @@ def _quality(
         whole = load_data(str(data)) if split == "test" else None
         weights = quality.event_weights(path, weight, recipe, whole)
     return quality.classification(design, test, split, weights, why), absent, test.features, split
-
-
-def labelled_events(
-    data: str | None, recipe: Recipe | None, names: tuple[str, ...] = ()
-) -> tuple[Dataset | None, str]:
-    """The labelled events of a report and what they are: never those of the training, if known."""
-    if data is None:
-        return (recipe.split().test if recipe else None), "test"
-    from samebits.train.data import in_order
-
-    dataset = in_order(load_data(data), names)
-    if recipe and dataset.sha256 == recipe.data_sha256:
-        _log.warning("%s: the network was trained on it; its test part is used", dataset.source)
-        return dataset.split(recipe.seed).test, "test"
-    return dataset, f"events of {Path(dataset.source).name}"
 
 
 def _accuracy_gates(metrics: Any) -> list[Any]:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from samebits import errors
 
 from .readers import READERS, Request, Table
+from .splits import parts
 
 __all__ = [
     "Dataset",
@@ -76,12 +77,19 @@ class Dataset:
         """The events with these indices, in that order."""
         return replace(self, features=self.features[events], labels=self.labels[events])
 
-    def split(self, seed: int, fractions: tuple[float, float, float] = (0.6, 0.2, 0.2)) -> "Split":
+    def split(
+        self,
+        seed: int,
+        fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
+        *,
+        stratified: bool = False,
+    ) -> "Split":
         """Three disjoint parts that together are all events; equal seeds give equal parts.
 
-        The parts are cut from one random order of the events, not stratified: the shares of the
-        classes vary between parts within the binomial spread. The order is that of raw words of
-        PCG64, which NumPy promises never to change (NEP 19; `Generator.permutation` may change).
+        The parts are cut from one random order of the events. `stratified`: each class is cut
+        alone, so that every part has its share; otherwise the shares vary within the binomial
+        spread. The order is that of raw words of PCG64, which NumPy promises never to change (NEP
+        19; `Generator.permutation` may change).
 
         Raises `DataError` if a part would be empty, `UsageError` for fractions that are not
         positive or do not add up to 1.
@@ -89,21 +97,8 @@ class Dataset:
         >>> [len(part) for part in load_jets().take(np.arange(1000)).split(seed=1).parts]
         [600, 200, 200]
         """
-        if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
-            raise errors.UsageError(
-                f"split fractions for train, validation, test: got {tuple(fractions)}, wanted "
-                "three positive numbers that add up to 1"
-            )
-        order = np.argsort(np.random.PCG64(seed).random_raw(len(self)), kind="stable")
-        first = round(len(self) * fractions[0])
-        second = round(len(self) * (fractions[0] + fractions[1]))
-        pieces = (order[:first], order[first:second], order[second:])
-        if min(len(piece) for piece in pieces) == 0:
-            raise errors.DataError(
-                f"{self.source}: {len(self)} events are too few to split {tuple(fractions)} into "
-                "train, validation and test parts with at least one event each; use more events"
-            )
-        return Split(*(self.take(piece) for piece in pieces))
+        labels = self.labels if stratified else np.zeros(len(self), np.int64)
+        return Split(*(self.take(piece) for piece in parts(labels, seed, fractions, self.source)))
 
 
 @dataclass(frozen=True, eq=False)

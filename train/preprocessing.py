@@ -35,13 +35,14 @@ def outside(model: Any) -> tuple[str, ...]:
     return tuple(word.replace("_", " ") for word in str(model.name).split(MARK)[1:])
 
 
-def refuse_outside(model: Any) -> None:
-    """Raises UnsupportedError if steps on the inputs stand outside of the network."""
+def refuse_outside(model: Any) -> Any:
+    """The model; raises UnsupportedError if steps on its inputs stand outside of it."""
     steps = outside(model)
-    if steps:
-        raise errors.UnsupportedError(
-            f"network {str(model.name).split(MARK)[0]!r} was trained on inputs that went through "
-            f"{', '.join(steps)} outside of it; firmware would get other numbers. Put the step "
-            "into the network (Standardise, train_network(whiten=True)), or train on the inputs "
-            "that the firmware gets"
-        )
+    if not steps:
+        return model
+    raise errors.UnsupportedError(
+        f"network {str(model.name).split(MARK)[0]!r} was trained on inputs that went through "
+        f"{', '.join(steps)} outside of it; firmware would get other numbers. Put the step "
+        "into the network (Standardise, train_network(whiten=True)), or train on the inputs "
+        "that the firmware gets"
+    )

@@ -126,12 +126,11 @@ def parts(
             "three positive numbers that add up to 1"
         )
     order = np.argsort(np.random.PCG64(seed).random_raw(len(labels)), kind="stable")
-    ends = np.cumsum(fractions)[:-1]
     place = np.zeros(len(labels), np.int64)
     for label in np.unique(labels):
         events = order[labels[order] == label]
-        shares = (np.arange(len(events)) + 0.5) / len(events)
-        place[events] = np.searchsorted(ends, shares, side="right")
+        ends = [round(len(events) * float(end)) for end in np.cumsum(fractions)[:-1]]
+        place[events] = np.searchsorted(ends, np.arange(len(events)), side="right")
     pieces = tuple(order[place[order] == number] for number in range(len(fractions)))
     if min(len(piece) for piece in pieces) == 0:
         raise errors.DataError(

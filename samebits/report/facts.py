@@ -67,6 +67,7 @@ __all__ = [
     "ResourceFacts",
     "ScalingOption",
     "TargetFacts",
+    "TestReading",
     "TrainingCurve",
     "TrainingFacts",
     "TrainingRun",
@@ -99,6 +100,16 @@ class TargetFacts(Facts):
     reuse_factor: Annotated[int, Field(ge=1)]
 
 
+class TestReading(Facts):
+    """One look at the labels of the test part, and the digest of the network it was for."""
+
+    __test__ = False  # no test, whatever pytest thinks of the name
+
+    when: Text
+    by: Text
+    network: str = ""
+
+
 class DataFacts(Facts):
     """The data set; `events` per split, for example {"train": 18000, "test": 6000}."""
 
@@ -108,6 +119,7 @@ class DataFacts(Facts):
     events: dict[str, Count]
     class_names: tuple[str, ...]
     feature_names: tuple[str, ...]
+    test_reads: tuple[TestReading, ...] = ()
 
 
 class TrainingCurve(Facts):

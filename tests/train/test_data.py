@@ -508,3 +508,16 @@ class TestBadFiles:
             f"{path}: reading {suffix} files needs the package {package}, which is not installed; "
             'run: pip install "samebits[hep]"'
         )
+
+
+def test_a_stratified_split_gives_every_part_each_class() -> None:
+    labels = np.repeat([0, 1, 2], [60, 30, 10])
+    data = Dataset(
+        np.zeros((100, 1), np.float32), labels, ("x",), ("a", "b", "c"), "made", "0" * 64
+    )
+    split = data.split(seed=1, stratified=True)
+    assert [np.bincount(part.labels).tolist() for part in split.parts] == [
+        [36, 18, 6],
+        [12, 6, 2],
+        [12, 6, 2],
+    ]

@@ -1,0 +1,85 @@
+"""Every look at the test part's labels is written down, also after training again."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from samebits.recipe import Recipe
+from samebits.report import render_html
+from samebits.report.facts import DataFacts, ReportFacts, utc_now
+from samebits.test_part import data_section, labelled_events, log_reading, with_reading
+
+DATA = {
+    "name": "toy",
+    "source": "toy.npz",
+    "sha256": "0" * 64,
+    "events": {"train": 60, "validation": 20, "test": 20},
+    "class_names": ("a", "b"),
+    "feature_names": ("x0",),
+}
+RECIPE = Recipe(
+    "toy.npz",
+    "0" * 64,
+    1,
+    {"model.keras": "1111aaaa2222"},
+    sections={"data": DATA},
+    stratified=True,
+)
+
+
+def test_readings_stay_with_the_data_and_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    RECIPE.write(tmp_path)
+    with caplog.at_level(logging.WARNING, "samebits"):
+        assert [entry.by for entry in log_reading(tmp_path, RECIPE, "samebits report")] == [
+            "samebits report"
+        ]
+        log_reading(tmp_path, RECIPE, "samebits compare")
+        assert caplog.messages == []  # the same network twice spoils nothing
+        again = replace(RECIPE, models={"model.keras": "3333bbbb"})
+        again.write(tmp_path)  # trained again on the same parts
+        assert len(json.loads((tmp_path / "training.json").read_text())["test_reads"]) == 2
+        facts = ReportFacts(
+            design="toy", created=utc_now(), versions={}, data=DataFacts.model_validate(DATA)
+        )
+        assert with_reading(facts, tmp_path, again, "events of other.npz", "x") is facts
+        facts = with_reading(facts, tmp_path, again, "test", "samebits report")
+    assert caplog.messages == [
+        "the test part was read 3 times, for 2 networks: choosing between them by its numbers "
+        "makes the chosen one look better than it is"
+    ]
+    read = Recipe.read(tmp_path)
+    assert read is not None
+    assert read.stratified
+    assert data_section(read) == facts.data
+    page = render_html(facts)
+    assert "<dt>Test part</dt><dd>read 3 times: 20" in page
+    assert "by samebits compare (network <code>1111aaaa</code>); 20" in page
+    assert "Choosing between these networks by its numbers" in page
+    replace(again, seed=2).write(tmp_path)  # other parts
+    assert Recipe.read(tmp_path).test_reads == ()  # type: ignore[union-attr]
+
+
+def test_recipes_without_the_word_are_cut_as_they_were(tmp_path: Path) -> None:
+    labels = np.repeat([0, 1], [90, 10])
+    np.savez(tmp_path / "d.npz", features=np.arange(100.0)[:, None], label=labels)
+    old = Recipe(str(tmp_path / "d.npz"), "", 1, {})
+    old.write(tmp_path)
+    values = json.loads((tmp_path / "training.json").read_text())
+    del values["stratified"], values["test_reads"]
+    (tmp_path / "training.json").write_text(json.dumps(values))
+    read = Recipe.read(tmp_path)
+    assert read == old
+    dataset = labelled_events(old.data, None)[0]
+    assert dataset is not None
+    order = np.argsort(np.random.PCG64(1).random_raw(100), kind="stable")
+    assert np.array_equal(old.parts(dataset).test.features[:, 0], order[80:])
+    shares = replace(old, stratified=True).parts(dataset).test.labels
+    assert np.bincount(shares).tolist() == [18, 2]
