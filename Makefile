@@ -1,7 +1,7 @@
 # What a clone needs is Python 3.11 to 3.13 and make; everything else is installed into .venv.
 #
 #   make demo        from data to verified firmware: build/demo/
-#   make test        lint, type check and the tests; PYTEST_OPTIONS="-k softmax" narrows them
+#   make test        lint, type check and the tests, two at a time; PYTEST_OPTIONS="-k softmax" narrows them
 #   make help        all targets
 
 VENV ?= .venv
@@ -49,7 +49,7 @@ demo: $(STAMP)
 
 # The entry points are called, never `python -m`: that would put this folder on sys.path.
 test: lint typecheck
-	$(BIN)/pytest $(PYTEST_OPTIONS)
+	$(BIN)/pytest -n 2 --dist loadfile $(PYTEST_OPTIONS)
 
 # HGQ2 cannot share an environment with QKeras: its wheels hold a package qkeras of their own.
 test-hgq: $(HGQ_STAMP)
