@@ -7,25 +7,22 @@ that reuse factors and clocks can be scanned with `dataclasses.replace(target, .
 is done once per graph.
 
 Every number carries the error that the model made on published reports held out from its fit. What
-no published report covers is a `NotRun` with the reason: other layers than dense ones, batch
-normalisation, ReLU, casts and softmax, io_stream, distributed arithmetic, parts other than
-UltraScale+, and multipliers that the Latency strategy must share. docs/latency.md has the model,
-the reports and the comparison.
+no published report covers is a `NotRun` with the reason. A pipeline of dense layers (io_parallel,
+Latency) is estimated by `hls_model`, what hls4ml builds as a chain of processes (io_stream,
+Resource, convolutions, recurrent layers) by `hls_stages`. docs/latency.md has the models, the
+reports and the comparison.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from samebits import errors
-from samebits.compile.ir import Format, Graph, Layer, Node, Overflow, Rounding
 from samebits.compile.target import Target
 
+from .hls_layers import describe
 from .hls_model import (
     CLASSES,
     FAST_MHZ,
@@ -43,18 +40,25 @@ from .hls_model import (
     read_model,
     resource_dsps,
     usable_ns,
-    weights_of,
 )
+from .hls_numbers import (
+    NAMES,
+    STAGE_NOTE,
+    HlsEstimate,
+    no_latency,
+    quantity,
+    shares,
+    stage_tool,
+    tool_of,
+)
+from .hls_stages import StageCost, Where, chain, cost, read_stages, stage_coefficients
 from .parts import family_of
 from .results import (
-    LatencyEstimate,
-    LayerLatency,
     Measured,
     NotRun,
     Quantity,
     ResourceEstimate,
     latency_estimate,
-    layer_latency,
 )
 
 __all__ = ["SOURCE", "HlsEstimate", "describe", "estimate_hls"]
@@ -64,107 +68,11 @@ LAYERS_NOTE = (
     "a layer's share of the cycles is in proportion to its delay in the model (Latency) or to its "
     "reuse factor (Resource); the error was measured for whole designs only"
 )
-STAGE_NOTE = (
-    "as the C synthesis report would say; after Vivado's logic synthesis the LUTs were "
-    "{low:.2g} to {high:.2g} of that in {n} published projects (median {median:.2g})"
+CHAIN_NOTE = (
+    "a layer's share of the cycles is in proportion to those of its own process; in a stream the "
+    "processes run side by side"
 )
 _FAMILY = "UltraScale+"
-_NAMES = ("LUT", "FF", "DSP", "BRAM36")
-_WIRING = {"reshape", "transpose", "boundary"}
-_CLIPS = {"cast", "max", "min", "compare", "select"}
-_CONSTANTS = {"Dense": "weight", "BatchNormalization": "scale", "ApplyAlpha": "scale"}
-
-
-@dataclass(frozen=True, slots=True)
-class HlsEstimate:
-    """What C synthesis would report; `layers` has LUT and DSP by layer name."""
-
-    latency: LatencyEstimate
-    resources: ResourceEstimate
-    layers: Mapping[str, Mapping[str, Measured]]
-
-
-def describe(graph: Graph) -> tuple[HlsLayer, ...]:
-    """hls4ml's layers of a graph as the model sees them, in order; kind "unknown" with a reason."""
-    nodes: dict[str, list[Node]] = {layer.name: [] for layer in graph.layers}
-    outside: list[Node] = []
-    for node in graph.nodes:
-        owner = node.output
-        while owner and owner not in nodes:
-            owner = owner.rpartition("/")[0]
-        nodes.get(owner, outside).append(node)
-    found = [_describe(graph, layer, nodes[layer.name]) for layer in graph.layers]
-    found += [
-        HlsLayer(node.output, "unknown", f"{node.op} {node.output}", 0, 0, 0, 0)
-        for node in outside
-        if node.op not in _WIRING
-    ]
-    return tuple(found)
-
-
-def _describe(graph: Graph, layer: Layer, nodes: Sequence[Node]) -> HlsLayer:
-    tensor = graph.tensors[layer.tensor]
-    entering = [
-        graph.tensors[name]
-        for node in nodes[:1]
-        for name in node.inputs
-        if name not in graph.constants
-    ]
-    fields: dict[str, Any] = {
-        "name": layer.name,
-        "what": layer.kind,
-        "n_in": sum(math.prod(each.shape) for each in entering),
-        "n_out": math.prod(tensor.shape),
-        "in_bits": max((each.format.width for each in entering), default=0),
-        "out_bits": tensor.format.width,
-        "rounds": _rounds(tensor.format),
-    }
-    ops = {node.op for node in nodes}
-    made_here = any(node.output == layer.tensor for node in nodes)
-    if ops <= _WIRING and (made_here or not nodes):
-        return HlsLayer(kind="wiring", **fields)
-    kind = layer.kind
-    if kind in _CONSTANTS:
-        return _product(graph, fields, layer.types, f"{layer.name}/{_CONSTANTS[kind]}")
-    if kind == "Softmax" and "lookup" in ops:
-        return HlsLayer(kind="softmax", stable="reduce_max" in ops, **fields)
-    if kind in ("Activation", "ReLU") and ops <= _CLIPS | _WIRING:
-        clips = bool(ops - {"cast"} - _WIRING) or not tensor.format.signed or fields["rounds"]
-        return HlsLayer(kind="activation" if clips else "wiring", **fields)
-    return HlsLayer(kind="unknown", **fields | {"what": f"{kind} {layer.name}"})
-
-
-def _product(
-    graph: Graph, fields: dict[str, Any], types: Mapping[str, Format], constant: str
-) -> HlsLayer:
-    values = graph.constants.get(constant)
-    where = f"{fields['what']} {fields['name']}"
-    if values is None or values.dtype == object or values.ndim > 2:
-        return HlsLayer(kind="unknown", **fields | {"what": where})
-    if values.ndim < 2:
-        # every input has one weight and makes one output: the terms of one output are one
-        weights = weights_of(np.broadcast_to(values.reshape(-1, 1), (fields["n_out"], 1)))
-        weights = replace(weights, terms=1)
-    elif values.shape == (fields["n_in"], fields["n_out"]):
-        weights = weights_of(values)
-    else:  # the same weights at several places
-        return HlsLayer(kind="unknown", **fields | {"what": f"{where} at several places"})
-    size = np.abs(values)
-    # without trailing zeros, which are wiring
-    bits = int((size // np.maximum(size & -size, 1)).max(initial=0)).bit_length() + 1
-    accum = types.get("accum")
-    product = max(fields["in_bits"] + bits, fields["out_bits"])
-    return HlsLayer(
-        kind="product",
-        accum_bits=accum.width if accum is not None else product,
-        weight_bits=types["weight"].width if "weight" in types else bits,
-        weights=weights,
-        **fields,
-    )
-
-
-def _rounds(form: Format) -> bool:
-    return form.rounding is not Rounding.TRN or form.overflow is not Overflow.WRAP
 
 
 def estimate_hls(layers: Sequence[HlsLayer], target: Target, source: str = SOURCE) -> HlsEstimate:
@@ -173,11 +81,14 @@ def estimate_hls(layers: Sequence[HlsLayer], target: Target, source: str = SOURC
     if refusal:
         absent = NotRun(reason=refusal)
         return HlsEstimate(
-            _no_latency(source, absent),
-            ResourceEstimate(source=source, used=dict.fromkeys(_NAMES, absent)),
+            no_latency(source, absent),
+            ResourceEstimate(source=source, used=dict.fromkeys(NAMES, absent)),
             {layer.name: dict.fromkeys(("LUT", "DSP"), absent) for layer in layers},
         )
-    if target.strategy == "Resource":
+    group = _group(layers, target)
+    if group:
+        return _chain(layers, target, source, group)
+    if target.strategy == "Resource" and any(map(_dense, layers)):
         return _resource(layers, target, source)
     scarce = [
         layer.name
@@ -196,16 +107,20 @@ def _refusal(layers: Sequence[HlsLayer], target: Target) -> str:
     except errors.UnsupportedError as error:
         return str(error)
     unknown = list(dict.fromkeys(layer.what for layer in layers if layer.kind == "unknown"))
-    if family != _FAMILY:
-        return f"the published reports that were fitted are of {_FAMILY} parts, {family} has none"
-    if target.io_type != "io_parallel":
-        return f"no published report of {target.io_type} was fitted"
     if target.strategy == "distributed_arithmetic":
         return "distributed arithmetic: see the estimate of unrolled logic"
     if unknown:
         return f"no published reports were fitted for {', '.join(unknown[:5])}"
-    if not any(layer.kind == "product" and not layer.elementwise for layer in layers):
-        return "no dense layer"
+    group = _group(layers, target)
+    if group == "recurrent, Latency":
+        return "the published reports of recurrent layers are of the strategy Resource"
+    if group:
+        return ""
+    if family != _FAMILY:
+        return (
+            f"the published reports of pipelines that were fitted are of {_FAMILY} parts, "
+            f"{family} has none"
+        )
     low, high = read_model()["ranges"][target.strategy]["clock_mhz"]
     if not 0.9 * low <= target.clock_mhz <= 1.1 * high:
         return (
@@ -215,22 +130,140 @@ def _refusal(layers: Sequence[HlsLayer], target: Target) -> str:
     return ""
 
 
+def _group(layers: Sequence[HlsLayer], target: Target) -> str:
+    """By which reports a chain of processes is judged; empty for what hls4ml pipelines as a whole.
+
+    Dense layers of the Resource strategy alone are judged by reports of their own, in `_resource`.
+    As hls4ml 1.3.0 decides it: backends/vivado/passes/pipeline_style.py.
+    """
+    if any(layer.kind == "recurrent" for layer in layers):
+        return "recurrent" if target.strategy == "Resource" else "recurrent, Latency"
+    if target.io_type == "io_stream":
+        return f"stream, {target.strategy}"
+    if any(_dense(layer) and layer.outputs > 1 for layer in layers):
+        return f"parallel convolutions, {target.strategy}"
+    return ""
+
+
+def _dense(layer: HlsLayer) -> bool:
+    return layer.kind == "product" and not layer.elementwise
+
+
+def _where(target: Target) -> Where:
+    return Where(
+        stream=target.io_type == "io_stream",
+        usable_ns=usable_ns(target.clock_ns, target.backend),
+        strategy=target.strategy,
+        reuse=target.reuse_factor,
+    )
+
+
+def _costs(layers: Sequence[HlsLayer], target: Target) -> tuple[Mapping[str, StageCost], StageCost]:
+    """What the model of chains says of every layer, and of the design."""
+    where, found = _where(target), stage_coefficients()
+    costs = [cost(layer, where, found, coefficients()) for layer in layers]
+    named = {layer.name: each for layer, each in zip(layers, costs, strict=True)}
+    return named, chain(layers, costs, where, found)
+
+
+def _chain(layers: Sequence[HlsLayer], target: Target, source: str, group: str) -> HlsEstimate:
+    """A chain of processes: streams, convolutions, recurrent layers."""
+    named, design = _costs(layers, target)
+    notes = _chain_notes(layers, target, group)
+    tools = {name: stage_tool(name, group) for name in ("cycles", "interval", *NAMES)}
+    used: dict[str, Measured] = {
+        "LUT": quantity(design.lut, "LUT", tools),
+        "FF": quantity(design.ff, "FF", tools),
+        "DSP": quantity(design.dsp, "DSP", tools),
+        "BRAM36": Quantity(
+            value=design.bram18 / 2, unit="BRAM36", kind="estimated", tool=tools["BRAM36"]
+        ),
+    }
+    unclear = NotRun(
+        reason="io_parallel convolutions of the strategy Latency: the two published reports have "
+        "0.6 and 34 times the LUTs that the model says; the strategy Resource, or io_stream"
+    )
+    if group == "parallel convolutions, Latency":
+        used |= dict.fromkeys(("LUT", "FF"), unclear)
+    by_layer: dict[str, Mapping[str, Measured]] = {
+        name: {
+            "LUT": used["LUT"]
+            if isinstance(used["LUT"], NotRun)
+            else quantity(c.lut, "LUT", tools),
+            "DSP": quantity(c.dsp, "DSP", tools),
+        }
+        for name, c in named.items()
+    }
+    cycles = round(design.cycles)
+    latency = latency_estimate(
+        source,
+        cycles,
+        target.clock_mhz,
+        round(design.interval),
+        "estimated",
+        tools["cycles"],
+        notes,
+        layers=shares(layers, [named[each.name].cycles for each in layers], cycles, target),
+        layers_note=CHAIN_NOTE,
+    )
+    interval = latency.initiation_interval.model_copy(update={"tool": tools["interval"]})
+    latency = latency.model_copy(update={"initiation_interval": interval})
+    stage = STAGE_NOTE.format(**read_model()["vivado_lut_share"])
+    resources = ResourceEstimate(source=source, used=used, notes=(stage, *notes))
+    return HlsEstimate(latency, resources, by_layer)
+
+
+def _chain_notes(layers: Sequence[HlsLayer], target: Target, group: str) -> tuple[str, ...]:
+    """In which respects a chain is outside of its reports, and what none of them has."""
+    found = read_stages()["ranges"][group]
+    low, high = found["clock_mhz"]
+    notes = []
+    if not 0.9 * low <= target.clock_mhz <= 1.1 * high:
+        notes.append(f"outside of the fitted clocks {low} to {high} MHz")
+    if family_of(target.part) not in found["families"]:
+        notes.append(f"the fitted reports of this kind are of {' and '.join(found['families'])}")
+    rounding = [layer.name for layer in layers if layer.accum_rounds]
+    if rounding:
+        notes.append(
+            f"accumulators that round or saturate ({', '.join(rounding[:4])}) are not in the fit: "
+            "three published designs of them had 2 to 8 times the LUTs"
+        )
+    merges = [layer.name for layer in layers if layer.kind == "merge"]
+    if merges:
+        notes.append(
+            f"{', '.join(merges[:4])}: no published report has one by itself; counted as an adder "
+            "or a DSP for every value"
+        )
+    changed = [
+        f"{layer.name}: reuse factor {taken_reuse} instead of {target.reuse_factor}, as hls4ml "
+        "takes it"
+        for layer in layers
+        if _dense(layer) and target.strategy == "Resource"
+        for taken_reuse in [closest_reuse(layer.n_in, layer.n_out, target.reuse_factor)]
+        if taken_reuse != target.reuse_factor
+    ]
+    return (*notes, *changed)
+
+
 def _latency(layers: Sequence[HlsLayer], target: Target, source: str) -> HlsEstimate:
     found = coefficients()
     usable = usable_ns(target.clock_ns, target.backend)
     outside = _outside(layers, target)
     cycles = cycles_latency(layers, usable, found.delay)
+    cycles += sum(_TABLE_CYCLES for layer in layers if layer.kind == "table")
     delays = [delay_ns(layer, found.delay) for layer in layers]
-    lut = [float(np.dot(lut_terms(layer), found.lut)) for layer in layers]
+    lut = [float(np.dot(lut_terms(layer), found.lut)) + _extra_lut(layer) for layer in layers]
     ff = float(np.dot(ff_terms(layers, sum(lut), usable), found.ff))
     group = "Latency, fast clocks" if target.clock_mhz > FAST_MHZ else "Latency"
-    tools = {name: _tool(name, group, outside) for name in ("cycles", "interval", *_NAMES)}
+    tools = {name: tool_of(name, group, outside) for name in ("cycles", "interval", *NAMES)}
     notes = [*outside, *_thin(layers, target)]
     blocks = brams(layers, target.backend)
+    tables = sum(-(-layer.n_out // 2) for layer in layers if layer.kind == "table") / 2
+    blocks = None if blocks is None else blocks + tables
     used: dict[str, Measured] = {
-        "LUT": _whole(sum(lut), "LUT", tools),
-        "FF": _whole(ff, "FF", tools),
-        "DSP": _whole(sum(map(dsps, layers)), "DSP", tools),
+        "LUT": quantity(sum(lut), "LUT", tools),
+        "FF": quantity(ff, "FF", tools),
+        "DSP": quantity(sum(map(dsps, layers)), "DSP", tools),
         "BRAM36": NotRun(reason=f"the published reports with a softmax have {CLASSES} classes")
         if blocks is None
         else Quantity(value=blocks, unit="BRAM36", kind="estimated", tool=tools["BRAM36"]),
@@ -238,8 +271,8 @@ def _latency(layers: Sequence[HlsLayer], target: Target, source: str) -> HlsEsti
     by_layer: dict[str, Mapping[str, Measured]] = {}
     for layer, luts in zip(layers, lut, strict=True):
         by_layer[layer.name] = {
-            "LUT": _whole(luts, "LUT", {"LUT": _tool("LUT", "layers", outside)}),
-            "DSP": _whole(dsps(layer), "DSP", tools),
+            "LUT": quantity(luts, "LUT", {"LUT": tool_of("LUT", "layers", outside)}),
+            "DSP": quantity(dsps(layer), "DSP", tools),
         }
     latency = latency_estimate(
         source,
@@ -249,7 +282,7 @@ def _latency(layers: Sequence[HlsLayer], target: Target, source: str) -> HlsEsti
         "estimated",
         tools["cycles"],
         tuple(notes),
-        layers=_shares(layers, delays, cycles, target),
+        layers=shares(layers, delays, cycles, target),
         layers_note=LAYERS_NOTE,
     )
     interval = latency.initiation_interval.model_copy(update={"tool": tools["interval"]})
@@ -257,6 +290,18 @@ def _latency(layers: Sequence[HlsLayer], target: Target, source: str) -> HlsEsti
     stage = STAGE_NOTE.format(**read_model()["vivado_lut_share"])
     resources = ResourceEstimate(source=source, used=used, notes=(stage, *notes))
     return HlsEstimate(latency, resources, by_layer)
+
+
+_TABLE_CYCLES = 1
+_EXTRA = ("merge", "pool", "table")
+
+
+def _extra_lut(layer: HlsLayer) -> float:
+    """LUT of the kinds that the fit of pipelines does not have, from the reports of chains."""
+    if layer.kind not in _EXTRA:
+        return 0.0
+    where = Where(stream=False, usable_ns=1.0, strategy="Latency", reuse=1)
+    return cost(layer, where, stage_coefficients(), coefficients()).lut
 
 
 def _shared(
@@ -268,15 +313,15 @@ def _shared(
         "multipliers than there are multiplications, and no published report of the Latency "
         f"strategy on {_FAMILY} has that; a lower reuse factor or the Resource strategy"
     )
-    tools = {"DSP": _tool("DSP", "Latency, shared multipliers", ())}
+    tools = {"DSP": tool_of("DSP", "Latency, shared multipliers", ())}
     counts = [dsps(layer, target.reuse_factor) for layer in layers]
-    used: dict[str, Measured] = dict.fromkeys(_NAMES, absent)
-    used["DSP"] = _whole(sum(counts), "DSP", tools)
+    used: dict[str, Measured] = dict.fromkeys(NAMES, absent)
+    used["DSP"] = quantity(sum(counts), "DSP", tools)
     return HlsEstimate(
-        _no_latency(source, absent),
+        no_latency(source, absent),
         ResourceEstimate(source=source, used=used),
         {
-            layer.name: {"LUT": absent, "DSP": _whole(count, "DSP", tools)}
+            layer.name: {"LUT": absent, "DSP": quantity(count, "DSP", tools)}
             for layer, count in zip(layers, counts, strict=True)
         },
     )
@@ -288,24 +333,25 @@ def _resource(layers: Sequence[HlsLayer], target: Target, source: str) -> HlsEst
     reuse = {
         layer.name: closest_reuse(layer.n_in, layer.n_out, target.reuse_factor)
         for layer in layers
-        if layer.kind == "product" and not layer.elementwise
+        if _dense(layer)
     }
     small = max(reuse.values()) < read_model()["ranges"]["Resource"]["reuse"][0]
     group = "Resource, small reuse factors" if small else "Resource"
-    tools = {name: _tool(name, group, ()) for name in ("cycles", "DSP")}
+    tools = {name: tool_of(name, group, ()) for name in ("cycles", "DSP")}
     cycles = cycles_resource(layers, list(reuse.values()), usable, found)
     by_layer: dict[str, Mapping[str, Measured]] = {}
-    no_logic = NotRun(
-        reason="no published report of the Resource strategy on UltraScale+ says its LUT, FF and "
-        "BRAM together with the stage that they are of"
-    )
+    named, design = _costs(layers, target)
+    logic = {name: stage_tool(name, "parallel, Resource") for name in ("interval", *NAMES)}
     counts: list[int | None] = []
     for layer in layers:
         count = resource_dsps(layer, reuse.get(layer.name, 1), target.backend)
         counts.append(count)
-        by_layer[layer.name] = {"LUT": no_logic, "DSP": _counted(count, target, tools)}
+        by_layer[layer.name] = {
+            "LUT": quantity(named[layer.name].lut, "LUT", logic),
+            "DSP": _counted(count, target, tools),
+        }
     total = None if None in counts else sum(count or 0 for count in counts)
-    shares = [float(reuse.get(layer.name, 0)) for layer in layers]
+    weights = [float(reuse.get(layer.name, 0)) for layer in layers]
     changed = [
         f"{name}: reuse factor {taken} instead of {target.reuse_factor}, as hls4ml takes it"
         for name, taken in reuse.items()
@@ -319,24 +365,35 @@ def _resource(layers: Sequence[HlsLayer], target: Target, source: str) -> HlsEst
         "estimated",
         tools["cycles"],
         tuple(changed),
-        layers=_shares(layers, shares, cycles, target),
+        layers=shares(layers, weights, cycles, target),
         layers_note=LAYERS_NOTE,
     ).model_copy(
         update={
-            "initiation_interval": NotRun(
-                reason="published reports of the Resource strategy have from the largest reuse "
-                "factor to the whole latency"
+            "initiation_interval": Quantity(
+                value=round(design.interval),
+                unit="cycles",
+                kind="estimated",
+                tool=logic["interval"],
             )
         }
     )
-    used: dict[str, Measured] = dict.fromkeys(_NAMES, no_logic)
-    used["DSP"] = _counted(total, target, tools)
-    return HlsEstimate(latency, ResourceEstimate(source=source, used=used), by_layer)
+    used: dict[str, Measured] = {
+        "LUT": quantity(design.lut, "LUT", logic),
+        "FF": quantity(design.ff, "FF", logic),
+        "DSP": _counted(total, target, tools),
+        "BRAM36": Quantity(
+            value=design.bram18 / 2, unit="BRAM36", kind="estimated", tool=logic["BRAM36"]
+        ),
+    }
+    stage = STAGE_NOTE.format(**read_model()["vivado_lut_share"])
+    return HlsEstimate(
+        latency, ResourceEstimate(source=source, used=used, notes=(stage,)), by_layer
+    )
 
 
 def _counted(count: int | None, target: Target, tools: Mapping[str, str]) -> Measured:
     if count is not None:
-        return _whole(count, "DSP", tools)
+        return quantity(count, "DSP", tools)
     return NotRun(
         reason=f"whether {target.backend} multiplies such narrow data or weights in DSPs or LUTs "
         "when it reuses multipliers is in no published report"
@@ -355,7 +412,7 @@ def _outside(layers: Sequence[HlsLayer], target: Target) -> tuple[str, ...]:
         beyond = [
             f"{layer.name} {value}"
             for layer in layers
-            if layer.kind == "product" and not layer.elementwise
+            if _dense(layer)
             for value in [getattr(layer, name)]
             if not low <= value <= high
         ]
@@ -373,62 +430,19 @@ def _thin(layers: Sequence[HlsLayer], target: Target) -> tuple[str, ...]:
             f"above {FAST_MHZ:g} MHz: two published reports, both with more cycles than the model "
             "says, and a new event every 3 cycles"
         )
+    if not any(map(_dense, layers)):
+        notes.append("every published report has a dense layer")
     if target.reuse_factor > 1:
         notes.append("reuse factor 2 in the Latency strategy: two published reports")
     if any(layer.elementwise for layer in layers):
         notes.append("batch normalisation, as a product with one term: two published layers")
+    extra = [layer.name for layer in layers if layer.kind in _EXTRA]
+    if extra:
+        notes.append(
+            f"{', '.join(extra[:4])}: tables, merges and pools are in none of the pipelines that "
+            "were held out; their LUTs and BRAM are those of single layers in published reports"
+        )
     sizes = {layer.n_out for layer in layers if layer.kind == "softmax"} - {CLASSES}
     if sizes:
         notes.append(f"softmax: the published reports have {CLASSES} classes")
     return tuple(notes)
-
-
-def _tool(name: str, group: str, outside: Sequence[str]) -> str:
-    """The model's name with the error to print beside a number."""
-    error = read_model()["errors"][group].get(name)
-    text = _bare_tool(group)
-    if error is None:
-        return text
-    if error["n"] < 10:
-        size = error["max"]
-        which = (
-            "the only held-out report" if error["n"] == 1 else f"all {error['n']} held-out reports"
-        )
-    else:
-        size, which = error["p90"], f"90 % of {error['n']} held-out reports"
-    text += f", ± {100 * size:.0f} % ({which})" if size else f", no deviation in {which}"
-    if name == "LUT":
-        share = read_model()["vivado_lut_share"]
-        text += f"; as C synthesis counts, Vivado's are {share['median']:.2g} of it in the median"
-    return text + ("; outside of the fitted range" if outside else "")
-
-
-def _bare_tool(group: str) -> str:
-    count = read_model()["reports"]["Resource" if group.startswith("Resource") else "Latency"]
-    return f"samebits' HLS model fitted on {count} reports"
-
-
-def _whole(value: float, unit: str, tools: Mapping[str, str]) -> Quantity:
-    return Quantity(value=round(value), unit=unit, kind="estimated", tool=tools[unit])
-
-
-def _shares(
-    layers: Sequence[HlsLayer], weights: Sequence[float], cycles: int, target: Target
-) -> tuple[LayerLatency, ...]:
-    total, tool = sum(weights), _bare_tool(target.strategy)
-    if not total:
-        return ()
-    return tuple(
-        layer_latency(layer.name, cycles * weight / total, target.clock_mhz, "estimated", tool)
-        for layer, weight in zip(layers, weights, strict=True)
-    )
-
-
-def _no_latency(source: str, absent: NotRun) -> LatencyEstimate:
-    return LatencyEstimate(
-        source=source,
-        cycles=absent,
-        initiation_interval=absent,
-        latency_ns=absent,
-        bunch_crossings=absent,
-    )

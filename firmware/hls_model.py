@@ -45,7 +45,19 @@ __all__ = [
     "weights_of",
 ]
 
-Kind = Literal["product", "activation", "softmax", "wiring", "unknown"]
+Kind = Literal[
+    "product",
+    "activation",
+    "softmax",
+    "wiring",
+    "table",
+    "pool",
+    "merge",
+    "move",
+    "normalize",
+    "recurrent",
+    "unknown",
+]
 
 DSP_DATA_BITS = 11
 """Data of this width and more is multiplied in a DSP.
@@ -87,14 +99,21 @@ class HlsLayer:
     """One layer as hls4ml hands it to the HLS compiler.
 
     Args:
-        kind: "product" (dense; batch normalisation is a product with one term), "activation"
-            (ReLU, linear or only a cast), "softmax", "wiring" (no logic), or "unknown".
+        kind: "product" (dense or convolution; batch normalisation is a product with one term),
+            "activation" (ReLU, linear or only a cast), "table" (tanh and the like), "softmax",
+            "pool", "merge" (adds and multiplies values with values), "move" (reorders them),
+            "recurrent", "wiring" (no logic), or "unknown".
         what: for people: hls4ml's class, or why a layer is unknown.
-        n_in, n_out: values in and out.
+        n_in, n_out: values in and out; of a convolution or a pool those of one position.
         in_bits, out_bits, accum_bits, weight_bits: widths; 0 where there is none.
         rounds: the result rounds or saturates.
         stable: a softmax that first subtracts the largest value.
         weights: of a product.
+        inputs, outputs: positions of the image, or of the series, that are read and made.
+        channels: values of one position that is read.
+        copies: positions that are made at once (hls4ml's parallelization factor).
+        accum_rounds: the accumulator rounds or saturates after every addition.
+        steps, states: of a recurrent layer.
     """
 
     name: str
@@ -109,6 +128,13 @@ class HlsLayer:
     rounds: bool = False
     stable: bool = True
     weights: Weights | None = None
+    inputs: int = 1
+    outputs: int = 1
+    channels: int = 0
+    copies: int = 1
+    accum_rounds: bool = False
+    steps: int = 0
+    states: int = 0
 
     @property
     def elementwise(self) -> bool:

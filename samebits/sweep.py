@@ -241,8 +241,9 @@ def accuracy_of(design: Design, events: Events) -> tuple[Quantity, Quantity]:
 
 def _inputs(model_sha256: str, events: Events, target: Target) -> dict[str, str]:
     from samebits.firmware.hls_model import read_model
+    from samebits.firmware.hls_stages import read_stages
 
-    coefficients = json.dumps(read_model(), sort_keys=True)
+    coefficients = json.dumps([read_model(), read_stages()], sort_keys=True)
     versions = {
         "samebits": __version__,
         "hls_model": hashlib.sha256(coefficients.encode()).hexdigest(),

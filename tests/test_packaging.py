@@ -450,7 +450,10 @@ FOREIGN = ROOT / "tests/firmware/vendor_reports/real"  # files as their tools wr
 
 
 def test_files_name_no_registry_and_no_folder_of_one_machine() -> None:
-    """Paths under a home folder, hosts of package registries, options that name one, passwords."""
+    """Paths under a home folder, hosts of package registries, options that name one, passwords.
+
+    Reports that others distribute stand in `real` unchanged, with the folders of their makers.
+    """
     private = re.compile(
         rb"(?<![\w.}])/(?:root|home|work|workspace|Users)/[\w.]"
         rb"|[\w-]*(?:pypi|pythonhosted)[\w-]*\.(?:org|com|net|io)\b"
