@@ -6,13 +6,34 @@ How each was made stands in the data card beside its file.
 import hashlib
 import importlib.resources
 import io
+import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["JetConstituents", "jet_images", "load_constituents"]
+__all__ = [
+    "TTBAR_COLUMNS",
+    "TTBAR_PERMUTATIONS",
+    "JetConstituents",
+    "Ttbar",
+    "jet_images",
+    "load_constituents",
+    "load_ttbar",
+    "right_and_wrong",
+]
+
+# The 12 ways to give 4 jets (0 is the hardest) to b beside the W to quarks, that W's quarks (the
+# harder one first; which is which makes no difference), b beside the lepton.
+TTBAR_PERMUTATIONS = np.array(
+    [order for order in itertools.permutations(range(4)) if order[1] < order[2]]
+)
+TTBAR_ROLES = ("b_hadronic", "q1", "q2", "b_leptonic")
+TTBAR_COLUMNS = (
+    *(f"{role}_{value}" for role in TTBAR_ROLES for value in ("px", "py", "pz", "e", "b_tag")),
+    *("lepton_px", "lepton_py", "lepton_pz", "met", "met_sin_phi", "met_cos_phi"),
+)
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -83,6 +104,89 @@ def jet_images(constituents: FloatArray, pixels: int = 16, half_width: float = 0
     images = np.zeros((len(constituents), pixels, pixels))
     np.add.at(images, (jet, row, column), constituents[..., 0][inside])
     return images.astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Ttbar:
+    """Top quark pairs, one W to quarks, the other to e or mu; it is known which jet is which.
+
+    `jets` (N, 4, 4) float32: pT in GeV, pseudorapidity, azimuth and mass in GeV, the hardest jet
+    first; `b_tag` (N, 4) 0 or 1; `lepton` (N, 3): pT, pseudorapidity, azimuth; `met` (N, 2): pT and
+    azimuth of the missing momentum; `assignment` (N, 4): the right one of `TTBAR_PERMUTATIONS`.
+    """
+
+    jets: FloatArray
+    b_tag: FloatArray
+    lepton: FloatArray
+    met: FloatArray
+    assignment: IntArray
+    sha256: str
+
+    def __len__(self) -> int:
+        return len(self.jets)
+
+    def take(self, events: npt.NDArray[np.intp]) -> "Ttbar":
+        """The events with these indices, in that order."""
+        return replace(
+            self,
+            jets=self.jets[events],
+            b_tag=self.b_tag[events],
+            lepton=self.lepton[events],
+            met=self.met[events],
+            assignment=self.assignment[events],
+        )
+
+    def momenta(self) -> FloatArray:
+        """The jets' px, py, pz and energy in GeV (N, 4, 4)."""
+        pt, eta, phi, mass = np.moveaxis(self.jets.astype(np.float64), 2, 0)
+        p3 = np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)], axis=2)
+        energy = np.sqrt((p3**2).sum(axis=2) + mass**2)
+        return np.concatenate([p3, energy[..., None]], axis=2).astype(np.float32)
+
+    def inputs(self, assignments: IntArray) -> FloatArray:
+        """Network inputs (N, 26) float32, columns `TTBAR_COLUMNS`, momenta in GeV.
+
+        `assignments` (N, 4) or (4,) says which jet stands for which role.
+        """
+        chosen = np.broadcast_to(assignments, self.assignment.shape)[..., None]
+        tagged = np.concatenate([self.momenta(), self.b_tag[..., None]], axis=2)
+        pt, eta, phi = self.lepton.T
+        met, met_phi = self.met.T
+        columns = (
+            np.take_along_axis(tagged, chosen, axis=1).reshape(len(self), -1),
+            np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)], axis=1),
+            np.stack([met, np.sin(met_phi), np.cos(met_phi)], axis=1),
+        )
+        return np.concatenate(columns, axis=1).astype(np.float32)
+
+    def all_inputs(self) -> tuple[FloatArray, IntArray]:
+        """Inputs (N, 12, 26) of all `TTBAR_PERMUTATIONS`, and which one is right (N,)."""
+        right = (self.assignment[:, None] == TTBAR_PERMUTATIONS).all(axis=2).argmax(axis=1)
+        return np.stack([self.inputs(one) for one in TTBAR_PERMUTATIONS], axis=1), right
+
+
+def load_ttbar() -> Ttbar:
+    """The shipped top quark pairs."""
+    arrays, sha256 = _read("ttbar", "ttbar.npz")
+    return Ttbar(
+        **{
+            name: np.ascontiguousarray(arrays[name], dtype=np.float32)
+            for name in ("jets", "b_tag", "lepton", "met")
+        },
+        assignment=arrays["assignment"].astype(np.int64),
+        sha256=sha256,
+    )
+
+
+def right_and_wrong(events: Ttbar, seed: int) -> tuple[FloatArray, IntArray]:
+    """Inputs (2 N, 26) and labels: the right permutation (1) and a wrong one (0) of each."""
+    inputs, right = events.all_inputs()
+    # The last bits of raw words, which NumPy promises never to change.
+    step = 1 + np.random.PCG64(seed).random_raw(len(events)) % (len(TTBAR_PERMUTATIONS) - 1)
+    wrong = (right + step.astype(np.int64)) % len(TTBAR_PERMUTATIONS)
+    rows = np.arange(len(events))
+    both = np.stack([inputs[rows, right], inputs[rows, wrong]], axis=1)
+    return both.reshape(-1, inputs.shape[2]), np.tile(np.array([1, 0]), len(events))
 
 
 def _read(folder: str, name: str) -> tuple[dict[str, npt.NDArray[Any]], str]:

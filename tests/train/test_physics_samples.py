@@ -64,3 +64,60 @@ class TestImages:
         assert images.sum(axis=(1, 2)) == pytest.approx(
             jets.constituents[:, :, 0].sum(axis=1), abs=0.2
         )
+
+
+class TestTtbar:
+    def test_what_the_data_card_promises(self) -> None:
+        events = samples.load_ttbar()
+        assert events.sha256 in card("ttbar", "DATA_CARD.md")
+        assert len(events) == 6000
+        assert (np.diff(events.jets[:, :, 0], axis=1) <= 0).all()
+        assert (events.jets[:, :, 0] >= 25).all()
+        assert (np.abs(events.jets[:, :, 1]) <= 2.5).all()
+        assert np.array_equal(np.unique(events.b_tag), [0, 1])
+
+    def test_right_jets_have_the_masses_of_w_and_t(self) -> None:
+        events = samples.load_ttbar()
+        jets = np.take_along_axis(events.momenta(), events.assignment[:, :, None], axis=1)
+
+        def mass_gev(momentum: np.ndarray) -> float:
+            square = momentum[:, 3] ** 2 - (momentum[:, :3] ** 2).sum(axis=1)
+            return float(np.median(np.sqrt(np.maximum(square, 0))))
+
+        assert abs(mass_gev(jets[:, 1] + jets[:, 2]) - 80.4) < 4
+        assert abs(mass_gev(jets[:, 0] + jets[:, 1] + jets[:, 2]) - 172.5) < 12
+
+    def test_b_tags_are_those_of_the_right_jets(self) -> None:
+        events = samples.load_ttbar()
+        rates = np.take_along_axis(events.b_tag, events.assignment, axis=1).mean(axis=0)
+        assert rates == pytest.approx([0.7, 0.05, 0.05, 0.7], abs=0.04)
+
+    def test_inputs_stand_as_their_columns_say(self) -> None:
+        events = samples.load_ttbar().take(np.arange(5))
+        inputs = events.inputs(np.array([2, 0, 3, 1]))
+        assert inputs.shape == (5, 26)
+        table = dict(zip(samples.TTBAR_COLUMNS, inputs.T, strict=True))
+        assert np.array_equal(table["b_hadronic_b_tag"], events.b_tag[:, 2])
+        assert np.array_equal(table["b_leptonic_e"], events.momenta()[:, 1, 3])
+        assert np.hypot(table["q1_px"], table["q1_py"]) == pytest.approx(events.jets[:, 0, 0])
+        lepton_pt = np.hypot(table["lepton_px"], table["lepton_py"])
+        assert lepton_pt == pytest.approx(events.lepton[:, 0])
+        assert np.array_equal(table["met"], events.met[:, 0])
+        assert table["met_sin_phi"] == pytest.approx(np.sin(events.met[:, 1]))
+
+    def test_twelve_orders_one_of_them_right(self) -> None:
+        events = samples.load_ttbar().take(np.arange(50))
+        inputs, right = events.all_inputs()
+        assert len(np.unique(samples.TTBAR_PERMUTATIONS, axis=0)) == 12
+        assert inputs.shape == (50, 12, 26)
+        assert np.array_equal(inputs[np.arange(50), right], events.inputs(events.assignment))
+
+    def test_right_and_wrong(self) -> None:
+        events = samples.load_ttbar().take(np.arange(50))
+        inputs, labels = samples.right_and_wrong(events, seed=3)
+        assert labels.tolist() == [1, 0] * 50
+        right = events.inputs(events.assignment)
+        assert np.array_equal(inputs[::2], right)
+        assert (inputs[1::2] != right).any(axis=1).all()
+        assert np.array_equal(inputs, samples.right_and_wrong(events, seed=3)[0])
+        assert not np.array_equal(inputs, samples.right_and_wrong(events, seed=4)[0])
