@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from samebits.firmware.hls_model import (
     FAST_MHZ,
+    SLOW,
     Coefficients,
     HlsLayer,
     Weights,
@@ -28,6 +29,7 @@ from samebits.firmware.hls_model import (
     closest_reuse,
     cycles_latency,
     cycles_resource,
+    cycles_shared,
     dsps,
     ff_terms,
     lut_terms,
@@ -80,8 +82,13 @@ class Report:
 
     @property
     def shared(self) -> bool:
-        """The Latency strategy with multipliers that are used several times: counts DSPs only."""
+        """The Latency strategy with multipliers that are used several times."""
         return self.strategy == "Latency" and max(self.reuse) > 2
+
+    @property
+    def slow(self) -> bool:
+        """A pipeline on the 7 series, which has delays and FF of its own and the others' LUT."""
+        return self.strategy == "Latency" and family_of(self.part) == SLOW
 
 
 def read(path: Path = REPORTS) -> list[Report]:
@@ -150,14 +157,39 @@ def _layer(row: dict[str, str]) -> HlsLayer:
     )
 
 
-def fit(reports: Iterable[Report]) -> Coefficients:
-    """Coefficients of these reports: relative least squares, and a search for the delays."""
-    reports = [report for report in reports if report.fitted]
+def fit(reports: Iterable[Report], delay: tuple[float, ...] | None = None) -> Coefficients:
+    """Coefficients of these reports: relative least squares, and a search for the delays.
+
+    `delay` is the result of that search where it is known.
+    """
+    reports = list(reports)
+    slow = [report for report in reports if report.slow and "gone" not in report.remark]
+    reports = [report for report in reports if report.fitted and not report.slow]
     unrolled = [report for report in reports if report.strategy == "Latency"]
     lut = _fit_lut(unrolled)
-    delay = _fit_delay([report for report in unrolled if max(report.reuse) == 1])
+    if delay is None:
+        delay = _fit_delay([report for report in unrolled if max(report.reuse) == 1])
     shared = [report for report in reports if report.strategy == "Resource"]
-    return Coefficients(lut, _fit_ff(unrolled, lut), delay, _fit_resource(shared, delay))
+    return Coefficients(
+        lut,
+        _fit_ff(unrolled, lut),
+        delay,
+        _fit_resource(shared, delay),
+        _fit_slow([report for report in slow if not report.shared], delay),
+        _fit_ff(slow, lut) if slow else (),
+    )
+
+
+def _fit_slow(reports: Sequence[Report], delay: Sequence[float]) -> float:
+    """The factor on the delays with which reports of the 7 series deviate least."""
+    if not reports:
+        return 1.0
+
+    def cost(factor: float) -> float:
+        slower = Coefficients((), (), tuple(delay), 0.0, factor).of(SLOW).delay
+        return float(np.mean([abs(_stages_off(report, slower)) for report in reports]))
+
+    return min((round(0.05 * step, 2) for step in range(20, 101)), key=cost)
 
 
 def _relative(
@@ -195,7 +227,7 @@ def _fit_lut(reports: Sequence[Report]) -> tuple[float, ...]:
 
 
 def _fit_ff(reports: Sequence[Report], lut: Sequence[float]) -> tuple[float, ...]:
-    terms = [ff_terms(r.layers, predict_lut(r, lut), r.usable) for r in reports]
+    terms = [ff_terms(r.layers, predict_lut(r, lut), r.usable, family_of(r.part)) for r in reports]
     found = _relative(
         [term[1:] for term in terms],
         [report.measured["FF"] for report in reports],
@@ -258,18 +290,26 @@ def predict(report: Report, found: Coefficients) -> dict[str, float]:
         if None not in counts:
             answer["DSP"] = float(rest + sum(count or 0 for count in counts))
         return answer
-    if report.shared:
-        factors = iter(report.reuse)
-        shares = [next(factors) if layer.kind == "product" else 1 for layer in report.layers]
-        return {"DSP": float(sum(map(dsps, report.layers, shares)))}
+    family = family_of(report.part)
+    found = found.of(family)
     lut = predict_lut(report, found.lut)
     answer = {
         "cycles": float(cycles_latency(report.layers, report.usable, found.delay)),
         "LUT": lut,
-        "FF": float(np.dot(ff_terms(report.layers, lut, report.usable), found.ff)),
+        "FF": float(np.dot(ff_terms(report.layers, lut, report.usable, family), found.ff)),
         "DSP": float(sum(map(dsps, report.layers))),
         "interval": float(max(report.reuse)),
     }
+    if report.shared:
+        factors = iter(report.reuse)
+        dense = [layer.kind == "product" and not layer.elementwise for layer in report.layers]
+        shares = [next(factors) if is_dense else 1 for is_dense in dense]
+        cycles, interval = cycles_shared(report.layers, shares, report.usable, found.delay)
+        answer |= {
+            "cycles": float(cycles),
+            "interval": float(interval),
+            "DSP": float(sum(map(dsps, report.layers, shares))),
+        }
     blocks = brams(report.layers, report.tool.split()[0])
     return answer if blocks is None else answer | {"BRAM36": blocks}
 
@@ -291,8 +331,13 @@ def held_out(
     Last are the relative deviations of its layers' LUT.
     """
     found = []
+    pipelines = {r.owner for r in reports if r.strategy == "Latency" and r.fitted and not r.slow}
+    delay = fit(reports).delay
     for owner in sorted({report.owner for report in reports}):
-        others = fit(report for report in reports if report.owner != owner)
+        others = fit(
+            (report for report in reports if report.owner != owner),
+            None if owner in pipelines else delay,
+        )
         for each in reports:
             if each.owner == owner:
                 layers = tuple(
@@ -311,6 +356,8 @@ def group_of(report: Report) -> str:
         return "Resource, small reuse factors"
     if report.shared:
         return "Latency, shared multipliers"
+    if report.slow:
+        return "Latency, 7 series"
     if report.strategy == "Latency" and 1000 / report.clock_ns > FAST_MHZ:
         return "Latency, fast clocks"
     return report.strategy
@@ -334,14 +381,19 @@ def errors_of(
     """Errors by group and quantity; `layers` are those of single layers."""
     seen: dict[tuple[str, str], list[tuple[float, str]]] = {}
     for report, predicted, layers in found:
-        if not (report.fitted or report.shared):
+        if "gone" in report.remark:
             continue
         for name, value in predicted.items():
             if name in report.measured:
                 off = deviation(name, value, report.measured[name])
                 seen.setdefault((group_of(report), name), []).append((off, report.owner))
         for layer in layers:
-            if layer is not None and report.strategy == "Latency" and not report.shared:
+            if (
+                layer is not None
+                and report.strategy == "Latency"
+                and report.fitted
+                and not report.slow
+            ):
                 seen.setdefault(("layers", "LUT"), []).append((layer, report.owner))
     answer: dict[str, dict[str, dict[str, float]]] = {}
     for (group, name), pairs in seen.items():
@@ -351,7 +403,7 @@ def errors_of(
 
 def ranges_of(reports: Sequence[Report]) -> dict[str, Any]:
     """Between which values the fitted reports are."""
-    fitted = [report for report in reports if report.fitted]
+    fitted = [report for report in reports if report.fitted and not report.slow]
     answer: dict[str, Any] = {}
     for strategy in ("Latency", "Resource"):
         here = [r for r in fitted if r.strategy == strategy and family_of(r.part) == FAMILY]
@@ -379,13 +431,16 @@ def model_of(reports: Sequence[Report]) -> dict[str, Any]:
             "ff": found.ff,
             "delay_ns": found.delay,
             "resource_cycles": found.resource_cycles,
+            "slow_delay": found.slow_delay,
+            "slow_ff": found.slow_ff,
         },
         "errors": errors_of(held_out(reports)),
         "ranges": ranges_of(reports),
         "reports": {
-            strategy: sum(report.fitted for report in reports if report.strategy == strategy)
+            strategy: sum(r.fitted and not r.slow for r in reports if r.strategy == strategy)
             for strategy in ("Latency", "Resource")
-        },
+        }
+        | {SLOW: sum(report.slow for report in reports)},
         "sources": sorted({report.source for report in reports}),
         "vivado_lut_share": {
             "low": round(shares[0], 2),

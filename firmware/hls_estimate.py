@@ -26,12 +26,14 @@ from .hls_layers import describe
 from .hls_model import (
     CLASSES,
     FAST_MHZ,
+    SLOW,
     HlsLayer,
     brams,
     closest_reuse,
     coefficients,
     cycles_latency,
     cycles_resource,
+    cycles_shared,
     delay_ns,
     dsps,
     ff_terms,
@@ -72,7 +74,7 @@ CHAIN_NOTE = (
     "a layer's share of the cycles is in proportion to those of its own process; in a stream the "
     "processes run side by side"
 )
-_FAMILY = "UltraScale+"
+_FAMILIES = ("UltraScale+", SLOW)
 
 
 def estimate_hls(layers: Sequence[HlsLayer], target: Target, source: str = SOURCE) -> HlsEstimate:
@@ -95,9 +97,7 @@ def estimate_hls(layers: Sequence[HlsLayer], target: Target, source: str = SOURC
         for layer in layers
         if layer.weights and layer.weights.multiplied > multipliers(layer, target.reuse_factor)
     ]
-    if scarce:
-        return _shared(layers, target, source, scarce)
-    return _latency(layers, target, source)
+    return _latency(layers, target, source, scarce)
 
 
 def _refusal(layers: Sequence[HlsLayer], target: Target) -> str:
@@ -116,10 +116,10 @@ def _refusal(layers: Sequence[HlsLayer], target: Target) -> str:
         return "the published reports of recurrent layers are of the strategy Resource"
     if group:
         return ""
-    if family != _FAMILY:
+    if family not in _FAMILIES:
         return (
-            f"the published reports of pipelines that were fitted are of {_FAMILY} parts, "
-            f"{family} has none"
+            f"the published reports of pipelines that were fitted are of {' and '.join(_FAMILIES)} "
+            f"parts, {family} has none"
         )
     low, high = read_model()["ranges"][target.strategy]["clock_mhz"]
     if not 0.9 * low <= target.clock_mhz <= 1.1 * high:
@@ -245,40 +245,58 @@ def _chain_notes(layers: Sequence[HlsLayer], target: Target, group: str) -> tupl
     return (*notes, *changed)
 
 
-def _latency(layers: Sequence[HlsLayer], target: Target, source: str) -> HlsEstimate:
-    found = coefficients()
+def _latency(
+    layers: Sequence[HlsLayer], target: Target, source: str, scarce: Sequence[str]
+) -> HlsEstimate:
+    """A pipeline; in the layers `scarce` the reuse factor leaves fewer multipliers than needed."""
+    family = family_of(target.part)
+    found = coefficients().of(family)
     usable = usable_ns(target.clock_ns, target.backend)
-    outside = _outside(layers, target)
+    outside = _outside(layers, target, scarce)
     cycles = cycles_latency(layers, usable, found.delay)
+    interval_cycles = target.reuse_factor
+    reuse = [target.reuse_factor if layer.weights else 1 for layer in layers]
+    if scarce:
+        cycles, interval_cycles = cycles_shared(layers, reuse, usable, found.delay)
     cycles += sum(_TABLE_CYCLES for layer in layers if layer.kind == "table")
     delays = [delay_ns(layer, found.delay) for layer in layers]
     lut = [float(np.dot(lut_terms(layer), found.lut)) + _extra_lut(layer) for layer in layers]
-    ff = float(np.dot(ff_terms(layers, sum(lut), usable), found.ff))
+    ff = float(np.dot(ff_terms(layers, sum(lut), usable, family), found.ff))
     group = "Latency, fast clocks" if target.clock_mhz > FAST_MHZ else "Latency"
+    if scarce:
+        group = "Latency, shared multipliers"
+    elif family == SLOW:
+        group = f"Latency, {SLOW}"
+    counts = list(map(dsps, layers, reuse))
     tools = {name: tool_of(name, group, outside) for name in ("cycles", "interval", *NAMES)}
     notes = [*outside, *_thin(layers, target)]
+    if scarce:
+        notes.append(
+            f"{', '.join(scarce[:4])}: reuse factor {target.reuse_factor} leaves fewer multipliers "
+            f"than there are multiplications; the published reports of that are of {SLOW} parts"
+        )
     blocks = brams(layers, target.backend)
     tables = sum(-(-layer.n_out // 2) for layer in layers if layer.kind == "table") / 2
     blocks = None if blocks is None else blocks + tables
     used: dict[str, Measured] = {
         "LUT": quantity(sum(lut), "LUT", tools),
         "FF": quantity(ff, "FF", tools),
-        "DSP": quantity(sum(map(dsps, layers)), "DSP", tools),
+        "DSP": quantity(sum(counts), "DSP", tools),
         "BRAM36": NotRun(reason=f"the published reports with a softmax have {CLASSES} classes")
         if blocks is None
         else Quantity(value=blocks, unit="BRAM36", kind="estimated", tool=tools["BRAM36"]),
     }
     by_layer: dict[str, Mapping[str, Measured]] = {}
-    for layer, luts in zip(layers, lut, strict=True):
+    for layer, luts, count in zip(layers, lut, counts, strict=True):
         by_layer[layer.name] = {
             "LUT": quantity(luts, "LUT", {"LUT": tool_of("LUT", "layers", outside)}),
-            "DSP": quantity(dsps(layer), "DSP", tools),
+            "DSP": quantity(count, "DSP", tools),
         }
     latency = latency_estimate(
         source,
         cycles,
         target.clock_mhz,
-        target.reuse_factor,
+        interval_cycles,
         "estimated",
         tools["cycles"],
         tuple(notes),
@@ -304,29 +322,6 @@ def _extra_lut(layer: HlsLayer) -> float:
     return cost(layer, where, stage_coefficients(), coefficients()).lut
 
 
-def _shared(
-    layers: Sequence[HlsLayer], target: Target, source: str, scarce: Sequence[str]
-) -> HlsEstimate:
-    """DSPs only: layers that have fewer multipliers than multiplications, and no report of it."""
-    absent = NotRun(
-        reason=f"{', '.join(scarce[:4])}: reuse factor {target.reuse_factor} leaves fewer "
-        "multipliers than there are multiplications, and no published report of the Latency "
-        f"strategy on {_FAMILY} has that; a lower reuse factor or the Resource strategy"
-    )
-    tools = {"DSP": tool_of("DSP", "Latency, shared multipliers", ())}
-    counts = [dsps(layer, target.reuse_factor) for layer in layers]
-    used: dict[str, Measured] = dict.fromkeys(NAMES, absent)
-    used["DSP"] = quantity(sum(counts), "DSP", tools)
-    return HlsEstimate(
-        no_latency(source, absent),
-        ResourceEstimate(source=source, used=used),
-        {
-            layer.name: {"LUT": absent, "DSP": quantity(count, "DSP", tools)}
-            for layer, count in zip(layers, counts, strict=True)
-        },
-    )
-
-
 def _resource(layers: Sequence[HlsLayer], target: Target, source: str) -> HlsEstimate:
     found = coefficients()
     usable = usable_ns(target.clock_ns, target.backend)
@@ -339,9 +334,12 @@ def _resource(layers: Sequence[HlsLayer], target: Target, source: str) -> HlsEst
     group = "Resource, small reuse factors" if small else "Resource"
     tools = {name: tool_of(name, group, ()) for name in ("cycles", "DSP")}
     cycles = cycles_resource(layers, list(reuse.values()), usable, found)
-    by_layer: dict[str, Mapping[str, Measured]] = {}
     named, design = _costs(layers, target)
     logic = {name: stage_tool(name, "parallel, Resource") for name in ("interval", *NAMES)}
+    if small:  # the reports of large reuse factors do not show what every process adds
+        cycles = round(design.cycles)
+        tools["cycles"] = stage_tool("cycles", "parallel, Resource")
+    by_layer: dict[str, Mapping[str, Measured]] = {}
     counts: list[int | None] = []
     for layer in layers:
         count = resource_dsps(layer, reuse.get(layer.name, 1), target.backend)
@@ -400,10 +398,10 @@ def _counted(count: int | None, target: Target, tools: Mapping[str, str]) -> Mea
     )
 
 
-def _outside(layers: Sequence[HlsLayer], target: Target) -> tuple[str, ...]:
+def _outside(layers: Sequence[HlsLayer], target: Target, scarce: Sequence[str]) -> tuple[str, ...]:
     """In which respects a design in the Latency strategy is outside of what was fitted."""
     found = []
-    if target.reuse_factor > 2:
+    if target.reuse_factor > 2 and not scarce:
         found.append(
             f"outside of the fitted reuse factors 1 and 2: {target.reuse_factor}, which leaves "
             "multipliers enough, so that none is shared"

@@ -16,7 +16,7 @@ import importlib.resources
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +26,7 @@ __all__ = [
     "CLASSES",
     "DSP_DATA_BITS",
     "FAST_MHZ",
+    "SLOW",
     "Coefficients",
     "HlsLayer",
     "Weights",
@@ -34,6 +35,7 @@ __all__ = [
     "coefficients",
     "cycles_latency",
     "cycles_resource",
+    "cycles_shared",
     "delay_ns",
     "dsps",
     "ff_terms",
@@ -41,6 +43,7 @@ __all__ = [
     "multipliers",
     "read_model",
     "resource_dsps",
+    "turns",
     "usable_ns",
     "weights_of",
 ]
@@ -68,6 +71,9 @@ Read from the instances `mul_<data bits>_<weight bits>` of the Vitis HLS reports
 
 CLASSES = 5
 """Classes of every fitted report with a softmax."""
+
+SLOW = "7 series"
+"""The family that has delays of its own."""
 
 FAST_MHZ = 220.0
 """Reports of faster clocks are counted apart, because the model is worse there."""
@@ -146,6 +152,8 @@ class HlsLayer:
 class Coefficients:
     """Fitted by `benchmarks/hls_estimate.py`; LUT and FF per unit of the terms, delays in ns.
 
+    `slow_delay` and `slow_ff` are for the 7 series: a factor on every delay, and FF.
+
     `delay` is for: a product, each doubling of its terms, a multiplication in a DSP, an activation,
     an activation that rounds or saturates, a stable softmax, another softmax, and what cannot be
     used of every clock period that a layer is cut into.
@@ -155,6 +163,15 @@ class Coefficients:
     ff: tuple[float, ...]
     delay: tuple[float, ...]
     resource_cycles: float
+    slow_delay: float = 1.0
+    slow_ff: tuple[float, ...] = ()
+
+    def of(self, family: str) -> Coefficients:
+        """These coefficients with the delays and FF of a family."""
+        if family != SLOW:
+            return self
+        delay = tuple(self.slow_delay * each for each in self.delay[:-1])
+        return replace(self, ff=self.slow_ff, delay=(*delay, self.delay[-1]))
 
 
 def weights_of(mantissas: NDArray[Any]) -> Weights:
@@ -249,11 +266,15 @@ def lut_terms(layer: HlsLayer) -> NDArray[np.float64]:
     return terms
 
 
-def ff_terms(layers: Sequence[HlsLayer], lut: float, usable: float) -> NDArray[np.float64]:
+def ff_terms(
+    layers: Sequence[HlsLayer], lut: float, usable: float, family: str = ""
+) -> NDArray[np.float64]:
     """What the flip-flops of a design are proportional to, in the order of `Coefficients.ff`.
 
-    The inputs are registered; the rest is cut into stages as deep as the clock allows.
+    The inputs are registered; the rest is cut into stages as deep as the clock allows. On the 7
+    series every operation is a stage at the clocks of the reports.
     """
+    usable = 1.0 if family == SLOW else usable
     first = next((layer for layer in layers if layer.kind != "wiring"), None)
     inputs = first.n_in * first.in_bits if first is not None else 0
     multiplied = sum(dsps(layer) * layer.accum_bits for layer in layers if layer.kind == "product")
@@ -291,6 +312,29 @@ def cycles_latency(layers: Sequence[HlsLayer], usable: float, delay: Sequence[fl
         stages += periods if left < usable else periods - 1
         left = usable - need if periods == 1 else 0.0
     return stages - 1
+
+
+def turns(layer: HlsLayer, reuse: int) -> int:
+    """How many times the busiest multiplier of a layer is used in the Latency strategy."""
+    if layer.weights is None:
+        return 1
+    return -(-layer.weights.multiplied // max(multipliers(layer, reuse), 1)) or 1
+
+
+def cycles_shared(
+    layers: Sequence[HlsLayer], reuse: Sequence[int], usable: float, delay: Sequence[float]
+) -> tuple[int, int]:
+    """(cycles, interval) where the reuse factor leaves too few multipliers: they take turns.
+
+    `reuse` has one factor for each layer.
+    """
+    waits = [turns(layer, factor) for layer, factor in zip(layers, reuse, strict=True)]
+    cycles = cycles_latency(layers, usable, delay) + sum(wait - 1 for wait in waits)
+    own = [
+        min(factor, wait + math.ceil(delay_ns(layer, delay) / usable))
+        for layer, factor, wait in zip(layers, reuse, waits, strict=True)
+    ]
+    return cycles, max(own)
 
 
 def cycles_resource(
@@ -346,4 +390,6 @@ def coefficients() -> Coefficients:
         ff=tuple(found["ff"]),
         delay=tuple(found["delay_ns"]),
         resource_cycles=found["resource_cycles"],
+        slow_delay=found["slow_delay"],
+        slow_ff=tuple(found["slow_ff"]),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from samebits.compile.target import Target
 
-from .hls_model import HlsLayer, read_model
+from .hls_model import SLOW, HlsLayer, read_model
 from .hls_stages import read_stages
 from .results import (
     LatencyEstimate,
@@ -31,6 +31,7 @@ __all__ = [
     "tool_of",
 ]
 
+_SLOW_GROUPS = (f"Latency, {SLOW}", "Latency, shared multipliers")
 NAMES = ("LUT", "FF", "DSP", "BRAM36")
 STAGE_NOTE = (
     "as the C synthesis report would say; after Vivado's logic synthesis the LUTs were "
@@ -79,7 +80,8 @@ def stage_tool(name: str, group: str) -> str:
 
 
 def bare_tool(group: str) -> str:
-    count = read_model()["reports"]["Resource" if group.startswith("Resource") else "Latency"]
+    kind = "Resource" if group.startswith("Resource") else "Latency"
+    count = read_model()["reports"][SLOW if group in _SLOW_GROUPS else kind]
     return f"samebits' HLS model fitted on {count} reports"
 
 
