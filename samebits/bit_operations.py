@@ -16,6 +16,7 @@ __all__ = [
     "LayerOperations",
     "Product",
     "bit_operations",
+    "ebops_of_model",
     "effective_bits",
     "product_of",
     "products",
@@ -135,6 +136,17 @@ def total(layers: Sequence[LayerOperations]) -> LayerOperations:
         sum(one.bops for one in layers),
         sum(one.ebops for one in layers),
     )
+
+
+def ebops_of_model(model: Any) -> int:
+    """Effective bit operations of a quantized Keras network, compiled: a cost for searches.
+
+    Raises:
+        UnsupportedError: a network that cannot be compiled.
+    """
+    from samebits.design import Design
+
+    return total(bit_operations(Design.from_keras(model).graph)).ebops
 
 
 def products(graph: Graph) -> tuple[Product, ...]:

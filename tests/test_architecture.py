@@ -51,7 +51,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 HEAVY = {
     *("tensorflow", "tf_keras", "keras", "qkeras", "hls4ml", "qonnx", "onnxruntime", "alkaid"),
     *("sklearn", "scipy", "matplotlib", "mplhep", "uproot", "awkward", "h5py", "pyarrow"),
-    *("pythia8mc", "fastjet", "ziglang", "jinja2", "yaml", "onnx"),
+    *("pythia8mc", "fastjet", "ziglang", "jinja2", "yaml", "onnx", "optuna"),
 }
 ONNX_AT_THE_TOP = ("samebits.compile.frontends", "samebits.compile.emitters")
 MAY_PRINT = ("samebits.cli",)
