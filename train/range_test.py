@@ -50,8 +50,7 @@ class RangeTest:
         axes.axvline(
             self.chosen, color="#c0392b", linestyle="--", label=f"chosen {self.chosen:.2g}"
         )
-        low = min(self.smoothed)
-        axes.set_ylim(max(0.0, low - 0.2 * abs(low)), 1.3 * max(self.smoothed[:10]))
+        axes.set_ylim(0.95 * min(self.losses), 1.3 * max(self.smoothed[:10]))
         axes.set(xscale="log", xlabel="learning rate", ylabel="training loss")
         axes.legend(frameon=False)
         figure.savefig(path, dpi=150)

@@ -1,0 +1,111 @@
+"""Checkerboard: 16 squares in two colours, which no straight cut tells apart.
+
+    python examples/checkerboard.py [FOLDER]
+
+Shows the method on the way: stratified parts, a few events learned by heart, a learning rate from a
+range test, augmentation by point reflection. Prints the accuracy of the float network, of the
+quantized one and of the firmware on the test part (93 % or more) and the number of bits that differ
+between the engines (0); draws FOLDER/checkerboard.png and FOLDER/checkerboard_rates.png.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import samebits
+from samebits.train.baselines import fit_baselines
+from samebits.train.bench import train_network
+from samebits.train.build import build
+from samebits.train.config import fit_options
+from samebits.train.network import Dense, Network
+from samebits.train.optimize import Samples
+from samebits.train.range_test import range_test
+from samebits.train.splits import split_samples
+from samebits.train.subset_check import overfit_subset
+
+NETWORK = Network(
+    (2,), (Dense(32), "relu", Dense(32), "relu", Dense(2), "softmax"), initializer="he_normal"
+)
+OPTIONS = fit_options(epochs=30, batch_size=64, seed=1)
+
+
+def colour(x: np.ndarray) -> np.ndarray:
+    """0 or 1, of the square of the 4 by 4 board from -1 to 1."""
+    return (np.floor(2 * x).astype(int).sum(axis=-1) % 2).astype(np.int64)
+
+
+def events(count: int, seed: int) -> Samples:
+    """Points on the board."""
+    x = np.random.default_rng(seed).uniform(-1, 1, (count, 2)).astype(np.float32)
+    return Samples(x, colour(x))
+
+
+def turned(x: Any, y: Any, random: np.random.Generator) -> tuple[Any, Any]:
+    """Half of the events turned by 180 degrees, under which the board is itself."""
+    return x * random.choice(np.float32([-1, 1]), (len(x), 1)), y
+
+
+def draw(design: samebits.Design, test: Samples, path: Path) -> None:
+    """The firmware's decisions over the board, and the test events it gets wrong."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    side = np.linspace(-1, 1, 201)
+    grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
+    found = np.asarray(design.simulate(grid)).argmax(axis=1).reshape(201, 201)
+    wrong = np.asarray(design.simulate(test.inputs)).argmax(axis=1) != test.targets
+    figure, axes = plt.subplots(figsize=(5, 5), layout="constrained")
+    axes.pcolormesh(side, side, found, cmap="RdBu_r", alpha=0.5, rasterized=True)
+    axes.plot(*test.inputs[wrong].T, "kx", markersize=4)
+    for line in (-0.5, 0, 0.5):
+        axes.axhline(line, color="black", linewidth=0.6)
+        axes.axvline(line, color="black", linewidth=0.6)
+    title = f"firmware: {wrong.sum()} of {len(wrong)} test events wrong (crosses)"
+    axes.set(xlabel="$x_0$", ylabel="$x_1$", title=title, aspect="equal")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main(folder: Path) -> None:
+    """The example."""
+    folder.mkdir(parents=True, exist_ok=True)
+    split = split_samples(events(8000, 1), seed=1)
+    rates = range_test(build(NETWORK, seed=1), split.train, OPTIONS, low=1e-4, high=3)
+    rates.draw(folder / "checkerboard_rates.png")
+    print(f"learning rate: {rates.chosen:.2g}, {rates.rule}")
+    options = OPTIONS.model_copy(update={"learning_rate": rates.chosen})
+    print(f"by heart: {overfit_subset(NETWORK, split.train, options)}")
+    trained = train_network(
+        NETWORK,
+        split.train,
+        split.validation,
+        options,
+        augment=turned,
+        weight_bits=8,
+        activation_bits=8,
+        formats={"input": "fixed<8,1>"},
+    )
+    design = samebits.Design.from_keras(trained.model)
+    test = split.test.read("the final numbers")
+    verification = design.verify(test.inputs, against=["onnxruntime"])
+    answers = np.asarray(design.simulate(test.inputs))
+    for name, value in trained.scores(test, answers).items():
+        print(f"accuracy, {name}: {100 * value:.1f} %")
+    for baseline in fit_baselines(split.train, test, OPTIONS.loss):
+        print(f"accuracy, {baseline.name}: {100 * baseline.score:.1f} %")
+    for verdict in trained.verdicts:
+        print(f"loss curve: {verdict}")
+    print(f"readings of the test part: {len(split.test.reads)}")
+    print(f"mismatching bits: {verification.mismatching_bits}")
+    draw(design, test, folder / "checkerboard.png")
+    print(f"plot: {folder / 'checkerboard.png'}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "build/examples"))
