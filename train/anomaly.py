@@ -42,7 +42,8 @@ class AnomalyTrigger:
     """A trained autoencoder, and the network of one output that scores events.
 
     `autoencoder` tells how it was fitted; `network`, `formats`, `float_model` and `model` (the
-    quantized one, for `Design.from_keras`) are those of the score.
+    quantized one, for `Design.from_keras`) are those of the score. `validation` are the events and
+    what the autoencoder should give back.
     """
 
     autoencoder: Trained
@@ -50,6 +51,7 @@ class AnomalyTrigger:
     formats: Mapping[str, InputFormat]
     float_model: Any
     model: Any
+    validation: Samples
 
     def auc(
         self,
@@ -122,10 +124,11 @@ def train_anomaly_trigger(
             z = form.quantize(events * scaling.scale + scaling.shift)
         return Samples(events, z.reshape(len(z), -1))
 
+    held_out = part(np.asarray(validation, np.float32))
     trained = train_network(
         network,
         part(inputs),
-        part(np.asarray(validation, np.float32)),
+        held_out,
         options,
         weight_bits=weight_bits,
         activation_bits=activation_bits,
@@ -151,7 +154,7 @@ def train_anomaly_trigger(
     )
     model = build(complete, chosen, scaling=scaling, name="quantized_score")
     take_weights(model, trained.model)
-    return AnomalyTrigger(trained, complete, chosen, float_model, model)
+    return AnomalyTrigger(trained, complete, chosen, float_model, model, held_out)
 
 
 def scored(

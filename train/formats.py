@@ -16,7 +16,13 @@ from samebits import errors
 from .build import build, take_weights
 from .layers import Categories, Layer, Merge, Subtract, Sum
 from .network import BatchNorm, Network, points
-from .scaling import MAX_INPUT_BITS, SCALED_INTEGER_BITS, InputFormat, InputScaling
+from .scaling import (
+    MAX_INPUT_BITS,
+    SCALED_INTEGER_BITS,
+    InputFormat,
+    InputScaling,
+    choose_input_format,
+)
 from .tensorflow import load, quiet
 
 __all__ = ["choose_formats", "fold_batch_norm", "parse_format"]
@@ -61,7 +67,8 @@ def choose_formats(
     events) the integer bits are those with the least mean squared error of rounding and clipping
     together. In front of softmax they cover all numbers; in front of sigmoid and tanh they are
     those of hls4ml's table. Biases have 2 bits more than weights, standardised inputs 2 more than
-    activations, the input 10 and the largest value covered. Differences are exact; sums have 10
+    activations, the input 10 and the largest value covered; in front of `Standardise` it covers all
+    and resolves 1/32 of every channel's standard deviation. Differences are exact; sums have 10
     bits more than activations and cover four times the largest value. `given` overrides single
     points.
 
@@ -92,6 +99,10 @@ def choose_formats(
             table[point] = InputFormat(TABLE_BITS, TABLE_INTEGER_BITS, True)
         elif point == "scaling":
             table[point] = InputFormat(activation_bits + 2, SCALED_INTEGER_BITS, True)
+        elif point == "input" and network.standardised:
+            channels = inputs.reshape(-1, inputs.shape[-1])
+            names = tuple(f"column {number}" for number in range(channels.shape[1]))
+            table[point] = choose_input_format(channels, names)
         elif point == "input" or part == "input":
             form = _covering(tensors[point], TABLE_BITS)
             if any(isinstance(one, Categories) for one in layers.values()):

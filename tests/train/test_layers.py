@@ -125,9 +125,15 @@ def test_numbers_that_are_no_categories_are_refused() -> None:
 def test_wide_inputs_still_hold_whole_numbers() -> None:
     x = events((3,), (4,))
     x[:, 0] *= 3000
-    network = Network((3,), (Standardise(), Embedding((4,)), Dense(1)))
+    network = Network((3,), (Embedding((4,)), Dense(1)))
+    assert choose_formats(network, build(network), x)["input"].lsb == 1
+
+
+def test_inputs_to_be_standardised_keep_small_channels_beside_large_ones() -> None:
+    x = events((3,)) * np.array([300, 1, 0.2], np.float32)
+    network = Network((3,), (Standardise(), Dense(1)))
     model = build(network, scaling=standardisation(network, x, 6))
-    assert choose_formats(network, model, x)["input"].lsb == 1
+    assert choose_formats(network, model, x)["input"].lsb <= 0.2 / 32
 
 
 def test_squares_are_exact_in_front_of_sums_only() -> None:
