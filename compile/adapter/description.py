@@ -22,6 +22,18 @@ __all__ = ["Adapter", "Block", "DetectorObject", "RawField", "Take", "read_adapt
 WIDEST_FIELD = 32  # bits; what any engine takes is exact in a double
 _MOST_COUNT = 1024
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,40}$")]
+# words of C++, and names that the generated C++ has itself
+_CPP = (
+    "and asm auto bool break case catch char class const continue default delete do double else "
+    "enum explicit export extern false float for friend goto if inline int long mutable namespace "
+    "new not operator or private protected public register return short signed sizeof static "
+    "struct switch template this throw true try typedef typename union unsigned using virtual void "
+    "volatile while xor"
+)
+_TAKEN = (
+    "i j d y made out exact number address turned columns raw packet size column from_bits "
+    "seen_columns samebits_adapter"
+)
 _BITS = re.compile(r"(\d{1,4})\s*:\s*(\d{1,4})")
 
 
@@ -186,6 +198,10 @@ class Adapter(_Part):
 
     @pydantic.model_validator(mode="after")
     def _has_its_objects(self) -> Self:
+        fields = {name for one in self.objects.values() for name in one.fields}
+        words = self.objects.keys() & {*_TAKEN.split(), *_CPP.split()}
+        for name in sorted(words | (fields & {*_CPP.split()})):
+            raise ValueError(f"an object or field is called {name}, a word of the generated C++")
         for block in self.columns:
             if block.of not in self.objects:
                 raise ValueError(

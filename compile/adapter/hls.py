@@ -43,6 +43,11 @@ def hls_sources(plan: Plan, project: str, header: str, source: str) -> HlsSource
         UnsupportedError: a top function that is not understood.
     """
     parameters = _parameters(project, header)
+    names = {part.get("name") or part["stream"] for part in map(_parts, parameters)}
+    if taken := sorted(names & plan.adapter.objects.keys()):
+        raise errors.UnsupportedError(
+            f"adapter: {project} has a parameter {taken[0]} of its own: rename the object"
+        )
     raw = [*_raw_parameters(plan)]
     dataflow = re.search(r"#pragma HLS DATAFLOW", source) is not None
     files = {
@@ -94,6 +99,7 @@ def _header(plan: Plan) -> str:
         "",
         '#include "ap_fixed.h"',
         '#include "ap_int.h"',
+        "#include <stdint.h>",
         "",
         f"namespace {_SPACE} {{",
         "",
@@ -113,7 +119,9 @@ def _header(plan: Plan) -> str:
     ]
     tables = _tables(plan)
     for entries, name in tables.items():
-        lines.append(f"static const ap_int<{plan.format.width + 1}> {name}[{len(entries)}] = {{")
+        # arrays of ap_int take minutes to compile
+        size = next(bits for bits in (8, 16, 32, 64) if plan.format.width < bits)
+        lines.append(f"static const int{size}_t {name}[{len(entries)}] = {{")
         for start in range(0, len(entries), _PER_LINE):
             lines.append(f"    {', '.join(map(str, entries[start : start + _PER_LINE]))},")
         lines += ["};", ""]
@@ -343,12 +351,12 @@ def _top(
                 "    }",
             ]
     lines += [
-        f"    {_SPACE}::column_t x[{size}];",
-        "#pragma HLS ARRAY_PARTITION variable=x complete dim=0",
-        f"    {_SPACE}::columns({', '.join(objects)}, x);",
+        f"    {_SPACE}::column_t made[{size}];",
+        "#pragma HLS ARRAY_PARTITION variable=made complete dim=0",
+        f"    {_SPACE}::columns({', '.join(objects)}, made);",
         "#ifndef __SYNTHESIS__",
         f"    for (int i = 0; {_SPACE}::seen_columns && i < {size}; i++)",
-        f"        {_SPACE}::seen_columns[i] = x[i].to_double();",
+        f"        {_SPACE}::seen_columns[i] = made[i].to_double();",
         "#endif",
         "",
     ]
@@ -361,7 +369,7 @@ def _top(
             f"        {packet} packet;",
             f"        for (unsigned j = 0; j < {packet}::size; j++) {{",
             "#pragma HLS UNROLL",
-            f"            packet[j] = x[i * {packet}::size + j];",
+            f"            packet[j] = made[i * {packet}::size + j];",
             "        }",
             f"        {stream}.write(packet);",
             "    }",
@@ -372,7 +380,7 @@ def _top(
             f"#pragma HLS ARRAY_PARTITION variable={given['name']} complete dim=0",
             f"    for (int i = 0; i < {size}; i++) {{",
             "#pragma HLS UNROLL",
-            f"        {given['name']}[i] = x[i];",
+            f"        {given['name']}[i] = made[i];",
             "    }",
         ]
     return "\n".join([*lines, f"    {project}({arguments});", "}", ""])

@@ -27,6 +27,7 @@ from .numbers import Number, mantissas, sine
 __all__ = ["Choice", "Linear", "Plan", "Row", "Table", "make_plan", "wrapped"]
 
 Array = NDArray[Any]
+_WIDEST = 53  # bits of the network's input
 _MOST_CODES = 1 << 18
 _MOST_TABLE_BITS = 16
 _MOST_SHIFT = 64
@@ -125,6 +126,10 @@ def make_plan(adapter: Adapter, fmt: Format) -> Plan:
         UsageError: a column that cannot be computed as described.
     """
     fmt = _with_modes(adapter, fmt)
+    if fmt.width > _WIDEST:
+        raise errors.UsageError(
+            f"adapter: the network's input is {fmt}, of more than {_WIDEST} bits; quantize it"
+        )
     rows: list[Row] = []
     position = 0
     for number, block in enumerate(adapter.columns):

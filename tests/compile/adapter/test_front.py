@@ -240,6 +240,9 @@ def jets(**changes: Any) -> dict[str, Any]:
         ({"objects": {"jet": {"fields": {"pt": {"bits": 8}}}},
           "columns": [{"of": "met", "take": ["pt"]}]},
          "columns of 'met': there is no such object; objects: jet"),
+        ({"objects": {"jet": {"fields": {"class": {"bits": 8}}}},
+          "columns": [{"of": "jet", "take": ["class"]}]},
+         "an object or field is called class, a word of the generated C++"),
     ],
 )  # fmt: skip
 def test_descriptions_that_make_no_sense(values: dict[str, Any], message: str) -> None:
