@@ -68,7 +68,15 @@ def demo(
     model = folder / storage.MODEL
     commands = _demo_commands(folder, config, target)
     say("1/5 training on the shipped jets")
-    train_models(folder, JETS, config, demo=True, command=(command, commands["train"]), bar=bar)
+    train_models(
+        folder,
+        JETS,
+        config,
+        demo=True,
+        baselines=False,
+        command=(command, commands["train"]),
+        bar=bar,
+    )
     say("2/5 export to model.onnx")
     export_model(folder / QAT_MODEL, model, command=commands["export"])
     say("3/5 hls4ml project and fixed-point graph")
@@ -90,7 +98,7 @@ def _demo_commands(folder: Path, config: TrainingConfig, target: Target) -> dict
         "train": ["-o", folder, "--data", JETS, "--hidden", ",".join(map(str, config.hidden)),
                   "--weight-bits", config.weight_bits, "--activation-bits", config.activation_bits,
                   "--epochs", config.epochs, "--pruning", config.pruning,
-                  "--scaling", config.scaling, "--seed", config.seed],
+                  "--scaling", config.scaling, "--no-baselines", "--seed", config.seed],
         "export": [folder / QAT_MODEL, "-o", folder / storage.MODEL],
         "compile": [folder / storage.MODEL, "-o", folder, "--backend", target.backend,
                     "--io-type", target.io_type, "--part", target.part,

@@ -152,7 +152,7 @@ def event_weights(
         return weights
     # where the events of the test part stand in the file
     places: Any = np.arange(len(dataset))[:, None]
-    test = replace(dataset, features=places).split(recipe.seed).test
+    test = recipe.parts(replace(dataset, features=places)).test
     return np.asarray(weights[test.features[:, 0]])
 
 

@@ -34,7 +34,6 @@ from samebits.report.facts import (
     ReportFacts,
     ScalingOption,
     TargetFacts,
-    TrainingCurve,
     TrainingFacts,
     TrainingRun,
     VerificationFacts,
@@ -43,6 +42,7 @@ from samebits.report.facts import (
 from samebits.report.files import read_facts
 from samebits.sim.verification import Verification
 from samebits.sweep import Sweep, read_sweep
+from samebits.training_section import baseline_facts, curve_facts, settings_of, verdict_facts
 
 if TYPE_CHECKING:
     from samebits.design import Design
@@ -351,29 +351,43 @@ def data_facts(dataset: Any, split: Any) -> DataFacts:
     )
 
 
-def training_run(name: str, network: str, bits: int | None, fit: Any) -> TrainingRun:
-    """A `samebits.train.fit.FitResult` as the report shows it."""
+def training_run(
+    name: str,
+    network: str,
+    bits: int | None,
+    fit: Any,
+    settings: Mapping[str, Any] | None = None,
+    without_inputs: float | None = None,
+) -> TrainingRun:
+    """A `samebits.train.fit.FitResult` as the report shows it.
+
+    Args:
+        without_inputs: the loss of the best constant answer, for the verdicts on the curve.
+    """
+    from samebits.train.diagnosis import diagnose
+
     tool = f"tf-keras {importlib.metadata.version('tf-keras')}"
-    history = fit.history
+    judged = fit.curve is not None and without_inputs is not None
     return TrainingRun(
         model=name,
         network=network,
         bits=bits,
-        epochs=len(history),
+        epochs=len(fit.history),
         seconds=_measured(fit.seconds, "s", tool),
         seed=fit.seed,
         sparsity=_measured(100 * fit.sparsity, "%", "samebits"),
         tool=tool,
-        curve=TrainingCurve(
-            loss=tuple(epoch.loss for epoch in history),
-            validation_loss=tuple(epoch.validation_loss for epoch in history),
-            accuracy=tuple(epoch.accuracy for epoch in history),
-            validation_accuracy=tuple(epoch.validation_accuracy for epoch in history),
-        ),
+        curve=curve_facts(fit.history if fit.curve is None else fit.curve.passes),
+        settings=settings_of(settings or {}),
+        best_epoch=fit.best_epoch,
+        verdicts=verdict_facts(diagnose(fit.curve, without_inputs) if judged else ()),
+        score=_measured(100 * fit.validation_accuracy, "%", "samebits"),
     )
 
 
-def training_facts(runs: tuple[TrainingRun, ...], prepared: Any, costs: Any) -> TrainingFacts:
+def training_facts(
+    runs: tuple[TrainingRun, ...], prepared: Any, costs: Any, baselines: Any = None
+) -> TrainingFacts:
     """How the models were fitted, and what each kind of input scaling costs."""
     return TrainingFacts(
         runs=runs,
@@ -387,6 +401,9 @@ def training_facts(runs: tuple[TrainingRun, ...], prepared: Any, costs: Any) -> 
             for cost in costs
         ),
         input_format=str(prepared.input_format),
+        baselines=NotRun(reason="--no-baselines")
+        if baselines is None
+        else baseline_facts(baselines),
     )
 
 

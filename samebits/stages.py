@@ -70,13 +70,14 @@ def train_models(
     config: TrainingConfig | None = None,
     *,
     demo: bool = False,
+    baselines: bool = True,
     command: str | tuple[str, ...] = "",
     bar: Bar = no_bar,
 ) -> ReportFacts:
     """Trains the float baseline and the quantized network; writes model.keras and float.keras.
 
     Only the training and validation parts are used; the test part waits for the report. `demo`
-    marks what `samebits demo` may replace.
+    marks what `samebits demo` may replace; `baselines` fits simple models beside the networks.
 
     Raises:
         MissingToolError: the extra `train` is not installed.
@@ -85,6 +86,8 @@ def train_models(
     from samebits import record
     from samebits.train import fit, store
     from samebits.train.config import training_config
+    from samebits.train.diagnosis import loss_without_inputs
+    from samebits.training_section import simple_fits
 
     check_folder(folder)
     config = config or training_config()
@@ -107,13 +110,20 @@ def train_models(
     float_onnx(folder, network_sha256(folder / FLOAT_MODEL) or "", float_model)
     sizes = [len(dataset.feature_names), *config.hidden, len(dataset.class_names)]
     network = "-".join(map(str, sizes))
+    simple = None
+    if baselines:
+        with bar("simple fits", 1) as advance:
+            simple = simple_fits(split, config.seed)
+            advance(1)
+    without = loss_without_inputs(split.validation.labels, "categorical_crossentropy")
+    settings = {"batch size": config.batch_size, "learning rate": config.learning_rate}
     runs = (
-        record.training_run("float", network, None, float_fit),
-        record.training_run("qat", network, config.weight_bits, quantized_fit),
+        record.training_run("float", network, None, float_fit, settings, without),
+        record.training_run("qat", network, config.weight_bits, quantized_fit, settings, without),
     )
     sections: dict[str, Any] = {
         "data": record.data_facts(dataset, split),
-        "training": record.training_facts(runs, prepared, costs),
+        "training": record.training_facts(runs, prepared, costs, simple),
     }
     Recipe(
         data if data == JETS else os.path.abspath(data),

@@ -13,7 +13,7 @@ from samebits import errors
 from .config import TrainingConfig, fit_options
 from .data import Dataset
 from .models import SCALED_EXTRA_BITS, build_float_mlp, build_mlp, copy_weights
-from .optimize import Pass, Samples, fit_samples
+from .optimize import Curve, Pass, Samples, fit_samples
 from .optimize import outputs as predict
 from .pruning import sparsity
 from .scaling import (
@@ -56,7 +56,8 @@ class Epoch:
 @dataclass(frozen=True)
 class FitResult:
     """What a training did. Accuracies and sparsity belong to the kept weights, those of
-    `best_epoch`, which has the lowest validation loss; `history` numbers epochs from 1."""
+    `best_epoch`, which has the lowest validation loss; `history` numbers epochs from 1; `curve` is
+    the same as the training bench has it."""
 
     history: tuple[Epoch, ...]
     best_epoch: int
@@ -65,6 +66,7 @@ class FitResult:
     sparsity: float
     seconds: float
     seed: int
+    curve: Curve | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,6 +218,7 @@ def fit(
         sparsity=sparsity(model),
         seconds=time.perf_counter() - start,
         seed=config.seed,
+        curve=curve,
     )
 
 

@@ -36,11 +36,15 @@ def command(
     scaling: Annotated[
         str, typer.Option("--scaling", help="Input standardisation in hardware: po2 or fold.")
     ] = "po2",
+    baselines: Annotated[
+        bool,
+        typer.Option("--baselines/--no-baselines", help="Fit simple models beside the networks."),
+    ] = True,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Train with quantization in the loop, beside a float network of the same shape."""
-    from samebits.report.facts import TrainingFacts
+    from samebits.report.facts import NotRun, TrainingFacts
     from samebits.stages import train_models
     from samebits.train.config import training_config
 
@@ -57,7 +61,7 @@ def command(
         scaling=scaling,
         seed=seed,
     )
-    facts = train_models(output, data, config, command=command_line(), bar=bar)
+    facts = train_models(output, data, config, baselines=baselines, command=command_line(), bar=bar)
     training = facts.training
     assert isinstance(training, TrainingFacts)
     if json:
@@ -78,6 +82,13 @@ def command(
             _number(run.seconds, ".1f"),
         )
     out.print(table)
+    if not isinstance(training.baselines, NotRun):
+        for one in training.baselines:
+            score, seconds = _number(one.score, ".2f"), _number(one.seconds, ".1f")
+            line(f"simple fit: {one.name} {score} ({seconds})")
+    for run in training.runs:
+        for verdict in run.verdicts:
+            line(f"loss curve of {run.model}: {verdict.kind}: {verdict.numbers}")
     for option in training.scaling_options:
         chosen = " (chosen)" if option.name == training.scaling_chosen else ""
         line(

@@ -38,9 +38,19 @@ from samebits.sim.regression import RegressionComparison
 from samebits.sweep import Sweep
 from samebits.trigger import TriggerFacts
 
+from .training_facts import (
+    BaselineFacts,
+    ScalingOption,
+    TrainingCurve,
+    TrainingFacts,
+    TrainingRun,
+    VerdictFacts,
+)
+
 __all__ = [
     "BUNCH_CROSSING_NS",
     "CLOSURE_LIMITS",
+    "BaselineFacts",
     "CalibrationFacts",
     "DataFacts",
     "EngineFacts",
@@ -71,6 +81,7 @@ __all__ = [
     "TrainingCurve",
     "TrainingFacts",
     "TrainingRun",
+    "VerdictFacts",
     "VerificationFacts",
     "latency_estimate",
     "utc_now",
@@ -120,46 +131,6 @@ class DataFacts(Facts):
     class_names: tuple[str, ...]
     feature_names: tuple[str, ...]
     test_reads: tuple[TestReading, ...] = ()
-
-
-class TrainingCurve(Facts):
-    """Loss and accuracy after each epoch; an empty tuple is not drawn."""
-
-    loss: tuple[float, ...] = ()
-    validation_loss: tuple[float, ...] = ()
-    accuracy: tuple[float, ...] = ()
-    validation_accuracy: tuple[float, ...] = ()
-
-
-class TrainingRun(Facts):
-    """One fitted model, for example "float" or "qat". `bits` is None for a float model."""
-
-    model: Text
-    network: Text
-    bits: int | None
-    epochs: Count
-    seconds: Measured
-    seed: int
-    sparsity: Measured
-    tool: Text
-    curve: TrainingCurve = TrainingCurve()
-
-
-class ScalingOption(Facts):
-    """One way to scale the inputs, and what it costs in accuracy against exact standardisation."""
-
-    name: Text
-    accuracy: Measured
-    cost_points: Measured
-
-
-class TrainingFacts(Facts):
-    """How the models were fitted and how the raw features reach the firmware."""
-
-    runs: tuple[TrainingRun, ...]
-    scaling_chosen: Text
-    scaling_options: tuple[ScalingOption, ...]
-    input_format: Text
 
 
 class ExportCheck(Facts):

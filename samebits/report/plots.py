@@ -18,7 +18,7 @@ from samebits import errors, storage
 from samebits.sim.metrics import Difference, ModelComparison
 from samebits.sim.trigger import EfficiencyDifference
 
-from .facts import MetricsFacts, RegressionFacts, TrainingFacts
+from .facts import MetricsFacts, RegressionFacts, TrainingFacts, TrainingRun
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,10 +84,15 @@ class Plot:
     @cached_property
     def svg(self) -> str:
         """Safe markup to stand inside HTML."""
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+
         buffer = io.StringIO()
         with self._figure() as figure:
+            for patch in (figure.patch, *(ax.patch for ax in figure.axes)):
+                patch.set_alpha(0)
             empty = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-            figure.savefig(buffer, format="svg", transparent=True, metadata=empty)
+            # savefig would draw twice, once to lay it out; constrained layout does that anyway
+            FigureCanvasSVG(figure).print_svg(buffer, metadata=empty)
         return _inline(buffer.getvalue(), self.name)
 
     def save(self, path: Path) -> None:
@@ -297,7 +302,29 @@ def training_curves(facts: TrainingFacts) -> list[Plot]:
         )
         alt = f"Training {kind} by epoch; at the end {last}."
         plots.append(Plot(f"training-{kind}", draw, alt))
+    rates = [r for r in facts.runs if len(r.curve.learning_rate) > 1]
+    if rates:
+        plots.append(_learning_rates(rates))
     return plots
+
+
+def _learning_rates(runs: Sequence[TrainingRun]) -> Plot:
+    def draw(ax: "Axes") -> None:
+        for k, run in enumerate(runs):
+            values = run.curve.learning_rate
+            epochs = range(1, len(values) + 1)
+            ax.plot(epochs, values, color=colour_of(k), label=plain_text(run.model))
+        ax.set_xlabel("epoch")
+        ax.set_ylabel("learning rate")
+        ax.ticklabel_format(axis="y", style="plain")
+        ax.grid(alpha=0.35, linewidth=0.6)
+        ax.legend()
+
+    told = ", ".join(
+        f"{r.model} from {r.curve.learning_rate[0]:.3g} to {r.curve.learning_rate[-1]:.3g}"
+        for r in runs
+    )
+    return Plot("training-rate", draw, f"Learning rate by epoch: {told}.")
 
 
 def _validation(curve: Any, kind: str) -> tuple[float, ...]:
