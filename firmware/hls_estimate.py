@@ -47,6 +47,8 @@ from .hls_numbers import (
     NAMES,
     STAGE_NOTE,
     HlsEstimate,
+    bare_stage_tool,
+    bare_tool,
     no_latency,
     quantity,
     shares,
@@ -203,7 +205,13 @@ def _chain(layers: Sequence[HlsLayer], target: Target, source: str, group: str) 
         "estimated",
         tools["cycles"],
         notes,
-        layers=shares(layers, [named[each.name].cycles for each in layers], cycles, target),
+        layers=shares(
+            layers,
+            [named[each.name].cycles for each in layers],
+            cycles,
+            target,
+            bare_stage_tool(group),
+        ),
         layers_note=CHAIN_NOTE,
     )
     interval = latency.initiation_interval.model_copy(update={"tool": tools["interval"]})
@@ -300,7 +308,7 @@ def _latency(
         "estimated",
         tools["cycles"],
         tuple(notes),
-        layers=shares(layers, delays, cycles, target),
+        layers=shares(layers, delays, cycles, target, bare_tool(group)),
         layers_note=LAYERS_NOTE,
     )
     interval = latency.initiation_interval.model_copy(update={"tool": tools["interval"]})
@@ -363,7 +371,7 @@ def _resource(layers: Sequence[HlsLayer], target: Target, source: str) -> HlsEst
         "estimated",
         tools["cycles"],
         tuple(changed),
-        layers=shares(layers, weights, cycles, target),
+        layers=shares(layers, weights, cycles, target, bare_tool(group)),
         layers_note=LAYERS_NOTE,
     ).model_copy(
         update={

@@ -23,6 +23,7 @@ __all__ = [
     "NAMES",
     "STAGE_NOTE",
     "HlsEstimate",
+    "bare_stage_tool",
     "bare_tool",
     "no_latency",
     "quantity",
@@ -72,27 +73,35 @@ def with_error(text: str, name: str, error: Mapping[str, float] | None) -> str:
     return text
 
 
+def bare_stage_tool(group: str) -> str:
+    """The model of chains with the number of reports of a kind."""
+    reports = read_stages()["ranges"][group]["reports"]
+    return f"samebits' HLS model, {reports} reports of this kind"
+
+
 def stage_tool(name: str, group: str) -> str:
     """The model of chains with the error to print beside a number."""
-    reports = read_stages()["ranges"][group]["reports"]
-    text = f"samebits' HLS model, {reports} reports of this kind"
-    return with_error(text, name, read_stages()["errors"][group].get(name))
+    error = read_stages()["errors"][group].get(name)
+    return with_error(bare_stage_tool(group), name, error)
 
 
 def bare_tool(group: str) -> str:
+    """The model's name with the number of reports behind it."""
     kind = "Resource" if group.startswith("Resource") else "Latency"
     count = read_model()["reports"][SLOW if group in _SLOW_GROUPS else kind]
     return f"samebits' HLS model fitted on {count} reports"
 
 
 def quantity(value: float, unit: str, tools: Mapping[str, str]) -> Quantity:
+    """An estimate as a whole number."""
     return Quantity(value=round(value), unit=unit, kind="estimated", tool=tools[unit])
 
 
 def shares(
-    layers: Sequence[HlsLayer], weights: Sequence[float], cycles: int, target: Target
+    layers: Sequence[HlsLayer], weights: Sequence[float], cycles: int, target: Target, tool: str
 ) -> tuple[LayerLatency, ...]:
-    total, tool = sum(weights), bare_tool(target.strategy)
+    """Every layer's part of the cycles, in proportion to `weights`."""
+    total = sum(weights)
     if not total:
         return ()
     return tuple(
@@ -102,6 +111,7 @@ def shares(
 
 
 def no_latency(source: str, absent: NotRun) -> LatencyEstimate:
+    """A latency that nobody knows."""
     return LatencyEstimate(
         source=source,
         cycles=absent,
