@@ -64,6 +64,9 @@ BENCH = {
     "xor": ("accuracy, firmware", 97.0),
     "digits_cnn": ("accuracy, firmware", 97.0),
     "spiral": ("accuracy, firmware", 95.0),
+    "jets_features": ("accuracy, firmware", 64.0),
+    "jets_constituents": ("accuracy, firmware", 44.0),
+    "jets_images": ("accuracy, firmware", 37.0),
     "regression": ("root mean squared error, firmware", 0.06),
 }
 
@@ -74,7 +77,8 @@ def test_networks_of_the_training_bench(
 ) -> None:
     if name in ("spiral", "regression") and os.environ.get("SAMEBITS_EXAMPLES") != "all":
         pytest.skip("takes long: set SAMEBITS_EXAMPLES=all")
-    runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"](tmp_path)
+    options = {"quick": True} if name.startswith("jets_") else {}
+    runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"](tmp_path, **options)
     printed = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
     key, wanted = BENCH[name]
     value = float(printed[key].removesuffix(" %"))

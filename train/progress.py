@@ -1,16 +1,53 @@
-"""A progress bar for a training, on stderr."""
+"""Progress bars for trainings, on stderr."""
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
+from .config import FitOptions
 from .fit import Epoch
+from .passes import Pass
 
-__all__ = ["training_progress"]
+__all__ = ["bench_progress", "training_progress"]
+
+
+@contextlib.contextmanager
+def bench_progress(
+    options: FitOptions, fine_tuning: FitOptions | None = None
+) -> Iterator[Callable[[str, Pass], None]]:
+    """Show a bar for each stage of `train_network`; give it what this yields as `on_pass`."""
+    epochs = {"float": options.epochs, "quantized": -(-options.epochs // 2)}
+    if fine_tuning is not None:
+        epochs["quantized"] = fine_tuning.epochs
+    with _bars() as progress:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, entry: Pass) -> None:
+            if stage not in tasks:
+                title, total = f"{stage} network", epochs[stage]
+                tasks[stage] = progress.add_task(title, total=total, result="")
+            result = f"validation loss {entry.validation_loss:.4g}"
+            if entry.validation_accuracy is not None:
+                result = f"validation accuracy {100 * entry.validation_accuracy:.1f} %"
+            progress.update(tasks[stage], completed=entry.number, result=result)
+
+        yield show
 
 
 @contextlib.contextmanager
 def training_progress(title: str, epochs: int) -> Iterator[Callable[[Epoch], None]]:
     """Show a bar while the block runs; give what it yields to `fit` as `on_epoch`."""
+    with _bars() as progress:
+        task = progress.add_task(title, total=epochs, result="")
+
+        def show(epoch: Epoch) -> None:
+            accuracy = f"validation accuracy {100 * epoch.validation_accuracy:.1f} %"
+            progress.update(task, completed=epoch.number, result=accuracy)
+
+        yield show
+
+
+def _bars() -> Any:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -27,11 +64,4 @@ def training_progress(title: str, epochs: int) -> Iterator[Callable[[Epoch], Non
         TextColumn("{task.fields[result]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(title, total=epochs, result="")
-
-        def show(epoch: Epoch) -> None:
-            accuracy = f"validation accuracy {100 * epoch.validation_accuracy:.1f} %"
-            progress.update(task, completed=epoch.number, result=accuracy)
-
-        yield show
+    return Progress(*columns, console=Console(stderr=True))

@@ -1,0 +1,144 @@
+"""Jets of five classes (g, q, w, z, t) by 16 substructure features: a dense network of 6 bits.
+
+Weights and activations have 6 bits, the standardised features 10: their steps must resolve the
+mass difference of W and Z.
+
+    python examples/jets_features.py [FOLDER]
+
+Prints the accuracy of the float network, of the quantized one and of the firmware, the difference
+of firmware and float with its paired 95 % interval (within 0.3 points), the AUC of every class, and
+the efficiency for top jets where 1 % of the other jets pass; the bits that differ between the
+engines (0); draws FOLDER/jets_features.png. The jets are the shipped ones
+(train/jets/DATA_CARD.md).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+import samebits
+from samebits.sim.metrics import ClassificationMetrics, classification_metrics
+from samebits.sim.model_comparison import compare_models
+from samebits.train.baselines import fit_baselines
+from samebits.train.bench import train_network
+from samebits.train.config import fit_options
+from samebits.train.data import Dataset, load_jets
+from samebits.train.network import Dense, Network, Standardise
+from samebits.train.optimize import Samples, outputs
+from samebits.train.progress import bench_progress
+from samebits.train.scaling import InputFormat, choose_input_format
+
+NETWORK = Network(
+    (16,),
+    (Standardise(), Dense(64), "relu", Dense(32), "relu", Dense(32), "relu", Dense(5), "softmax"),
+    initializer="he_normal",
+)
+BACKGROUND = 0.01  # the share of other jets that may pass
+
+
+def draw(metrics: Mapping[str, ClassificationMetrics], path: Path) -> None:
+    """Every class against the rest: efficiency against the share of other jets that pass."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 4.5), layout="constrained")
+    styles = {"float": {"ls": "-", "alpha": 0.5}, "firmware": {"ls": "--"}}
+    for name, style in styles.items():
+        for number, one in enumerate(metrics[name].classes):
+            label = f"{one.name}: AUC {one.auc:.3f}" if name == "firmware" else None
+            axes.plot(
+                one.roc.signal_efficiency,
+                one.roc.background_efficiency,
+                color=f"C{number}",
+                label=label,
+                **style,
+            )
+    axes.axhline(BACKGROUND, color="grey", lw=0.8)
+    axes.set(
+        xlabel="efficiency for the class",
+        ylabel="share of the other jets that pass",
+        yscale="log",
+        ylim=(1e-3, 1),
+        xlim=(0, 1),
+        title="firmware (dashed) and float network (full)",
+    )
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main(folder: Path, quick: bool = False) -> None:
+    """The example; `quick`: a third of the jets and epochs, and fewer simple fits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = load_jets()
+    split = data.take(np.arange(10_000 if quick else len(data))).split(seed=1)
+    train, validation, test = (Samples(part.features, part.labels) for part in split.parts)
+    options = fit_options(epochs=10 if quick else 30, batch_size=128, learning_rate=2e-3, seed=1)
+    formats = {
+        "input": choose_input_format(split.train.features, data.feature_names),
+        "scaling": InputFormat(10, 4, signed=True),
+    }
+    fine_tuning = options.model_copy(update={"learning_rate": 1e-3})
+    with bench_progress(options, fine_tuning) as on_pass:
+        trained = train_network(
+            NETWORK,
+            train,
+            validation,
+            options,
+            formats=formats,
+            fine_tuning=fine_tuning,
+            on_pass=on_pass,
+        )
+    design = samebits.Design.from_keras(trained.model)
+    verification = design.verify(test.inputs, against=["onnxruntime"])
+    scores = {
+        "float": outputs(trained.float_model, test.inputs),
+        "quantized": outputs(trained.model, test.inputs),
+        "firmware": np.asarray(design.simulate(test.inputs)),
+    }
+    report(data, test, scores, folder / "jets_features.png")
+    simple_fits = fit_baselines(train, test, options.loss, trees=not quick, kernels=not quick)
+    for baseline in simple_fits:
+        print(f"accuracy, {baseline.name}: {100 * baseline.score:.1f} %")
+    for verdict in trained.verdicts:
+        print(f"loss curve: {verdict}")
+    print(f"mismatching bits: {verification.mismatching_bits}")
+
+
+def report(data: Dataset, test: Samples, scores: Mapping[str, np.ndarray], plot: Path) -> None:
+    """Print what the test part says, and draw it."""
+    metrics = {
+        name: classification_metrics(s, test.targets, data.class_names, (BACKGROUND,))
+        for name, s in scores.items()
+    }
+    for name, found in metrics.items():
+        print(f"accuracy, {name}: {100 * found.accuracy:.1f} %")
+    compared = compare_models(scores, test.targets, data.class_names)
+    difference = next(
+        d for d in compared.differences if (d.model, d.quantity) == ("firmware", "accuracy")
+    )
+    value, low, high = (100 * x for x in (difference.value, difference.low_95, difference.high_95))
+    print(f"firmware minus float: {value:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}")
+    for name, found in metrics.items():
+        aucs = ", ".join(f"{one.name} {one.auc:.3f}" for one in found.classes)
+        print(f"AUC, {name}: {aucs}")
+    for name, found in metrics.items():
+        point = found.classes[data.class_names.index("t")].working_points[0]
+        if point.signal_efficiency is not None:
+            print(
+                f"top jets at {100 * BACKGROUND:g} % of the others, {name}: "
+                f"{100 * point.signal_efficiency:.1f} % "
+                f"({100 * point.signal_low:.1f} to {100 * point.signal_high:.1f} %)"
+            )
+    draw(metrics, plot)
+    print(f"plot: {plot}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "build/examples"))

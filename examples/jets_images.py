@@ -1,0 +1,125 @@
+"""Jets of five classes (g, q, w, z, t) as images of 16 x 16 pixels: a small convolutional network.
+
+    python examples/jets_images.py [FOLDER]
+
+A pixel holds the share of the jet's pT that its 16 leading constituents bring there; the image is
+the input of the firmware. Prints the accuracy of the float network, of the quantized one (weights
+of 6 bits, activations of 7) and of the firmware, the difference of firmware and float with its
+paired 95 % interval, and the bits that differ between the engines (0); draws
+FOLDER/jets_images.png. The jets are those of jets_constituents.py.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import samebits
+from samebits.sim.metrics import classification_metrics
+from samebits.sim.model_comparison import compare_models
+from samebits.train.baselines import fit_baselines
+from samebits.train.bench import train_network
+from samebits.train.config import fit_options
+from samebits.train.network import Conv, Dense, Dropout, Flatten, MaxPool, Network
+from samebits.train.optimize import Samples, outputs
+from samebits.train.physics_samples import jet_images, load_constituents
+from samebits.train.progress import bench_progress
+
+NETWORK = Network(
+    (16, 16, 1),
+    (
+        *(Conv(12, 5, padding="same"), "relu", MaxPool(2)),
+        *(Conv(16, 3), "relu", MaxPool(2)),
+        *(Flatten(), Dropout(0.3), Dense(24), "relu"),
+        *(Dense(5), "softmax"),
+    ),
+    initializer="he_normal",
+)
+
+
+def main(folder: Path, quick: bool = False) -> None:
+    """The example; `quick`: fewer jets and epochs, and fewer simple fits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = load_constituents()
+    jets = 4000 if quick else len(data)
+    samples = Samples(jet_images(data.constituents[:jets])[..., None], data.labels[:jets])
+    edges = (np.array([0.6, 0.8]) * jets).astype(int)  # the jets in the file are mixed
+    train, validation, test = (samples.take(events) for events in np.split(np.arange(jets), edges))
+    options = fit_options(epochs=8 if quick else 30, batch_size=64, learning_rate=2e-3, seed=1)
+    with bench_progress(options) as on_pass:
+        trained = train_network(
+            NETWORK,
+            train,
+            validation,
+            options,
+            weight_bits=6,
+            activation_bits=7,
+            formats={"input": "ufixed<10,0>"},
+            on_pass=on_pass,
+        )
+    design = samebits.Design.from_keras(trained.model)
+    # without adversarial events, which take long to find for images
+    verification = design.verify(test.inputs, against=["onnxruntime"], adversarial=False)
+    scores = {
+        "float": outputs(trained.float_model, test.inputs),
+        "quantized": outputs(trained.model, test.inputs),
+        "firmware": np.asarray(design.simulate(test.inputs)),
+    }
+    for name, value in trained.scores(test, scores["firmware"]).items():
+        print(f"accuracy, {name}: {100 * value:.1f} %")
+    compared = compare_models(scores, test.targets, data.class_names)
+    difference = next(
+        d for d in compared.differences if (d.model, d.quantity) == ("firmware", "accuracy")
+    )
+    value, low, high = (100 * x for x in (difference.value, difference.low_95, difference.high_95))
+    print(f"firmware minus float: {value:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}")
+    for baseline in fit_baselines(train, test, options.loss, trees=not quick, kernels=False):
+        print(f"accuracy, {baseline.name}: {100 * baseline.score:.1f} %")
+    for verdict in trained.verdicts:
+        print(f"loss curve: {verdict}")
+    print(f"mismatching bits: {verification.mismatching_bits}")
+    draw(test, scores["firmware"], data.class_names, folder / "jets_images.png")
+    print(f"plot: {folder / 'jets_images.png'}")
+
+
+def draw(test: Samples, firmware: np.ndarray, names: tuple[str, ...], path: Path) -> None:
+    """The mean image of every class, and the firmware's efficiency for it against the rest."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.colors import LogNorm
+
+    metrics = classification_metrics(firmware, test.targets, names)
+    figure, axes = plt.subplots(
+        1, 6, figsize=(16, 3), layout="constrained", width_ratios=[1] * 5 + [1.5]
+    )
+    for number, one in enumerate(metrics.classes):
+        mean = test.inputs[test.targets == number, :, :, 0].mean(axis=0)
+        image = axes[number].imshow(
+            mean.T, origin="lower", extent=(-0.8, 0.8, -0.8, 0.8), norm=LogNorm(1e-5, 1)
+        )
+        axes[number].set(title=f"{one.name}: mean image", xlabel="deta")
+        axes[5].plot(
+            one.roc.signal_efficiency,
+            one.roc.background_efficiency,
+            label=f"{one.name}: AUC {one.auc:.3f}",
+        )
+    axes[0].set_ylabel("dphi")
+    figure.colorbar(image, ax=axes[4], label="share of the jet's pT")
+    axes[5].set(
+        title="firmware",
+        xlabel="efficiency",
+        ylabel="other jets that pass",
+        yscale="log",
+        ylim=(1e-3, 1),
+    )
+    axes[5].legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "build/examples"))
