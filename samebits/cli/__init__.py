@@ -22,6 +22,7 @@ from . import (
     export,
     freeze,
     library,
+    match,
     ranges,
     report,
     rtl,
@@ -49,7 +50,21 @@ app = typer.Typer(
 )
 _COMMANDS = (
     *(demo, train, export, compile_command, simulate, ranges, verify, report),
-    *(trigger, freeze, check, compare, rtl, build, library, emulate, sweep, tune, diff, doctor),
+    *(
+        trigger,
+        freeze,
+        check,
+        match,
+        compare,
+        rtl,
+        build,
+        library,
+        emulate,
+        sweep,
+        tune,
+        diff,
+        doctor,
+    ),
 )
 for module in _COMMANDS:
     app.command(name=module.NAME)(module.command)
