@@ -58,7 +58,8 @@ def fit_samples(
             f"preprocessing, the validation part through {validation.outside or 'no'}"
         )
     load().keras.utils.set_random_seed(options.seed)
-    fit = _Fit(model, train, validation, options, pruning, augment, until)
+    with quiet():
+        fit = _Fit(model, train, validation, options, pruning, augment, until)
     log = EventLog(options.tensorboard / model.name) if options.tensorboard else None
 
     def told(entry: Pass) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from samebits import errors
 from samebits.train.augmentation import Flip
+from samebits.train.bench import train_network
 from samebits.train.build import build
 from samebits.train.config import FitOptions, fit_options
 from samebits.train.network import BatchNorm, Dense, Dropout, Network
@@ -68,6 +69,25 @@ def test_a_finished_training_is_made_longer(tmp_path: Path, optimizer: str) -> N
     fitted(options(tmp_path, **same, epochs=2))
     parts, _ = fitted(options(tmp_path, **same))
     assert all(np.array_equal(a, b) for a, b in zip(whole, parts, strict=True))
+
+
+def test_both_stages_of_a_training_go_on(tmp_path: Path) -> None:
+    wanted = train_network(NETWORK, TRAIN, VALIDATION, options(None, epochs=2))
+    kept = options(tmp_path, epochs=2)
+
+    def killed(stage: str, entry: Pass) -> None:
+        if stage == "quantized":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_network(NETWORK, TRAIN, VALIDATION, kept, on_pass=killed)
+    seen: list[str] = []
+    found = train_network(
+        NETWORK, TRAIN, VALIDATION, kept, on_pass=lambda stage, entry: seen.append(stage)
+    )
+    assert seen == []  # one epoch of fine-tuning, and it was written before it was told
+    for a, b in zip(wanted.model.get_weights(), found.model.get_weights(), strict=True):
+        assert np.array_equal(a, b)
 
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
