@@ -30,7 +30,6 @@ from samebits.train.data import Dataset, load_jets
 from samebits.train.network import Dense, Network, Standardise
 from samebits.train.optimize import Samples, outputs
 from samebits.train.progress import bench_progress
-from samebits.train.scaling import InputFormat, choose_input_format
 
 NETWORK = Network(
     (16,),
@@ -80,10 +79,6 @@ def main(folder: Path, quick: bool = False) -> None:
     split = data.take(np.arange(10_000 if quick else len(data))).split(seed=1)
     train, validation, test = (Samples(part.features, part.labels) for part in split.parts)
     options = fit_options(epochs=10 if quick else 30, batch_size=128, learning_rate=2e-3, seed=1)
-    formats = {
-        "input": choose_input_format(split.train.features, data.feature_names),
-        "scaling": InputFormat(10, 4, signed=True),
-    }
     fine_tuning = options.model_copy(update={"learning_rate": 1e-3})
     with bench_progress(options, fine_tuning) as on_pass:
         trained = train_network(
@@ -91,7 +86,7 @@ def main(folder: Path, quick: bool = False) -> None:
             train,
             validation,
             options,
-            formats=formats,
+            formats={"scaling": "fixed<10,4>"},
             fine_tuning=fine_tuning,
             on_pass=on_pass,
         )
