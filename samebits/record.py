@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -39,7 +39,7 @@ from samebits.report.facts import (
     VerificationFacts,
     utc_now,
 )
-from samebits.report.files import read_facts
+from samebits.report.files import PLOTS, read_facts
 from samebits.sim.verification import Verification
 from samebits.sweep import Sweep, read_sweep
 from samebits.training_section import baseline_facts, curve_facts, settings_of, verdict_facts
@@ -55,6 +55,7 @@ __all__ = [
     "layer_facts",
     "load_record",
     "merged",
+    "note",
     "of_design",
     "record",
     "target_facts",
@@ -160,20 +161,41 @@ def updated(old: ReportFacts, command: str | tuple[str, ...], **sections: Any) -
 
 
 def write(folder: Path, facts: ReportFacts) -> ReportFacts:
-    """Writes report.json and removes the report.html that it makes out of date.
+    """Writes report.json and removes report.html and plots/, which it makes out of date.
 
     Raises:
         BuildError: the folder cannot be written.
     """
+    page, plots = folder / "report.html", folder / PLOTS
     with storage.replace_file(folder / _FILE) as temporary:
         temporary.write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        (folder / "report.html").unlink(missing_ok=True)
+        old = [path for path in (page, *plots.glob("*.p[dn][fg]")) if path.exists()]
+        for path in old:
+            path.unlink()
+        if plots.is_dir() and not any(plots.iterdir()):
+            plots.rmdir()
+        if old:
+            words = "report.html" if old == [page] else "report.html and plots/"
+            _log.warning(
+                "%s: %s told the numbers of before, removed: run samebits report", folder, words
+            )
     return facts
 
 
 def record(folder: Path, command: str | tuple[str, ...], **sections: Any) -> ReportFacts:
     """Writes report.json with these sections: see `updated` and `write`."""
     return write(folder, updated(load_record(folder), command, **sections))
+
+
+def note(folder: Path, command: str) -> None:
+    """Adds a command to the provenance in a folder's report.json, if there is one."""
+    if not (folder / _FILE).is_file():
+        return
+    old = load_record(folder)
+    commands = (*(text for text in old.commands if text != command), command)
+    with storage.replace_file(folder / _FILE) as temporary:
+        new = old.model_copy(update={"commands": commands})
+        temporary.write_text(new.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def target_facts(target: Target) -> TargetFacts:
@@ -367,7 +389,9 @@ def training_run(
     from samebits.train.diagnosis import diagnose
 
     tool = f"tf-keras {importlib.metadata.version('tf-keras')}"
-    judged = fit.curve is not None and without_inputs is not None
+    verdicts: Sequence[Any] = ()
+    if fit.curve is not None and without_inputs is not None:
+        verdicts = diagnose(fit.curve, without_inputs)
     return TrainingRun(
         model=name,
         network=network,
@@ -380,7 +404,7 @@ def training_run(
         curve=curve_facts(fit.history if fit.curve is None else fit.curve.passes),
         settings=settings_of(settings or {}),
         best_epoch=fit.best_epoch,
-        verdicts=verdict_facts(diagnose(fit.curve, without_inputs) if judged else ()),
+        verdicts=verdict_facts(verdicts),
         score=_measured(100 * fit.validation_accuracy, "%", "samebits"),
     )
 

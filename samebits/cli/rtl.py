@@ -10,11 +10,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from samebits import errors
+from samebits import errors, record
 from samebits.design import Design
 from samebits.firmware.results import Quantity
 
-from .console import bar, engine_bars, line, out, print_json, steps
+from .console import bar, command_line, engine_bars, line, out, print_json, steps
 from .options import Build, Json
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def command(
     if synthesis and check_netlist:
         synthesis = _checked(design, made, synthesis, timeout_min * 60)
     placed = _placed(made, timeout_min * 60) if place_and_route else None
+    record.note(build, command_line())
     if json:
         print_json(_as_json(made, synthesis, placed))
         return

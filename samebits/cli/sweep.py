@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from samebits import errors, storage
+from samebits import errors, record, storage
 from samebits.design import Design
 from samebits.firmware.parts import part_of
 from samebits.firmware.results import Measured, NotRun
@@ -17,7 +17,7 @@ from samebits.stages import check_folder
 from samebits.sweep import Grid, Row, Sweep, best, read_sweep, sweep, write
 from samebits.sweep_network import labelled_events, network_of
 
-from .console import bar, err, line, out, print_json
+from .console import bar, command_line, err, line, out, print_json
 from .options import Json
 
 NAME = "sweep"
@@ -112,6 +112,8 @@ def command(
             save=lambda part_done: write(part_done, folder),
             progress=advance,
         )
+    if source.is_dir():
+        record.note(source, command_line())
     plots = _plot(found, folder, budget_ns, max_lut_share)
     chosen = best(found, budget_ns, max_lut_share)
     limits = _limits(budget_ns, max_lut_share)

@@ -12,7 +12,7 @@ from samebits import errors
 from .facts import ReportFacts
 from .html import plots_of, render_html
 
-__all__ = ["ReportFiles", "read_facts", "write_plots", "write_report"]
+__all__ = ["PLOTS", "ReportFiles", "read_facts", "write_plots", "write_report"]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from .facts import (
 )
 from .wording import (
     clock_caveat,
+    failed_gates,
     format_number,
     format_points,
     format_quantity,
@@ -30,6 +31,7 @@ from .wording import (
 __all__ = ["plots_of", "render_html", "template"]
 
 _FOLDER = Path(__file__).parent
+_WHITE_TEXT = 0.765  # of the heat map
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,36 @@ def render_html(facts: ReportFacts) -> str:
         facts=facts,
         verdict=_verdict(facts),
         cards=_cards(facts),
+        sections=_sections(facts),
         plots=plots_of(facts),
         max_classes=plots.MAX_CLASSES,
         max_turn_ons=rates.MAX_TURN_ONS,
     )
     return text
+
+
+def _sections(facts: ReportFacts) -> list[tuple[str, str, Any]]:
+    """The sections of the page in its order: id, title, and what they hold."""
+    found: list[tuple[str, str, Any]] = [
+        ("metrics", "Metrics", facts.metrics),
+        ("trigger", "Trigger", facts.trigger),
+        ("verification", "Verification", facts.verification),
+        ("layers", "Formats", facts.layers),
+        ("bits", "Bits in use", facts.bits),
+        ("export", "Exported model", facts.export),
+        ("calibration", "Calibration", facts.calibration),
+        ("latency", "Latency", facts.latency),
+        ("resources", "Resources", facts.resources),
+        ("variants", "Variants", facts.variants),
+        ("training", "Training", facts.training),
+        ("performance", "Speed", facts.performance),
+        ("provenance", "Provenance", facts.commands),
+    ]
+    if not isinstance(facts.regression, NotRun):
+        found[0] = ("regression", "Regression", facts.regression)
+    if isinstance(facts.trigger, NotRun) and not isinstance(facts.menu, NotRun):
+        found[1] = ("trigger", "Trigger", facts.menu)
+    return found
 
 
 def plots_of(facts: ReportFacts) -> dict[str, list[plots.Plot]]:
@@ -114,14 +141,16 @@ def plots_of(facts: ReportFacts) -> dict[str, list[plots.Plot]]:
 
 
 def _verdict(facts: ReportFacts) -> dict[str, Any]:
+    """The verdict on the bits and, apart from it, on the gates; the box has the worse colour."""
     head, tail = verdict_words(facts)
-    if not facts.passed:
-        state = "bad"
-    elif facts.same_bits is None:
-        state = "open"
-    else:
-        state = "good"
-    return {"head": head, "tail": tail, "state": state}
+    bits = {True: "good", False: "bad", None: "open"}[facts.same_bits]
+    return {
+        "head": head,
+        "tail": tail,
+        "bits": bits,
+        "failed": failed_gates(facts),
+        "state": bits if facts.passed else "bad",
+    }
 
 
 def _cards(facts: ReportFacts) -> list[Card]:
@@ -238,7 +267,8 @@ def _shade(fraction: float) -> str:
     r, g, b = (
         round(a + (z - a) * min(max(fraction, 0.0), 1.0)) for a, z in zip(low, high, strict=True)
     )
-    return f"background:#{r:02x}{g:02x}{b:02x};color:{'#fff' if fraction > 0.55 else '#16202c'}"
+    # black and white have at least 4.5 to 1 on either side of this shade
+    return f"background:#{r:02x}{g:02x}{b:02x};color:{'#fff' if fraction > _WHITE_TEXT else '#000'}"
 
 
 def _breakable(text: str) -> Any:

@@ -92,7 +92,8 @@ class Plot:
                 patch.set_alpha(0)
             empty = dict.fromkeys(("Creator", "Date", "Format", "Type"))
             # savefig would draw twice, once to lay it out; constrained layout does that anyway
-            FigureCanvasSVG(figure).print_svg(buffer, metadata=empty)
+            canvas: Any = FigureCanvasSVG(figure)
+            canvas.print_svg(buffer, metadata=empty)
         return _inline(buffer.getvalue(), self.name)
 
     def save(self, path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from .facts import BUNCH_CROSSING_NS, NotRun, Quantity, RegressionFacts, ReportFacts
 from .wording import (
     clock_caveat,
+    failed_gates,
     format_number,
     format_points,
     format_quantity,
@@ -32,9 +33,8 @@ def render_terminal(facts: ReportFacts) -> "RenderableType":
     from rich.text import Text
 
     head, tail = verdict_words(facts)
-    colour = "bold green" if facts.same_bits else "bold yellow"
-    if not facts.passed:
-        colour = "bold red"
+    colour = {True: "bold green", False: "bold red", None: "bold yellow"}[facts.same_bits]
+    failed = failed_gates(facts)
     table = Table(
         title=Text(_clean(facts.design)), title_justify="left", show_header=False, box=None
     )
@@ -61,10 +61,13 @@ def render_terminal(facts: ReportFacts) -> "RenderableType":
     _add_bits(facts, row)
     _add_hardware(facts, row)
     for gate in facts.gates:
-        state = "not run" if gate.passed is None else "passed" if gate.passed else "FAILED"
-        style = {"passed": "green", "FAILED": "bold red", "not run": "yellow"}[state]
+        state = "undecided" if gate.passed is None else "passed" if gate.passed else "FAILED"
+        style = {"passed": "green", "FAILED": "bold red", "undecided": "yellow"}[state]
         row(f"gate {gate.name}", state, gate.detail, style)
-    return Group(table, *_bars(facts), Text(head, style=colour), Text(_clean(tail)))
+    told = [Text(head, style=colour), Text(_clean(tail))]
+    if failed:
+        told.append(Text(_clean(failed), style="bold red"))
+    return Group(table, *_bars(facts), *told)
 
 
 def _bars(facts: ReportFacts) -> "list[RenderableType]":

@@ -6,6 +6,7 @@ from .facts import LatencyEstimate, Measured, NotRun, Quantity, ReportFacts
 
 __all__ = [
     "clock_caveat",
+    "failed_gates",
     "format_number",
     "format_points",
     "format_quantity",
@@ -92,6 +93,14 @@ def turn_on_words(fit: Plateau) -> str:
         f"50 % at {fit.half:.4g} ± {fit.half_error:.2g}, "
         f"95 % at {fit.at_95:.4g} ± {fit.at_95_error:.2g}"
     )
+
+
+def failed_gates(facts: ReportFacts) -> str:
+    """Which gates failed besides that on the bits, which the verdict tells; empty if none did."""
+    names = [g.name for g in facts.gates if g.passed is False and g.name != "same bits"]
+    if not names:
+        return ""
+    return f"Gate{'s' if len(names) > 1 else ''} failed: {', '.join(names)}"
 
 
 def verdict_words(facts: ReportFacts) -> tuple[str, str]:

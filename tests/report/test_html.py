@@ -17,7 +17,7 @@ import pytest
 
 from samebits import errors
 from samebits.bits import BitFacts
-from samebits.report import ReportFacts, render_html, write_plots, write_report
+from samebits.report import ReportFacts, plots, render_html, write_plots, write_report
 from samebits.report.facts import (
     FidelityFacts,
     Gate,
@@ -27,6 +27,7 @@ from samebits.report.facts import (
     Quantity,
     VerificationFacts,
 )
+from samebits.report.html import _shade
 from samebits.trigger import TriggerFacts
 
 for module in ("jinja2", "matplotlib", "mplhep"):
@@ -511,3 +512,68 @@ def test_a_browser_prints_it(full_facts: ReportFacts, tmp_path: Path) -> None:
     # A4 in points, as the style sheet asks.
     boxes = set(re.findall(rb"/MediaBox\s*\[0 0 ([\d.]+) ([\d.]+)\]", pdf))
     assert {(round(float(w)), round(float(h))) for w, h in boxes} == {(595, 842)}
+
+
+def colours() -> dict[str, dict[str, str]]:
+    """The custom properties of the style sheet, light and dark."""
+    css = (Path(plots.__file__).parent / "report.css").read_text(encoding="utf-8")
+    light, dark = re.findall(r":root \{(.*?)\}", css, flags=re.DOTALL)[:2]
+    return {
+        name: dict(re.findall(r"--([\w-]+): (#\w+)", text))
+        for name, text in (("light", light), ("dark", dark))
+    }
+
+
+def contrast(a: str, b: str) -> float:
+    """Contrast ratio by WCAG 2.2, https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio."""
+
+    def luminance(colour: str) -> float:
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * c for c in colour[1:])
+        parts = [int(digits[k : k + 2], 16) / 255 for k in (0, 2, 4)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_text_has_contrast_in_light_and_dark() -> None:
+    assert contrast("#000", "#ffffff") == pytest.approx(21)
+    texts = ("ink", "soft", "good", "bad", "open", "accent")
+    tinted = ("ink", "good", "bad", "open")
+    for palette in colours().values():
+        pairs = [(text, "paper") for text in texts]
+        pairs += [("ink", "tint"), ("soft", "tint")]
+        pairs += [(text, f"{box}-tint") for text in tinted for box in ("good", "bad", "open")]
+        poor = [pair for pair in pairs if contrast(palette[pair[0]], palette[pair[1]]) < 4.5]
+        assert poor == []
+
+
+def test_numbers_on_the_heat_map_have_contrast() -> None:
+    for step in range(101):
+        background, text = re.findall(r"#\w+", _shade(step / 100))
+        assert contrast(background, text) >= 4.5
+
+
+def test_lines_of_three_models_have_contrast_on_paper() -> None:
+    assert all(contrast(plots.colour_of(k), "#ffffff") >= 3 for k in range(3))
+
+
+def test_a_failed_gate_does_not_redden_the_bits(full_facts: ReportFacts) -> None:
+    failed = Gate(name="latency budget", passed=False, detail="70 ns, budget 60 ns")
+    good = [e for e in full_facts.verification.engines if e.status == "equal"]  # type: ignore[union-attr]
+    same = VerificationFacts(reference="NumPy engine", engines=tuple(good))
+    facts = full_facts.model_copy(update={"verification": same, "gates": (failed,)})
+    page = render_html(facts)
+    assert '<div class="verdict bad"' in page
+    assert '<p class="head good">Same bits: yes</p>' in page
+    assert '<p class="head bad">Gate failed: latency budget</p>' in page
+
+
+def test_the_sections_can_be_jumped_to(full_facts: ReportFacts, bare_facts: ReportFacts) -> None:
+    for facts in (full_facts, bare_facts):
+        page = Page(render_html(facts))
+        targets = [dict(a)["href"] for tag, a in page.elements if tag == "a"]
+        ids = set(page.attributes("id"))
+        assert targets
+        assert all(target is not None and target[1:] in ids for target in targets)
