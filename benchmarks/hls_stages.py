@@ -111,7 +111,13 @@ def _report(rows: Sequence[dict[str, str]]) -> Report:
     stages = []
     for row in rows:
         if row["scope"] == "layer":
-            where = Where(stream, usable, row["strategy"] or "Latency", int(row["reuse"] or 1))
+            where = Where(
+                stream,
+                usable,
+                row["strategy"] or "Latency",
+                int(row["reuse"] or 1),
+                top["tool"].startswith("Vitis"),
+            )
             stages.append(Stage(_layer(row), where, _measured(row)))
     return Report(
         source=top["source"],
@@ -203,7 +209,7 @@ def _overhead(stages: Sequence[Stage]) -> list[float]:
             extra = (cycles - 1) / layer.inputs - where.reuse
         else:
             extra = cycles - where.reuse - (layer.inputs if layer.inputs > 1 else 0)
-        terms.append(overhead_terms(layer, where.reuse, where.usable_ns))
+        terms.append(overhead_terms(layer, where))
         values.append(where.reuse + max(extra, 1.0))
         known.append(float(where.reuse))
     return _rounded(_relative(terms, values, known))

@@ -55,7 +55,7 @@ from .hls_numbers import (
     stage_tool,
     tool_of,
 )
-from .hls_stages import StageCost, Where, chain, cost, read_stages, stage_coefficients
+from .hls_stages import NARROW, StageCost, Where, chain, cost, read_stages, stage_coefficients
 from .parts import family_of
 from .results import (
     Measured,
@@ -157,6 +157,7 @@ def _where(target: Target) -> Where:
         usable_ns=usable_ns(target.clock_ns, target.backend),
         strategy=target.strategy,
         reuse=target.reuse_factor,
+        vitis=target.backend == "Vitis",
     )
 
 
@@ -235,6 +236,12 @@ def _chain_notes(layers: Sequence[HlsLayer], target: Target, group: str) -> tupl
         notes.append(
             f"accumulators that round or saturate ({', '.join(rounding[:4])}) are not in the fit: "
             "three published designs of them had 2 to 8 times the LUTs"
+        )
+    narrow = [layer.name for layer in layers if _dense(layer) and layer.weight_bits <= NARROW]
+    if narrow and target.strategy == "Resource" and target.backend == "Vitis":
+        notes.append(
+            f"weights of {NARROW} bits and less ({', '.join(narrow[:4])}): multiplied in LUTs as "
+            "in seven published reports of Vitis HLS, in DSPs in one"
         )
     merges = [layer.name for layer in layers if layer.kind == "merge"]
     if merges:
@@ -344,7 +351,7 @@ def _resource(layers: Sequence[HlsLayer], target: Target, source: str) -> HlsEst
     cycles = cycles_resource(layers, list(reuse.values()), usable, found)
     named, design = _costs(layers, target)
     logic = {name: stage_tool(name, "parallel, Resource") for name in ("interval", *NAMES)}
-    if small:  # the reports of large reuse factors do not show what every process adds
+    if small and family_of(target.part) == SLOW:  # each process takes longer there
         cycles = round(design.cycles)
         tools["cycles"] = stage_tool("cycles", "parallel, Resource")
     by_layer: dict[str, Mapping[str, Measured]] = {}

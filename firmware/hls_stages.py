@@ -35,6 +35,7 @@ from .hls_model import (
 
 __all__ = [
     "FITTED",
+    "NARROW",
     "StageCoefficients",
     "StageCost",
     "Where",
@@ -53,6 +54,9 @@ __all__ = [
 FITTED = ("activation", "merge", "move", "normalize", "pool", "pool, unrolled", "softmax", "table")
 """Kinds whose LUT and FF are a constant and a number per bit, see `logic_terms`."""
 
+NARROW = 6
+"""Weights of as many bits or less are multiplied in LUTs by Vitis HLS."""
+
 _ROM_BITS = 1024  # less is kept in LUTs
 _FIFO_BITS = 512  # less is kept in shift registers
 _BRAM_WORD, _BRAM_DEPTH = 36, 512  # a block of 18 kb as a ROM (UG573)
@@ -61,12 +65,16 @@ _FIFO_WORD, _FIFO_DEPTH = 18, 1024
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """What a stage is built for: streams or wires, the usable ns of a period, strategy, reuse."""
+    """What a stage is built for: streams or wires, the usable ns of a period, strategy, reuse.
+
+    `vitis`: by Vitis HLS, and not by Vivado HLS.
+    """
 
     stream: bool
     usable_ns: float
     strategy: str
     reuse: int
+    vitis: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +121,14 @@ def step_reuse(layer: HlsLayer, where: Where) -> int:
     return max(taken(_inner(layer, n, layer.n_out), where) for n in (layer.n_in, layer.states))
 
 
-def overhead_terms(layer: HlsLayer, reuse: int, usable_ns: float) -> NDArray[np.float64]:
+def overhead_terms(layer: HlsLayer, where: Where) -> NDArray[np.float64]:
     """What the cycles of a position beyond the reuse factor are proportional to.
 
-    One, the depth of the tree that adds what one cycle multiplies, data too wide for a DSP's
-    narrow side, and the registers that a fast clock asks for.
+    One, reading and writing a stream, data too wide for a DSP's narrow side, and the registers that
+    a fast clock asks for.
     """
-    depth = math.log2(1 + layer.n_in / reuse)
-    return np.array([1.0, depth, float(min(layer.in_bits, layer.accum_bits) > 18), 1 / usable_ns])
+    wide = min(layer.in_bits, layer.accum_bits) > 18
+    return np.array([1.0, float(where.stream), float(wide), 1 / where.usable_ns])
 
 
 def power_terms(layer: HlsLayer, reuse: int) -> NDArray[np.float64]:
@@ -173,7 +181,7 @@ def product_cycles(
     """Cycles of a dense layer or a convolution."""
     reuse = taken(layer, where)
     if where.strategy == "Resource":
-        terms = overhead_terms(layer, reuse, where.usable_ns)
+        terms = overhead_terms(layer, where)
         extra = max(1.0, float(np.dot(terms, found.overhead)))
         if where.stream and layer.outputs > 1:
             return layer.inputs * (reuse + extra) + 1
@@ -245,7 +253,7 @@ def _product(
         lut, ff = (math.exp(float(np.dot(power_terms(layer, reuse), p))) for p in found.power)
         at_once = layer.n_in * layer.n_out / reuse
         interval = cycles if loops else reuse
-        dsp = at_once * _dsp_of(layer)
+        dsp = at_once * _dsp_of(layer, where.vitis)
         if reuse == 1 and layer.weights is not None:  # used once, a weight is a constant
             dsp = dsps(layer)
         return StageCost(cycles, interval, lut, ff, dsp, _rom(layer, at_once, reuse))
@@ -258,9 +266,12 @@ def _product(
     return StageCost(cycles, interval, lut, ff, dsps(layer, reuse) * layer.copies, 0)
 
 
-def _dsp_of(layer: HlsLayer) -> int:
-    """DSPs of one multiplier that is reused: none for a product of few bits."""
-    if layer.in_bits * layer.weight_bits < 36:
+def _dsp_of(layer: HlsLayer, vitis: bool) -> int:
+    """DSPs of one multiplier that is reused: none for a product of few bits.
+
+    With weights of 6 bits seven reports of Vitis HLS have none and one has some.
+    """
+    if layer.in_bits * layer.weight_bits < 36 or (vitis and layer.weight_bits <= NARROW):
         return 0
     wide, narrow = sorted((layer.in_bits, layer.weight_bits), reverse=True)
     return math.ceil(wide / 27) * math.ceil(narrow / 18)
