@@ -91,6 +91,11 @@ def comparison_events(
     if adversarial:
         for kind, arrays in adversarial_inputs(graph, dtypes, seed).items():
             parts[kind] = rounded(arrays)
+        if design.adapter is not None:
+            from samebits.compile.adapter.raw import all_codes
+
+            codes = all_codes(design.adapter, np.random.default_rng([seed, 2]))
+            parts["all codes of every field"] = rounded(list(codes.values()))
         pool = [
             as_finite(array, dtype)
             for array, dtype in zip(_pool(design, parts, seed), dtypes, strict=True)

@@ -15,11 +15,20 @@ from .description import Adapter, DetectorObject, RawField
 from .numbers import Number
 from .plan import Choice, Linear, Plan, Row, wrapped
 
-__all__ = ["check_fields", "fields_of", "float_columns", "pack", "random_fields", "unpack"]
+__all__ = [
+    "all_codes",
+    "check_fields",
+    "fields_of",
+    "float_columns",
+    "pack",
+    "random_fields",
+    "unpack",
+]
 
 Array = NDArray[Any]
 Fields = dict[str, Array]
 _LIMB = 64
+_MOST_EVENT_BITS = 14
 
 
 def fields_of(adapter: Adapter, x: Any) -> Fields:
@@ -214,6 +223,25 @@ def random_fields(adapter: Adapter, events: int, rng: np.random.Generator) -> Fi
             f"{kind}_{adapter.objects[kind].sorted_by}"
         ):
             fields[name] = -np.sort(-fields[name], axis=1)
+    return fields
+
+
+def all_codes(adapter: Adapter, rng: np.random.Generator) -> Fields:
+    """Events in which every slot of every field of up to 14 bits takes all of its codes.
+
+    Fields run independently of each other; wider ones take codes at random.
+    """
+    events = 1 << min(_MOST_EVENT_BITS, max(f.width for _, _, f in adapter.raw_fields()))
+    fields: Fields = {}
+    for name, kind, field in adapter.raw_fields():
+        low, high = field.format.min_mantissa, field.format.max_mantissa
+        columns = []
+        for _ in range(adapter.objects[kind].count):
+            if high - low < events:
+                columns.append(rng.permutation(np.resize(np.arange(low, high + 1), events)))
+            else:
+                columns.append(rng.integers(low, high, events, endpoint=True))
+        fields[name] = np.stack(columns, axis=1)
     return fields
 
 

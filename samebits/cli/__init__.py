@@ -50,21 +50,8 @@ app = typer.Typer(
 )
 _COMMANDS = (
     *(demo, train, export, compile_command, simulate, ranges, verify, report),
-    *(
-        trigger,
-        freeze,
-        check,
-        match,
-        compare,
-        rtl,
-        build,
-        library,
-        emulate,
-        sweep,
-        tune,
-        diff,
-        doctor,
-    ),
+    *(trigger, freeze, check, match, compare, rtl, build, library, emulate),
+    *(sweep, tune, diff, doctor),
 )
 for module in _COMMANDS:
     app.command(name=module.NAME)(module.command)

@@ -46,6 +46,7 @@ def events(design: Design, count: int = 300) -> dict[str, Any]:
 def test_the_same_bits_in_onnx_runtime(design: Design) -> None:
     result = design.verify(events(design), against=["onnxruntime"])
     assert result.passed, str(result)
+    assert result.events["all codes of every field"] == 1024
     rows = {row.name: row for row in result.engines[0].rows}
     assert rows["layer:adapter"].elements > 1000
     assert [t.name for t in design.graph.tensors_of(design.graph.inputs)] == ["jet_pt", "jet_phi"]
