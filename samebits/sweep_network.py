@@ -179,6 +179,8 @@ def labelled_events(network: Network, data: str | None) -> Events:
         DataError: a file that cannot be used, or has no labels.
         UsageError: no data given, and none known.
     """
+    from samebits.test_part import log_reading
+
     recipe = network.recipe
     if data is None:
         if recipe is None:
@@ -186,6 +188,7 @@ def labelled_events(network: Network, data: str | None) -> Events:
                 "sweep needs labelled events for the accuracy: give --data"
                 + (f" ({network.no_recipe})" if network.no_recipe else "")
             )
+        log_reading(network.source, recipe, "samebits sweep")
         return _of_dataset(recipe.split().test, "test part of the training data")
     if data == JETS or [len(shape) for shape in network.shapes.values()] == [1]:
         from samebits.train.data import in_order
@@ -193,6 +196,7 @@ def labelled_events(network: Network, data: str | None) -> Events:
         names = network.design.feature_names if network.design is not None else ()
         dataset = in_order(load_data(data), names)
         if recipe is not None and dataset.sha256 == recipe.data_sha256:
+            log_reading(network.source, recipe, "samebits sweep")
             return _of_dataset(recipe.split().test, "test part of the training data")
         return _of_dataset(dataset, Path(dataset.source).name)
     from samebits.calibration import read_events

@@ -72,7 +72,8 @@ def test_a_finished_training_is_made_longer(tmp_path: Path, optimizer: str) -> N
 
 
 def test_both_stages_of_a_training_go_on(tmp_path: Path) -> None:
-    wanted = train_network(NETWORK, TRAIN, VALIDATION, options(None, epochs=2))
+    small = Network((4,), (Dense(3), "softmax"))
+    wanted = train_network(small, TRAIN, VALIDATION, options(None, epochs=2))
     kept = options(tmp_path, epochs=2)
 
     def killed(stage: str, entry: Pass) -> None:
@@ -80,10 +81,10 @@ def test_both_stages_of_a_training_go_on(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_network(NETWORK, TRAIN, VALIDATION, kept, on_pass=killed)
+        train_network(small, TRAIN, VALIDATION, kept, on_pass=killed)
     seen: list[str] = []
     found = train_network(
-        NETWORK, TRAIN, VALIDATION, kept, on_pass=lambda stage, entry: seen.append(stage)
+        small, TRAIN, VALIDATION, kept, on_pass=lambda stage, entry: seen.append(stage)
     )
     assert seen == []  # one epoch of fine-tuning, and it was written before it was told
     for a, b in zip(wanted.model.get_weights(), found.model.get_weights(), strict=True):

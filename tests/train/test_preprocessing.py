@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from samebits import Design, errors
-from samebits.train.bench import train_network
+from samebits.train.build import build
 from samebits.train.config import fit_options
 from samebits.train.network import Dense, Network
-from samebits.train.optimize import Samples
+from samebits.train.optimize import Samples, fit_samples
 from samebits.train.preprocessing import outside
 from samebits.train.store import load_model, save_model
 from samebits.train.whitening import choose_whitening
@@ -24,20 +24,21 @@ OPTIONS = fit_options(epochs=2, batch_size=64, learning_rate=0.02)
 def test_a_network_with_whitening_outside_is_not_compiled(tmp_path: Path) -> None:
     part = choose_whitening(X)(PART)
     network = Network((3,), (Dense(2), "softmax"))
-    trained = train_network(network, part, part, OPTIONS)
-    assert outside(trained.model) == ("whitening",)
+    model = build(network)
+    fit_samples(model, part, part, OPTIONS)
+    assert outside(model) == ("whitening",)
     words = (
-        "network 'quantized_network' was trained on inputs that went through whitening outside of "
+        "network 'float_network' was trained on inputs that went through whitening outside of "
         "it; firmware would get other numbers. Put the step into the network (Standardise, "
         "train_network(whiten=True)), or train on the inputs that the firmware gets"
     )
     with pytest.raises(errors.UnsupportedError) as wrong:
-        Design.from_keras(trained.model)
+        Design.from_keras(model)
     assert str(wrong.value) == words
     for suffix in (".keras", ".h5"):
-        path = save_model(trained.model, tmp_path / f"net{suffix}")
+        path = save_model(model, tmp_path / f"net{suffix}")
         assert outside(load_model(path)) == ("whitening",)
         with pytest.raises(errors.UnsupportedError):
             Design.from_keras(path)
     with pytest.raises(errors.DataError, match="the validation part through no"):
-        train_network(network, part, PART, OPTIONS)
+        fit_samples(model, part, PART, OPTIONS)
