@@ -67,11 +67,19 @@ def references(design: Design) -> tuple[Reference, ...]:
 
 
 def scores_of(design: Design, events: Any) -> dict[str, NDArray[Any]]:
-    """By model (N, elements), the firmware's last; a model that cannot be run is left out."""
-    found = {}
-    for one in references(design):
+    """By model (N, elements), the firmware's last; a model that cannot be run is left out.
+
+    Of a design with an input adapter the events are raw; the other models get what they stand for
+    in double precision, so that the adapter's rounding counts as the firmware's.
+    """
+    found, physical = {}, events
+    if design.adapter is not None:
+        from samebits.adapter import physical_columns
+
+        physical = physical_columns(design, events)
+    for one in references(design.network):
         try:
-            found[one.name] = one.run(events)
+            found[one.name] = one.run(physical)
         except (errors.ToolError, errors.UnsupportedError, errors.MissingToolError) as error:
             _log.warning("%s is left out: %s", one.name, error)
     answer = np.asarray(design.simulate(events))

@@ -1,0 +1,83 @@
+"""The models beside the firmware: which there are, and that each answers its own events."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from samebits import Design
+from samebits.adapter import physical_columns
+from samebits.compile.adapter import Adapter
+from samebits.compile.adapter.raw import random_fields
+from samebits.quality import class_scores, targets_of
+from samebits.references import FIRMWARE, Reference, references, scores_of
+from samebits.report.facts import NotRun
+from samebits.sim.onnx_engine import OnnxEngine
+
+from ..models import float_mlp, quantized_mlp
+from .test_adapter import ADAPTER
+
+
+def test_a_design_of_an_onnx_file_has_that_file(rng: np.random.Generator) -> None:
+    model = float_mlp().model()
+    design = Design.from_onnx(model)
+    events = rng.normal(0, 1, (20, 4)).astype(np.float32)
+    (one,) = references(design)
+    assert one.name == "model.onnx"
+    expected = next(iter(OnnxEngine(model, "disabled").run([events]).values()))
+    found = scores_of(design, events)
+    assert list(found) == ["model.onnx", FIRMWARE]
+    assert np.array_equal(found["model.onnx"], expected)
+    assert np.array_equal(found[FIRMWARE], design.simulate(events))
+    assert isinstance(one, Reference)
+
+
+def test_raw_events_of_an_adapter_reach_the_model_as_physical_numbers() -> None:
+    design = Design.from_onnx(quantized_mlp().model()).with_adapter(Adapter.parse(ADAPTER))
+    assert design.adapter is not None
+    raw = random_fields(design.adapter, 50, np.random.default_rng(3))
+    found = scores_of(design, raw)
+    (one,) = references(design.network)
+    assert np.array_equal(found["model.onnx"], one.run(physical_columns(design, raw)))
+    assert np.array_equal(found[FIRMWARE], design.simulate(raw))
+
+
+def test_what_cannot_be_run_is_left_out(
+    rng: np.random.Generator, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    design = Design.from_onnx(float_mlp().model())
+
+    def broken(_: object) -> tuple[Reference, ...]:
+        from samebits import errors
+
+        def run(_: object) -> np.ndarray:
+            raise errors.ToolError("no such operator")
+
+        return (Reference("float", run, None),)
+
+    monkeypatch.setattr("samebits.references.references", broken)
+    with caplog.at_level(logging.WARNING):
+        found = scores_of(design, rng.normal(0, 1, (5, 4)))
+    assert list(found) == [FIRMWARE]
+    assert "float is left out: no such operator" in caplog.text
+
+
+def test_one_output_of_two_classes() -> None:
+    p = np.array([[0.25], [0.75]])
+    found = class_scores({"m": p}, 2)
+    assert isinstance(found, dict)
+    assert np.array_equal(found["m"], [[0.75, 0.25], [0.25, 0.75]])
+    found = class_scores({"m": p, "logit": 4 * p - 2}, 2)
+    assert isinstance(found, dict)
+    assert np.array_equal(found["logit"], [[1, -1], [-1, 1]])
+    absent = class_scores({"m": p}, 3)
+    assert isinstance(absent, NotRun)
+    assert "are not scores of 3 classes" in absent.reason
+
+
+def test_columns_of_targets(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", features=np.ones((3, 2)), pt=[1.0, 2.0, 3.0], m=[0, 0, 1])
+    found = targets_of(tmp_path / "x.npz", "m, pt")
+    assert list(found) == ["m", "pt"]
+    assert found["pt"].tolist() == [1, 2, 3]
