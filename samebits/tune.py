@@ -3,122 +3,51 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
-import io
 import json
-import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from samebits import __version__, errors, storage
+from samebits.bit_operations import bit_operations, total
 from samebits.compile.target import Target
 from samebits.design import Design
-from samebits.firmware.results import Facts, Measured, NotRun, Quantity, Text
+from samebits.firmware.results import Measured, NotRun, Quantity
 from samebits.inputs import check_inputs
 from samebits.recipe import KERAS_SHA256
 from samebits.sweep import Events
 from samebits.sweep_network import Network, labelled_events
 from samebits.tune_engine import Engine, Formats, Tunable, tunable
+from samebits.tune_record import (
+    CSV,
+    JSON,
+    Confirmation,
+    Loss,
+    Objective,
+    Point,
+    QuantizerFormat,
+    Tuning,
+    read_known,
+    write_known,
+)
 from samebits.tune_search import Budget, Configuration, Judge, Search, pareto
+from samebits.tune_training import Trainer
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = [
-    "Confirmation",
-    "Loss",
-    "Objective",
-    "Point",
-    "QuantizerFormat",
-    "Tuned",
-    "Tuning",
-    "parts_of",
-    "tune",
-]
+__all__ = ["TRAININGS", "Tuned", "parts_of", "tune"]
 
-JSON, CSV, PLOT = "tune.json", "tune.csv", "tune"
-Objective = Literal["bit-operations", "lut"]
 _SAVED_EVERY_S = 3.0
 _ESTIMATED = 6  # configurations whose LUTs are estimated
 _RESAMPLED = 1000
-_log = logging.getLogger("samebits")
-
-
-class QuantizerFormat(Facts):
-    """A quantizer of the ONNX model: its format as trained and as tuned; `fixed` says why not."""
-
-    name: Text
-    before: str
-    after: str
-    fixed: str = ""
-
-
-class Point(Facts):
-    """A configuration on the events of the search; `formats` as ap_fixed's, in the knobs' order.
-
-    `auc_drop` is that of the class that loses most, against the network as it is.
-    """
-
-    formats: tuple[Text, ...]
-    ebops: int
-    bops: float
-    accuracy: float
-    auc: tuple[float, ...]
-    accuracy_drop_points: float
-    auc_drop: float
-    lut: Measured
-
-
-class Loss(Facts):
-    """What is lost of the accuracy (in points) or of a class's AUC, with a 95 % interval."""
-
-    quantity: Text
-    value: float
-    low_95: float
-    high_95: float
-
-
-class Confirmation(Facts):
-    """The chosen configuration on events that the search has not seen; compiled, not estimated.
-
-    `within` is True if no loss exceeds its limit there.
-    """
-
-    events: int
-    data: Text
-    accuracy_before: float
-    accuracy_after: float
-    losses: tuple[Loss, ...]
-    resamples: int
-    within: bool
-
-
-class Tuning(Facts):
-    """One search: what it was made from, what it tried, what it chose."""
-
-    network: Text
-    objective: Objective
-    max_auc_drop: float | None
-    max_accuracy_drop_points: float | None
-    class_names: tuple[str, ...]
-    events: int
-    data: Text
-    configurations: int
-    evaluated_now: int
-    per_minute: Measured
-    quantizers: tuple[QuantizerFormat, ...]
-    before: Point
-    after: Point
-    front: tuple[Point, ...]
-    confirmation: Confirmation
-    inputs_sha256: str
-    samebits: Text = __version__
+_EXPLORED = 16.0  # budgets that a network to be trained may use up before it
+TRAININGS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +97,8 @@ def tune(
     objective: Objective = "bit-operations",
     most: int = 4000,
     folder: Path | None = None,
+    trainer: Trainer | None = None,
+    on_training: Callable[[int], None] | None = None,
     on_quantizer: Callable[[int, int], None] | None = None,
     on_configuration: Callable[[int], None] | None = None,
 ) -> Tuned:
@@ -179,7 +110,10 @@ def tune(
         objective: "lut" takes of the smallest configurations the one of fewest LUTs by alkaid.
         most: new configurations at most.
         folder: where every evaluation is kept; the same search again goes on from there.
-        on_quantizer, on_configuration: progress, in quantizers of all and in new configurations.
+        trainer: trains configurations of the front, up to 16 budgets: of those that keep the budget
+            after it, on the events of the search, the smallest is taken.
+        on_training, on_quantizer, on_configuration: progress, in trainings (of
+            `TRAININGS`), quantizers of all and in new configurations.
 
     Raises:
         UnsupportedError: a network that cannot be compiled, or has nothing to change.
@@ -190,7 +124,7 @@ def tune(
     found = tunable(model, target, lambda graph: check_inputs(graph, search_events.x), on_quantizer)
     judge = Judge(np.asarray(search_events.labels), search_events.class_names)
     digest = _digest(model, target, search_events)
-    known = {} if folder is None else _read_known(folder / CSV, digest, found)
+    known = {} if folder is None else read_known(folder / CSV, digest, found.knobs)
     saved = time.monotonic()
 
     def keep(new: int) -> None:
@@ -198,7 +132,7 @@ def tune(
         if on_configuration:
             on_configuration(new)
         if folder is not None and time.monotonic() - saved > _SAVED_EVERY_S:
-            _write_known(folder / CSV, digest, found, judge, search.known)
+            write_known(folder / CSV, digest, found.knobs, judge.class_names, search.known)
             saved = time.monotonic()
 
     with _one_thread():
@@ -206,20 +140,29 @@ def tune(
             found.design.graph, found.knobs, check_inputs(found.design.graph, search_events.x)
         )
         started = time.perf_counter()
-        search = Search(engine, judge, budget, most, known)
+        search = Search(engine, judge, budget, most, known=known)
+        if trainer is not None:
+            search.explored, search.whole = _EXPLORED, True
         search.on_new = keep
         try:
             best = search.run()
         finally:
             if folder is not None:
-                _write_known(folder / CSV, digest, found, judge, search.known)
+                write_known(folder / CSV, digest, found.knobs, judge.class_names, search.known)
         seconds = time.perf_counter() - started
     luts: dict[Formats, Measured] = {}
     if objective == "lut":
         best = _fewest_luts(found, search, target, luts)
-    tuned = _without_source(found.with_formats(best.formats))
-    design = Design.from_onnx(tuned, target)
-    _check_bits(design, engine, best, search_events)
+    trained = None
+    if trainer is not None:
+        trained = _trained(found, search, trainer, search_events, target, on_training)
+    if trained is None:
+        tuned = _without_source(found.with_formats(best.formats))
+        design = Design.from_onnx(tuned, target)
+        _check_bits(design, engine, best, search_events)
+    else:
+        best, tuned, design = trained
+        luts.pop(best.formats, None)
     for formats, one in ((found.start, found.design), (best.formats, design)):
         if formats not in luts:
             luts[formats] = _lut(one, target)
@@ -234,13 +177,14 @@ def tune(
         configurations=len(search.known),
         evaluated_now=search.new,
         per_minute=_speed(search.new, seconds),
+        trained=trained is not None,
         quantizers=_quantizers(found, best.formats),
         before=_point(found, search, search.start, luts),
         after=_point(found, search, best, luts),
         front=tuple(
             _point(found, search, one, luts)
             for one in pareto(list(search.known.values()), lambda one: -search.share(one))
-            if search.share(one) <= 4
+            if search.share(one) <= search.explored
         ),
         confirmation=_confirm(found.design, design, other_events, budget),
         inputs_sha256=digest,
@@ -313,6 +257,48 @@ def _fewest_luts(
             raise errors.UnsupportedError(f"--objective lut: no estimate of LUTs: {lut.reason}")
         counted.append((lut.value, one))
     return min(counted, key=lambda pair: pair[0])[1]
+
+
+def _trained(
+    found: Tunable,
+    search: Search,
+    trainer: Trainer,
+    events: Events,
+    target: Target,
+    on_training: Callable[[int], None] | None,
+) -> tuple[Configuration, onnx.ModelProto, Design] | None:
+    """The smallest network that keeps the budget after a training; None if none does.
+
+    Found by bisection of the front, from the smallest network to the one of the search.
+    """
+    front = pareto(list(search.known.values()), lambda one: -search.share(one))
+    front = [one for one in front if search.share(one) <= search.explored]
+    smallest = 0
+    largest = next(number for number, one in enumerate(front) if search.share(one) <= 1)
+    best: tuple[Configuration, onnx.ModelProto, Design] | None = None
+    for number in range(TRAININGS):
+        if on_training:
+            on_training(number)
+        middle = (smallest + largest) // 2
+        formats = front[middle].formats
+        names = {k.name: k.at(*f) for k, f in zip(found.knobs, formats, strict=True)}
+        model = _without_source(trainer(names))
+        design = Design.from_onnx(model, target)
+        answer: Any = design.simulate(events.x)
+        accuracy, auc = search.judge(answer if isinstance(answer, list) else [answer])
+        whole = total(bit_operations(design.graph))
+        one = Configuration(formats, whole.ebops, whole.bops, accuracy, auc)
+        if search.share(one) <= 1:
+            largest = middle
+            if best is None or one.ebops < best[0].ebops:
+                best = one, model, design
+        else:
+            smallest = middle + 1
+        if smallest > largest or (smallest == largest == middle):
+            break
+    if on_training:
+        on_training(TRAININGS)
+    return best
 
 
 def _confirm(before: Design, after: Design, events: Events, budget: Budget) -> Confirmation:
@@ -395,55 +381,3 @@ def _point(
         auc_drop=auc,
         lut=luts.get(one.formats, absent),
     )
-
-
-def _write_known(
-    path: Path, digest: str, found: Tunable, judge: Judge, known: dict[Formats, Configuration]
-) -> None:
-    """Every configuration: width:integer of each quantizer, bit operations, quality."""
-    text = io.StringIO()
-    text.write(f"# {digest}\n")
-    lines = csv.writer(text, lineterminator="\n")
-    names = judge.class_names
-    one = next(iter(known.values()), None)
-    classes = names if one is None or len(one.auc) == len(names) else names[1:]
-    lines.writerow(
-        [
-            *(knob.name for knob in found.knobs),
-            *("ebops", "bops", "accuracy_percent"),
-            *(f"auc {name}" for name in classes),
-        ]
-    )
-    for formats, one in known.items():
-        places = [f"{width}:{integer}" for width, integer in formats]
-        lines.writerow([*places, one.ebops, one.bops, one.accuracy, *one.auc])
-    with storage.replace_file(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
-
-
-def _read_known(path: Path, digest: str, found: Tunable) -> dict[Formats, Configuration]:
-    """The configurations of an earlier search with the same network and events; else none."""
-    try:
-        first, _, rest = path.read_text(encoding="utf-8").partition("\n")
-        rows = list(csv.reader(io.StringIO(rest)))
-        count = len(found.knobs)
-        if first != f"# {digest}" or rows[0][:count] != [knob.name for knob in found.knobs]:
-            return {}
-        known: dict[Formats, Configuration] = {}
-        for row in rows[1:]:
-            formats = tuple(_pair(cell) for cell in row[:count])
-            ebops, bops, accuracy, *auc = row[count:]
-            known[formats] = Configuration(
-                formats, int(ebops), float(bops), float(accuracy), tuple(map(float, auc))
-            )
-        return known
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, IndexError) as error:
-        _log.warning("%s: cannot be used (%s): the search starts anew", path, error)
-        return {}
-
-
-def _pair(cell: str) -> tuple[int, int]:
-    width, _, integer = cell.partition(":")
-    return int(width), int(integer)

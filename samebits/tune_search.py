@@ -13,7 +13,6 @@ from samebits.tune_engine import Engine, Formats, Knob
 
 __all__ = ["Budget", "Configuration", "Judge", "Search", "pareto"]
 
-_EXPLORED = 4.0  # budgets beyond which the front is of no interest
 _SMALLEST_STEP = 0.02  # of the budget; what costs less counts as that
 
 
@@ -129,6 +128,8 @@ class Search:
 
     Args:
         most: new evaluations at most.
+        explored: budgets up to which the front is followed.
+        whole: no integer bits below 0, which QKeras does not have.
         known: evaluations to start with, by formats; the search adds its own.
         on_new: called after each new evaluation.
     """
@@ -137,6 +138,8 @@ class Search:
     judge: Judge
     budget: Budget
     most: int = 4000
+    explored: float = 4.0
+    whole: bool = False
     known: dict[Formats, Configuration] = field(default_factory=dict)
     on_new: Callable[[int], None] | None = None
     new: int = 0
@@ -169,6 +172,11 @@ class Search:
         """The part of the budget that a configuration uses."""
         return self.budget.share(*self.drops(found))
 
+    def smallest(self, budgets: float = 1.0) -> Configuration:
+        """The configuration of fewest bit operations, of those known, within so many budgets."""
+        inside = [one for one in self.known.values() if self.share(one) <= budgets]
+        return min(inside, key=lambda one: (_cost(one), _bits(one), self.share(one)))
+
     def run(self) -> Configuration:
         """The configuration of fewest bit operations that was found within the budget."""
         best = self._descend(self.start, 1.0)
@@ -183,9 +191,8 @@ class Search:
                         best, improved = found, True
                         break
         best = self._trimmed(best)
-        self._descend(best, _EXPLORED)
-        inside = [one for one in self.known.values() if self.share(one) <= 1]
-        return min(inside, key=lambda one: (_cost(one), _bits(one), self.share(one)))
+        self._descend(best, self.explored)
+        return self.smallest()
 
     def _trimmed(self, best: Configuration) -> Configuration:
         """With fewer bits of quantizers, as many bit operations, and no less quality."""
@@ -231,10 +238,12 @@ class Search:
         knob: Knob = self.engine.knobs[position]
         if width <= knob.least_width:
             return []
-        return [
-            _replaced(formats, position, (width - 1, integer)),
-            _replaced(formats, position, (width - 1, integer - 1)),
-        ]
+        found = [_replaced(formats, position, (width - 1, integer))]
+        if not self.whole or integer > knob.format.signed:
+            found.append(_replaced(formats, position, (width - 1, integer - 1)))
+        if self.whole and width - 1 < integer:  # a step above 1, which QKeras does not have
+            del found[0]
+        return found
 
     def _wider(self, formats: Formats, position: int) -> list[Formats]:
         """With a bit more of one knob, of those that it was trained with."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -12,8 +13,11 @@ from samebits import errors, storage
 from samebits.firmware.results import NotRun
 from samebits.stages import check_folder, compile_model, verify_build
 from samebits.sweep_network import Network, network_of
-from samebits.tune import JSON, Objective, Point, Tuned, Tuning, parts_of, tune
+from samebits.test_part import log_reading
+from samebits.tune import TRAININGS, Tuned, parts_of, tune
+from samebits.tune_record import JSON, Objective, Point, Tuning
 from samebits.tune_search import Budget
+from samebits.tune_training import trainer_of
 
 from .console import bar, command_line, engine_bars, err, line, out, print_json
 from .options import Force, Json, Seed
@@ -53,6 +57,10 @@ def command(
     evaluations: Annotated[
         int, typer.Option("--evaluations", help="New configurations at most.")
     ] = 4000,
+    train: Annotated[
+        bool,
+        typer.Option("--train", help="Train in the chosen formats, as samebits train made it."),
+    ] = False,
     against: Annotated[
         str, typer.Option("--against", help="Engines that the tuned network is verified against.")
     ] = "csim,onnxruntime",
@@ -73,6 +81,7 @@ def command(
         raise errors.UsageError(f"-o {output}: is the network's own folder; give another one")
     network = network_of(source)
     model = _model_of(network)
+    trainer = trainer_of(network) if train else None
     folder = output / SUBFOLDER
     check_folder(folder)
     own = (folder / JSON).is_file()
@@ -82,7 +91,10 @@ def command(
             "folder with -o, or replace it with --force"
         )
     parts = parts_of(network, data)
-    with bar("quantizers", 1) as looked, bar("configurations", evaluations) as advance:
+    with contextlib.ExitStack() as bars:
+        looked = bars.enter_context(bar("quantizers", 1))
+        advance = bars.enter_context(bar("configurations", evaluations))
+        training = bars.enter_context(bar("trainings", TRAININGS)) if train else None
 
         def on_quantizer(done: int, total: int) -> None:
             looked(done / max(1, total))
@@ -96,10 +108,14 @@ def command(
             objective="lut" if objective == "lut" else "bit-operations",
             most=evaluations,
             folder=folder,
+            trainer=trainer,
+            on_training=training,
             on_quantizer=on_quantizer,
             on_configuration=advance,
         )
         advance(evaluations)
+    if network.recipe is not None and "test part" in tuned.tuning.confirmation.data:
+        log_reading(source, network.recipe, "samebits tune")
     with bar(f"compiling {output.name}", 1) as advance:
         design = compile_model(
             source,
@@ -130,6 +146,8 @@ def command(
     for engine in verified.engines:
         if engine.status == "not run":
             line(f"{engine.engine}: not run: {engine.detail}", err)
+    if train and not tuned.tuning.trained:
+        line("no trained configuration kept the budget; this one is not trained", err)
     within = tuned.tuning.confirmation.within
     if not within:
         line(
@@ -181,6 +199,8 @@ def _show(tuned: Tuned) -> None:
     for name, point in (("before", found.before), ("after", found.after)):
         rows.add_row(name, *_cells(point))
     out.print(rows)
+    if found.trained:
+        line("after: trained in these formats")
     saved = 100 * (1 - found.after.ebops / max(1, found.before.ebops))
     speed = found.per_minute
     line(

@@ -12,7 +12,7 @@ from .plots import _style, colour_of, plain_text
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from samebits.tune import Point, Tuning
+    from samebits.tune_record import Point, Tuning
 
 __all__ = ["write_front"]
 

@@ -19,6 +19,7 @@ from samebits.sweep import Events
 from samebits.tune import parts_of, tune
 from samebits.tune_engine import Engine, Formats, Knob, Tunable, tunable
 from samebits.tune_search import Budget, Configuration, Judge, Search, pareto
+from samebits.tune_training import _check, _requantized
 
 from ..models import ModelWriter, float_mlp, quantized_mlp
 
@@ -232,6 +233,61 @@ def test_a_tuned_network(model: onnx.ModelProto, tmp_path: Path) -> None:
     assert len(rows) == 2 + found.configurations
     (tmp_path / "tune.csv").write_text(rows[0] + "\nnonsense\n")
     assert run().tuning.after == found.after
+
+
+@pytest.mark.usefixtures("quick")
+def test_training_finds_the_smallest_of_the_front_that_keeps_the_budget(
+    model: onnx.ModelProto, network: Tunable, tmp_path: Path
+) -> None:
+    parts = halves(Design.from_onnx(model))
+    plain = tune(model, Target(), parts, NARROW, network="n", most=100, folder=tmp_path).tuning
+    asked: list[dict[str, Format]] = []
+
+    def perfect(formats: Any) -> onnx.ModelProto:
+        asked.append(dict(formats))
+        return model  # as good as before, whatever the formats
+
+    found = tune(model, Target(), parts, NARROW, network="n", most=100, trainer=perfect).tuning
+    assert found.trained
+    assert 1 <= len(asked) <= 5
+    assert [str(fmt) for fmt in asked[-1].values()] == list(found.front[0].formats)
+    assert all(fmt.integer >= fmt.signed for formats in asked for fmt in formats.values())
+    asked.clear()
+
+    def bad(formats: Any) -> onnx.ModelProto:
+        asked.append(dict(formats))
+        return network.with_formats(tuple((2 if k.format.signed else 1, 0) for k in network.knobs))
+
+    found = tune(model, Target(), parts, NARROW, network="n", most=100, trainer=bad).tuning
+    assert not found.trained
+    assert found.after.accuracy_drop_points <= 2
+    assert plain.after.ebops <= found.before.ebops
+
+
+def test_a_keras_network_in_other_formats() -> None:
+    from samebits.compile.frontends.keras import export_keras
+    from samebits.train.models import build_mlp
+    from samebits.train.scaling import InputFormat, InputScaling
+
+    scaling = InputScaling("po2", np.ones(3, np.float32), np.zeros(3, np.float32))
+    old = build_mlp(InputFormat(10, 4, True), scaling, 2, hidden=(4,))
+    wanted = {
+        "dense_1_kernel": Format(True, 3, 1),
+        "dense_out_bias": Format(True, 5, 2),
+        "relu_1": Format(False, 4, 2),
+        "scaled": Format(True, 5, 2),
+    }
+    new = _requantized(old, wanted)
+    made = export_keras(new)
+    _check(made, wanted)
+    grids = {one.name: one.grid for one in quantizers(made)}
+    kept = grids["dense_1_bias"]
+    assert kept is not None
+    assert (kept.width, kept.integer) == (6, 1)
+    for a, b in zip(old.get_weights(), new.get_weights(), strict=True):
+        assert np.array_equal(a, b)
+    with pytest.raises(errors.UnsupportedError, match="dense_1_kernel: wanted"):
+        _check(export_keras(old), wanted)
 
 
 @pytest.mark.usefixtures("quick")
