@@ -257,6 +257,7 @@ def _recorded(design: Design) -> tuple[ReportFacts, Recipe | None, str]:
         "layers": record.layer_facts(design.graph),
         "calibration": record.calibration_facts(design),
         "export": old.export,
+        "adapter": old.adapter if old.fingerprint == design.fingerprint else None,
     }
     if why:
         sections |= dict.fromkeys(("data", "training", "export"), NotRun(reason=why))
@@ -332,6 +333,7 @@ def build_report(
         gates: limits besides those that every report has.
     """
     from samebits import record
+    from samebits.adapter_facts import measure_adapter
     from samebits.bits import measure_bits
     from samebits.estimates import check_budget, estimate_facts
     from samebits.gates import with_gates
@@ -362,6 +364,7 @@ def build_report(
         regression=predicted,
         bits=bits,
         performance=measure_performance(design, events),
+        adapter=measure_adapter(design),
         latency=latency,
         resources=resources,
         variants=record.variant_facts(design),

@@ -17,6 +17,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
+from samebits.adapter_facts import AdapterFacts
 from samebits.bits import BitFacts
 from samebits.calibration import OutputLoss, TensorFormat
 from samebits.firmware.parts import CLOSURE_LIMITS
@@ -413,6 +414,7 @@ class ReportFacts(Facts):
     export: ExportFacts | NotRun = Field(default_factory=_absent("export check"))
     calibration: CalibrationFacts | NotRun = Field(default_factory=_absent("calibration"))
     layers: tuple[LayerFacts, ...] = ()
+    adapter: AdapterFacts | None = None
     fidelity: FidelityFacts | NotRun = Field(default_factory=_absent("fidelity measurement"))
     verification: VerificationFacts | NotRun = Field(default_factory=_absent("verification"))
     metrics: MetricsFacts | NotRun = Field(default_factory=_absent("labelled data"))

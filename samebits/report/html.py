@@ -103,6 +103,8 @@ def _sections(facts: ReportFacts) -> list[tuple[str, str, Any]]:
     ]
     if not isinstance(facts.regression, NotRun):
         found[0] = ("regression", "Regression", facts.regression)
+    if facts.adapter is not None:
+        found.insert(3, ("adapter", "Input adapter", facts.adapter))
     if isinstance(facts.trigger, NotRun) and not isinstance(facts.menu, NotRun):
         found[1] = ("trigger", "Trigger", facts.menu)
     return found
