@@ -88,7 +88,7 @@ class Recipe:
 
     @classmethod
     def read(cls, folder: Path) -> Recipe | None:
-        """The recipe of a build directory, None if nothing was trained there.
+        """The recipe of a build directory, None if nothing was trained there on classes.
 
         Raises:
             BuildError: the file is damaged.
@@ -96,6 +96,8 @@ class Recipe:
         path = folder / RECIPE
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
+            if values["data"] is None:  # events without labels
+                return None
             return cls(
                 str(values["data"]),
                 str(values["data_sha256"]),

@@ -1,9 +1,10 @@
-"""samebits train: a float baseline and a quantized network."""
+"""samebits train: a float and a quantized network, as options or a TOML file describe them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -20,7 +21,12 @@ NAME = "train"
 
 
 def command(
+    context: typer.Context,
     output: Output = Path("build"),
+    network: Annotated[
+        Path | None,
+        typer.Option("--network", help="A TOML file that describes any network and its training."),
+    ] = None,
     data: Annotated[
         str, typer.Option("--data", help="'jets' for the shipped sample, or a file of events.")
     ] = "jets",
@@ -43,7 +49,19 @@ def command(
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Train with quantization in the loop, beside a float network of the same shape."""
+    """Train with quantization in the loop, beside a float network of the same shape.
+
+    A multilayer perceptron on classes, or with --network whatever the file describes; the other
+    options then change single numbers of it.
+    """
+    if network is not None:
+        given = {
+            name: value
+            for name, value in context.params.items()
+            if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+        }
+        _described(network, output, given, baselines, json)
+        return
     from samebits.report.facts import NotRun, TrainingFacts
     from samebits.stages import train_models
     from samebits.train.config import training_config
@@ -96,6 +114,68 @@ def command(
             f"{_number(option.cost_points, '+.2f')} of accuracy"
         )
     line(f"written to {output}: next, samebits export {output}/model.keras")
+
+
+def _described(
+    network: Path, output: Path, given: Mapping[str, Any], baselines: bool, json: bool
+) -> None:
+    """Trains what a file describes; `given` are the options on the command line."""
+    from samebits.described import train_described
+    from samebits.report.facts import NotRun
+
+    for name in ("hidden", "scaling"):
+        if name in given:
+            raise errors.UsageError(f"--{name}: the network is the file's; change it there")
+    sections = {
+        "fit": ("epochs", "seed"),
+        "quantized": ("weight_bits", "activation_bits", "pruning"),
+    }
+    facts = train_described(
+        output,
+        network,
+        data=given.get("data"),
+        changes={
+            section: {name: given[name] for name in names if name in given}
+            for section, names in sections.items()
+        },
+        baselines=baselines,
+        command=command_line(),
+        bar=bar,
+    )
+    training = facts.training
+    if json:
+        print_json(
+            {
+                **training.model_dump(mode="json"),
+                "firmware": {"score": facts.firmware, "note": facts.note},
+            }
+        )
+        return
+    table = Table(title=f"Training: {network.name}", title_justify="left")
+    for column in ("model", "bits", f"validation {training.score_name}", "zero weights", "time"):
+        table.add_column(column, overflow="fold")
+    accuracy = training.score_name == "accuracy"
+    digits = ".2f" if accuracy else ".4g"
+    for run in training.runs:
+        table.add_row(
+            run.model,
+            "float" if run.bits is None else str(run.bits),
+            _number(run.score, digits),
+            _number(run.sparsity, ".1f"),
+            _number(run.seconds, ".1f"),
+        )
+    if facts.firmware is not None:
+        score = f"{100 * facts.firmware:.2f} %" if accuracy else f"{facts.firmware:.4g}"
+        table.add_row("firmware", str(training.runs[-1].bits), score, "", "")
+    out.print(table)
+    if facts.note:
+        line(f"no score of the firmware: {facts.note}")
+    if not isinstance(training.baselines, NotRun):
+        for one in training.baselines:
+            line(f"simple fit: {one.name} {_number(one.score, digits)}")
+    for verdict in training.runs[0].verdicts:
+        line(f"loss curve: {verdict.kind}: {verdict.numbers}")
+    line(f"written to {output}: next, samebits compile {output}/model.onnx -o {output}")
 
 
 def _number(measured: Measured, digits: str) -> str:

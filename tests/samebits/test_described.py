@@ -1,0 +1,136 @@
+"""Networks of all kinds, trained as a TOML file describes them and put into a build directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from samebits import Design, errors
+from samebits.described import train_described
+from samebits.recipe import RECIPE, Recipe
+from samebits.record import load_record
+from samebits.report.facts import NotRun, Quantity, TrainingFacts
+
+from .cli.command import Command
+
+CLASSES = """
+[network]
+inputs = [3]
+layers = ["standardise", {embedding = {categories = [4], size = 2}}, {dense = 6}, "relu",
+          {dense = 2}, "softmax"]
+[fit]
+epochs = 3
+learning_rate = 0.02
+[data]
+file = "events.npz"
+"""
+ANSWERS = """
+[network]
+inputs = [2]
+layers = [{dense = 4}, "relu", {dense = 1}]
+[fit]
+loss = "mean_squared_error"
+epochs = 2
+[data]
+features = ["a", "b", "answer"]
+targets = ["answer"]
+"""
+BACKGROUND = """
+[network]
+inputs = [3]
+layers = ["standardise", {dense = 2}, {dense = 3}]
+[fit]
+loss = "mean_squared_error"
+epochs = 2
+[data]
+file = "events.npz"
+[anomaly]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Events with a column of categories, as .npz and .parquet."""
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(600, 3)).astype(np.float32)
+    x[:, 2] = rng.integers(0, 4, 600)
+    label = (x[:, 0] * (x[:, 2] - 1.5) > 0).astype(np.int64)
+    np.savez(tmp_path / "events.npz", features=x, label=label, feature_names=["a", "b", "kind"])
+    columns = {"a": x[:, 0], "b": x[:, 1], "answer": x[:, 0] - x[:, 1]}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "events.parquet")
+    return tmp_path
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "net.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_classes_have_a_recipe_for_reports(folder: Path) -> None:
+    facts = train_described(folder / "build", written(folder, CLASSES), baselines=True)
+    content = json.loads((folder / "build" / RECIPE).read_text())
+    assert content["sections"]["description"]["network"]["layers"][2] == {"dense": {"units": 6}}
+    recipe = Recipe.read(folder / "build")
+    assert recipe is not None
+    assert [len(part) for part in recipe.split().parts] == [360, 120, 120]
+    training = load_record(folder / "build").training
+    assert isinstance(training, TrainingFacts)
+    assert training == facts.training
+    assert [run.model for run in training.runs] == ["float", "qat"]
+    assert not isinstance(training.baselines, NotRun)
+    assert training.formats["input"].startswith("ap_fixed")
+    score = training.runs[1].score
+    assert isinstance(score, Quantity)
+    assert facts.firmware is not None
+    assert abs(100 * facts.firmware - score.value) < 2
+    design = Design.from_onnx(folder / "build" / "model.onnx")
+    assert design.feature_names == ("a", "b", "kind")
+
+
+def test_numbers_are_fitted_without_labels(folder: Path) -> None:
+    path = written(folder, ANSWERS)
+    facts = train_described(folder / "build", path, data=str(folder / "events.parquet"))
+    assert facts.training.score_name == "root mean squared error"
+    assert facts.firmware is not None
+    assert Recipe.read(folder / "build") is None  # nothing that a report could classify
+    design = Design.from_onnx(folder / "build" / "model.onnx")
+    assert design.feature_names == ("a", "b")
+
+
+def test_autoencoders_become_scores(folder: Path) -> None:
+    facts = train_described(folder / "build", written(folder, BACKGROUND))
+    assert facts.firmware is None
+    design = Design.from_onnx(folder / "build" / "model.onnx")
+    assert np.asarray(design.simulate(np.zeros((1, 3)))).shape == (1, 1)
+    assert {"difference", "score"} <= set(facts.training.formats)
+
+
+def test_events_that_do_not_fit(folder: Path) -> None:
+    path = written(folder, CLASSES.replace("inputs = [3]", "inputs = [4]"))
+    with pytest.raises(errors.DataError, match=r"has 3 features \(a, b, kind\); the network takes"):
+        train_described(folder / "build", path)
+    with pytest.raises(errors.UsageError, match=r"data\.file is missing"):
+        train_described(folder / "build", written(folder, ANSWERS))
+    path = written(folder, ANSWERS.replace('targets = ["answer"]', ""))
+    with pytest.raises(errors.UsageError, match=r"data\.targets is missing"):
+        train_described(folder / "build", path, data=str(folder / "events.parquet"))
+    assert not (folder / "build").exists()
+
+
+def test_the_command_line_changes_single_numbers(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samebits = Command(capsys, monkeypatch)
+    options = ("train", "--network", written(folder, CLASSES), "-o", folder / "build")
+    ran = samebits(*options, "--hidden", "3")
+    assert ran.error == "--hidden: the network is the file's; change it there"
+    ran = samebits(*options, "--epochs", "1", "--weight-bits", "4", "--no-baselines", "--json")
+    assert ran.code == 0
+    runs = json.loads(ran.stdout)["runs"]
+    assert [(one["epochs"], one["bits"]) for one in runs] == [(1, None), (1, 4)]
