@@ -78,7 +78,8 @@ def write_checkpoint(path: Path, state: Checkpoint, described: Mapping[str, Any]
         "passes": [asdict(entry) for entry in state.passes],
         "seconds": state.seconds,
     }
-    arrays: dict[str, npt.NDArray[Any]] = {"header": np.array(json.dumps(header))}
+    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    arrays: dict[str, npt.NDArray[Any]] = {"header": text}
     for name in ("weights", "optimizer", "best"):
         for index, values in enumerate(getattr(state, name)):
             arrays[f"{name}.{index}"] = values
@@ -110,7 +111,7 @@ def read_checkpoint(path: Path, described: Mapping[str, Any]) -> Checkpoint | No
         return None
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            header = json.loads(str(file["header"]))
+            header = json.loads(file["header"].tobytes())
             groups = {
                 name: tuple(file[f"{name}.{index}"] for index in range(_count(file.files, name)))
                 for name in ("weights", "optimizer", "best")
