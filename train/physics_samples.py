@@ -17,9 +17,11 @@ __all__ = [
     "TTBAR_COLUMNS",
     "TTBAR_PERMUTATIONS",
     "JetConstituents",
+    "TriggerEvents",
     "Ttbar",
     "jet_images",
     "load_constituents",
+    "load_trigger_events",
     "load_ttbar",
     "right_and_wrong",
 ]
@@ -187,6 +189,50 @@ def right_and_wrong(events: Ttbar, seed: int) -> tuple[FloatArray, IntArray]:
     rows = np.arange(len(events))
     both = np.stack([inputs[rows, right], inputs[rows, wrong]], axis=1)
     return both.reshape(-1, inputs.shape[2]), np.tile(np.array([1, 0]), len(events))
+
+
+@dataclass(frozen=True, eq=False)
+class TriggerEvents:
+    """What a global trigger gets of each event, and what happened in it.
+
+    `codes` (N, 57) int16: pT, pseudorapidity and azimuth of the missing momentum, 4 electrons or
+    photons, 4 muons and 10 jets, named by `columns`; one code is worth `lsb` (57,) (GeV, 1 or
+    radian); zeros where there is no object. `labels` (N,) into `class_names`; the classes in
+    `backgrounds` are known, the others are the anomalies. `accepted_pb` (classes,) is the cross
+    section of what is kept of each class.
+    """
+
+    codes: npt.NDArray[np.int16]
+    labels: IntArray
+    columns: tuple[str, ...]
+    lsb: npt.NDArray[np.float64]
+    class_names: tuple[str, ...]
+    backgrounds: tuple[str, ...]
+    accepted_pb: npt.NDArray[np.float64]
+    sha256: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def of(self, *names: str) -> npt.NDArray[np.int16]:
+        """The codes of the events of these classes."""
+        wanted = [self.class_names.index(name) for name in names]
+        return self.codes[np.isin(self.labels, wanted)]
+
+
+def load_trigger_events() -> TriggerEvents:
+    """The shipped events of the anomaly trigger."""
+    arrays, sha256 = _read("anomaly", "anomaly.npz")
+    return TriggerEvents(
+        codes=np.ascontiguousarray(arrays["features"]),
+        labels=arrays["label"].astype(np.int64),
+        columns=tuple(str(name) for name in arrays["feature_names"]),
+        lsb=arrays["lsb"],
+        class_names=tuple(str(name) for name in arrays["class_names"]),
+        backgrounds=tuple(str(name) for name in arrays["backgrounds"]),
+        accepted_pb=arrays["accepted_pb"],
+        sha256=sha256,
+    )
 
 
 def _read(folder: str, name: str) -> tuple[dict[str, npt.NDArray[Any]], str]:

@@ -121,3 +121,58 @@ class TestTtbar:
         assert (inputs[1::2] != right).any(axis=1).all()
         assert np.array_equal(inputs, samples.right_and_wrong(events, seed=3)[0])
         assert not np.array_equal(inputs, samples.right_and_wrong(events, seed=4)[0])
+
+
+class TestTriggerEvents:
+    def test_what_the_data_card_promises(self) -> None:
+        events = samples.load_trigger_events()
+        assert events.sha256 in card("anomaly", "DATA_CARD.md")
+        assert len(events) == 13500
+        assert events.codes.shape == (13500, 57)
+        assert events.codes.dtype == np.int16
+        assert events.backgrounds == ("w", "z", "gamma_jet", "tt")
+        counts = np.bincount(events.labels)
+        assert counts.tolist() == [4000, 2000, 2000, 1500, 1250, 1250, 1000, 500]
+
+    def test_every_event_has_a_lepton_or_photon_above_23_gev(self) -> None:
+        events = samples.load_trigger_events()
+        leading = [events.columns.index(name) for name in ("egamma0_pt", "muon0_pt")]
+        pt_gev = (events.codes * events.lsb)[:, leading]
+        assert (pt_gev.max(axis=1) >= 23).all()
+
+    def test_objects_fall_in_momentum_and_empty_slots_are_zero(self) -> None:
+        events = samples.load_trigger_events()
+        for kind, count in (("egamma", 4), ("muon", 4), ("jet", 10)):
+            start = events.columns.index(f"{kind}0_pt")
+            slots = events.codes[:, start : start + 3 * count].reshape(-1, count, 3)
+            assert (np.diff(slots[:, :, 0], axis=1) <= 0).all()
+            assert (slots[slots[:, :, 0] == 0] == 0).all()
+
+    def test_azimuths_are_codes_of_a_full_turn(self) -> None:
+        events = samples.load_trigger_events()
+        for column, name in enumerate(events.columns):
+            if name.endswith("_phi"):
+                codes = events.codes[:, column]
+                assert codes.min() >= 0
+                assert codes.max() < round(2 * np.pi / events.lsb[column])
+
+    def test_the_mass_of_the_z(self) -> None:
+        """Of the two hardest muons, where there are two."""
+        events = samples.load_trigger_events()
+        start = events.columns.index("muon0_pt")
+        values = events.of("z")[:, start : start + 6] * events.lsb[start : start + 6]
+        pt, eta, phi = values[values[:, 3] > 15].reshape(-1, 2, 3).transpose(2, 1, 0)
+        mass2 = 2 * pt[0] * pt[1] * (np.cosh(eta[0] - eta[1]) - np.cos(phi[0] - phi[1]))
+        assert len(mass2) > 300
+        assert abs(np.median(np.sqrt(mass2)) - 91.2) < 1.5
+
+    def test_four_leptons_are_mostly_the_a(self) -> None:
+        events = samples.load_trigger_events()
+        slots = [i for i, name in enumerate(events.columns) if name[-3:] == "_pt"][1:9]
+        leptons = {name: (events.of(name)[:, slots] > 0).sum(1) for name in ("a_to_4l", "w")}
+        assert (leptons["a_to_4l"] >= 3).mean() > 10 * (leptons["w"] >= 3).mean()
+
+    def test_cross_sections_fall_from_photons_to_top_quarks(self) -> None:
+        events = samples.load_trigger_events()
+        known = dict(zip(events.class_names, events.accepted_pb, strict=True))
+        assert known["gamma_jet"] > known["w"] > known["z"] > known["tt"] > 100
