@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 # N x replicates held at once, 8 MB of weights.
 _ELEMENTS_PER_BATCH = 1 << 20
+# With fewer events float32 holds every sum of their whole weights, and twice it, exactly.
+EXACT_FLOAT32 = 1 << 23
 
 
 def replicate_weights(
@@ -55,13 +57,16 @@ class RankedScores:
         self._lower = np.searchsorted(below, score[self._signal], side="left")
         self._upper = np.searchsorted(below, score[self._signal], side="right")
 
-    def auc(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Weighted AUC of every replicate, (B,), for weights (N, B) in the events' own order."""
+    def auc(self, weights: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Weighted AUC of every replicate, (B,), for weights (N, B) in the events' own order.
+
+        Sums up to 2 N are made in the weights' own type: see `EXACT_FLOAT32`.
+        """
         signal = weights[self._signal]
-        below = np.zeros((len(self._background) + 1, weights.shape[1]))
+        below = np.zeros((len(self._background) + 1, weights.shape[1]), weights.dtype)
         np.cumsum(weights[self._background], axis=0, out=below[1:])
-        pairs = 2 * below[-1] * signal.sum(axis=0)
+        pairs = 2 * below[-1].astype(np.float64) * signal.sum(axis=0, dtype=np.float64)
         both = below[self._lower]
         both += below[self._upper]
-        won: NDArray[np.float64] = np.einsum("gb,gb->b", signal, both) / pairs
+        won: NDArray[np.float64] = np.einsum("gb,gb->b", signal, both, dtype=np.float64) / pairs
         return won

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from samebits import errors
 
-from .bootstrap import RankedScores, replicate_weights
+from .bootstrap import EXACT_FLOAT32, RankedScores, replicate_weights
 from .intervals import weights_of
 from .metric_checks import checked_labels, checked_names, checked_scores
 
@@ -113,7 +113,11 @@ def compare_models(
     }
     batches: dict[str, list[NDArray[np.float64]]] = {m: [] for m in arrays}
     for drawn in replicate_weights(y, n_bootstrap, seed):
-        replicate = drawn if w is None else drawn * w
+        replicate: NDArray[np.floating] = drawn
+        if w is not None:
+            replicate = drawn * w
+        elif len(y) < EXACT_FLOAT32:
+            replicate = drawn.astype(np.float32)
         for m in arrays:
             batches[m].append(_evaluate(correct[m], ranked[m], replicate))
     replicates = {m: np.concatenate(parts, axis=1) for m, parts in batches.items()}
@@ -168,8 +172,9 @@ def compare_models(
 
 
 def _evaluate(
-    correct: NDArray[np.bool_], ranked: list[RankedScores], weights: NDArray[np.float64]
+    correct: NDArray[np.bool_], ranked: list[RankedScores], weights: NDArray[np.floating]
 ) -> NDArray[np.float64]:
     """Accuracy and AUC of every class, (1 + C, B), under weights (N, B)."""
-    accuracy = (correct.astype(np.float64) @ weights) / weights.sum(axis=0)
+    right = np.asarray(correct.astype(weights.dtype) @ weights, dtype=np.float64)
+    accuracy = right / weights.sum(axis=0, dtype=np.float64)
     return np.stack([accuracy, *(r.auc(weights) for r in ranked)])

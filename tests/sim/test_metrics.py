@@ -383,6 +383,13 @@ def test_weighted_auc_equals_scikit_learn(bits: int | None) -> None:
     assert got == pytest.approx(expected, abs=1e-12)
 
 
+def test_single_precision_sums_of_whole_weights_are_exact() -> None:
+    scores, labels = make_scores(5000, 2, seed=11, bits=6)
+    ranked = RankedScores(scores[:, 1], labels == 1)
+    (weights,) = replicate_weights(labels, 8, seed=1)
+    assert np.array_equal(ranked.auc(weights), ranked.auc(weights.astype(np.float32)))
+
+
 def test_identical_scores_differ_by_exactly_nothing() -> None:
     scores, labels = make_scores(500, 3, seed=4, bits=8)
     # Half the score ranks the same: the AUC is the same number, not a near one.
