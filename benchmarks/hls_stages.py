@@ -148,7 +148,7 @@ def _layer(row: dict[str, str]) -> HlsLayer:
     return HlsLayer(
         name=row["name"],
         kind=kind,
-        what=kind,
+        what=row["name"],
         n_in=number("n_in"),
         n_out=number("n_out"),
         in_bits=number("in_bits"),
@@ -182,7 +182,12 @@ def fitted(reports: Sequence[Report]) -> dict[str, Any]:
     ]
     found: dict[str, Any] = {"overhead": _overhead(shared), "step": _step(stages)}
     found["fill"] = [0.0, 0.0]
-    shared = [stage for stage in shared if "lut" in stage.measured]
+    # the logic of io_parallel convolutions is something else, of which the reports disagree
+    shared = [
+        stage
+        for stage in shared
+        if "lut" in stage.measured and (stage.where.stream or stage.layer.outputs == 1)
+    ]
     found["power"] = [_power(shared, name) for name in ("lut", "ff")]
     found["unrolled"] = _unrolled(stages)
     found["logic"] = {
@@ -288,7 +293,7 @@ def _fill(reports: Sequence[Report], found: StageCoefficients) -> list[float]:
         if max(own) == 0:
             continue
         whole = report.measured["cycles"]
-        terms.append([len(own) / whole, min(waits, max(own)) / whole])
+        terms.append([(len(own) - 1) / whole, min(waits, max(own)) / whole])
         values.append((whole - max(own)) / whole)
     if not terms:
         return [0.0, 0.0]

@@ -182,11 +182,11 @@ def _chain(layers: Sequence[HlsLayer], target: Target, source: str, group: str) 
             value=design.bram18 / 2, unit="BRAM36", kind="estimated", tool=tools["BRAM36"]
         ),
     }
-    unclear = NotRun(
-        reason="io_parallel convolutions of the strategy Latency: the two published reports have "
-        "0.6 and 34 times the LUTs that the model says; the strategy Resource, or io_stream"
-    )
-    if group == "parallel convolutions, Latency":
+    if group.startswith("parallel convolutions"):
+        unclear = NotRun(
+            reason="io_parallel convolutions: published reports have 0.6 to 195 times the LUTs "
+            "that the model says, and 0.6 to 11 times the FF; io_stream has estimates"
+        )
         used |= dict.fromkeys(("LUT", "FF"), unclear)
     by_layer: dict[str, Mapping[str, Measured]] = {
         name: {
@@ -231,6 +231,8 @@ def _chain_notes(layers: Sequence[HlsLayer], target: Target, group: str) -> tupl
         notes.append(f"outside of the fitted clocks {low} to {high} MHz")
     if family_of(target.part) not in found["families"]:
         notes.append(f"the fitted reports of this kind are of {' and '.join(found['families'])}")
+    if group == "recurrent" and target.io_type == "io_stream":
+        notes.append("the published reports of recurrent layers are of io_parallel")
     rounding = [layer.name for layer in layers if layer.accum_rounds]
     if rounding:
         notes.append(

@@ -83,9 +83,9 @@ class StageCoefficients:
 
     `overhead` are cycles of a position in the Resource strategy beyond the reuse factor, by
     `overhead_terms`; `step` those of a step of a recurrent layer; `fill` cycles of a chain per
-    stage and per cycle of its dense layers. `power` are LUT and FF of a product in the Resource
-    strategy by `power_terms`, `unrolled` those in the Latency strategy, `logic` those of the other
-    kinds, `fifo` of a FIFO's bit, all as (LUT, FF).
+    handover from stage to stage and per cycle of its dense layers. `power` are LUT and FF of a
+    product in the Resource strategy by `power_terms`, `unrolled` those in the Latency strategy,
+    `logic` those of the other kinds, `fifo` of a FIFO's bit, all as (LUT, FF).
     """
 
     overhead: tuple[float, ...]
@@ -169,7 +169,10 @@ def _depth(layer: HlsLayer, where: Where, delay: Sequence[float]) -> float:
 
     Where the reuse factor leaves fewer multipliers than multiplications they take turns.
     """
-    logic = 2.0 + math.ceil(delay_ns(layer, delay) / where.usable_ns)
+    through = delay_ns(layer, delay)
+    if layer.kind == "product" and layer.weights is None:
+        through = delay[0] + delay[1] * math.log2(layer.n_in + 1)
+    logic = 2.0 + math.ceil(through / where.usable_ns)
     if layer.weights is None or layer.in_bits < DSP_DATA_BITS:
         return logic
     return logic + math.ceil(layer.weights.multiplied / max(multipliers(layer, where.reuse), 1)) - 1
@@ -187,12 +190,17 @@ def product_cycles(
             return layer.inputs * (reuse + extra) + 1
         if where.stream:  # a dense layer first collects what comes
             return reuse + extra + (layer.inputs if layer.inputs > 1 else 0)
+        if layer.outputs > layer.copies and reuse == 1:  # then hls4ml's loop is a pipeline
+            return layer.outputs / layer.copies + 3
         if layer.outputs > layer.copies:
-            return layer.outputs / layer.copies * reuse + 3
+            return layer.outputs / layer.copies * (reuse + extra)
         return reuse + extra
     depth = _depth(layer, where, delay)
     if where.stream and layer.outputs > 1:
-        return layer.inputs * min(reuse, depth) + depth
+        # Vitis HLS does not overlap the positions of a window over several channels
+        alone = layer.n_in > layer.channels and "depthwise" not in layer.what.lower()
+        each = depth if where.vitis and alone else min(reuse, depth)
+        return layer.inputs * each + depth
     if where.stream:
         return (layer.inputs if layer.inputs > 1 else 0) + min(max(reuse, 1), depth) + 1
     if layer.outputs > layer.copies:
@@ -363,7 +371,7 @@ def chain(
     )
     longest = max(cycles)
     return StageCost(
-        longest + found.fill[0] * len(real) + found.fill[1] * min(waits, longest),
+        longest + found.fill[0] * (len(real) - 1) + found.fill[1] * min(waits, longest),
         longest + 1,
         total[0] + found.fifo[0] * bits,
         total[1] + found.fifo[1] * bits,
