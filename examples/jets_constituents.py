@@ -36,7 +36,6 @@ NETWORK = Network(
         SetPool("sum"),
         *(Dense(32), "relu", Dense(5), "softmax"),
     ),
-    initializer="he_normal",
 )
 FORMATS = {"input": "fixed<12,1>", "scaling": "fixed<10,4>", "set_pool_1": "ufixed<12,8>"}
 
@@ -63,7 +62,7 @@ def main(folder: Path, quick: bool = False) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     data = load_constituents()
     train, validation, test = parts(5000 if quick else len(data))
-    options = fit_options(epochs=12 if quick else 40, batch_size=128, learning_rate=3e-3, seed=1)
+    options = fit_options(epochs=12 if quick else 40, batch_size=128, learning_rate=5e-3, seed=1)
     with bench_progress(options) as on_pass:
         trained = train_network(
             NETWORK,
