@@ -226,6 +226,7 @@ def _trained(
         if description.anomaly is not None:
             train, held = (events.inputs[part] for part in cut[:2])
             options |= description.anomaly.model_dump()
+            del options["distil"], options["whiten"]
             return train_anomaly_trigger(network, train, held, description.fit, **options)
         assert events.targets is not None  # of every network that is no autoencoder
         first_part, second = (Samples(events.inputs[p], events.targets[p]) for p in cut[:2])

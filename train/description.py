@@ -82,12 +82,15 @@ class NetworkSection(Section):
 
 
 class Quantized(Section):
-    """How the network is quantized; `formats` are those of single points."""
+    """How the network is quantized; `formats` are those of single points, `distil` and `whiten` as
+    in `train_network`."""
 
     weight_bits: int = pydantic.Field(default=6, ge=2, le=16)
     activation_bits: int = pydantic.Field(default=6, ge=2, le=16)
     pruning: float = pydantic.Field(default=0.0, ge=0, le=0.99)
     formats: dict[str, str] = {}
+    distil: bool = False
+    whiten: bool = False
 
 
 class Data(Section):
@@ -128,6 +131,8 @@ class Description(Section):
     def _fine(self) -> Self:
         if self.anomaly and self.fit.loss != "mean_squared_error":
             raise ValueError("fit.loss: an autoencoder is trained with mean_squared_error")
+        if self.anomaly and (self.quantized.distil or self.quantized.whiten):
+            raise ValueError("quantized: an autoencoder takes neither distil nor whiten")
         try:
             self.fine_options()
         except pydantic.ValidationError as error:

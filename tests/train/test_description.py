@@ -146,6 +146,11 @@ def test_every_mistake_is_listed(tmp_path: Path) -> None:
             "[network]\ninputs = [2]\nlayers = [{dense = 2}]\n[anomaly]",
             r"fit\.loss: an autoencoder is trained with mean_squared_error",
         ),
+        (
+            "[network]\ninputs = [2]\nlayers = [{dense = 2}]\n[anomaly]\n"
+            "[fit]\nloss = 'mean_squared_error'\n[quantized]\nwhiten = true",
+            r"quantized: an autoencoder takes neither distil nor whiten",
+        ),
         ("[network", "is not TOML"),
     ],
 )
