@@ -100,7 +100,7 @@ def _row(plan: Plan, row: Row, steps: np.ndarray) -> AdapterRow:
     if row.take.offset != "0":
         value = f"{value} - {row.take.offset}"
     if row.take.scale != "1":
-        value = f"({value}) x {row.take.scale}"
+        value = f"({value}) x {row.take.scale}" if " " in value else f"{value} x {row.take.scale}"
     if row.empty_field is not None:
         value += f"; {row.take.empty} if {row.empty_field} = 0"
     return AdapterRow(

@@ -15,6 +15,7 @@ from samebits import errors, storage
 from samebits.compile.emitters.onnx import output_names
 from samebits.compile.ir import Format
 from samebits.golden import Golden, TensorFacts, digests
+from samebits.inputs import GraphInputs
 from samebits.sim.verification import (
     EngineReport,
     LayerRow,
@@ -79,7 +80,7 @@ def check_design(
         report = replace(report, status="MISMATCH", detail=_inputs_in_words(wanted, found))
     others: tuple[EngineReport, ...] = ()
     if against:
-        x = dict(zip(graph.inputs, golden.inputs, strict=True))
+        x = GraphInputs(zip(graph.inputs, golden.inputs, strict=True))
         others = design.verify(x, against, adversarial=False, progress=progress).engines
     return Verification((report, *others), dict(golden.facts.events))
 
@@ -227,11 +228,15 @@ def compile_again(golden: Golden, model: Path) -> Design:
         raise errors.DataError(
             f"{golden.folder}: its target {golden.facts.target} is not one of this samebits"
         ) from None
-    if model.suffix in (".keras", ".h5"):
-        return Design.from_keras(model, target)
     if model.is_dir():
         raise errors.UsageError(f"{model}: is a folder; give the {storage.MODEL} in it")
-    return Design.from_onnx(model, target)
+    from_file = Design.from_keras if model.suffix in (".keras", ".h5") else Design.from_onnx
+    design = from_file(model, target)
+    if golden.facts.adapter is None:
+        return design
+    from samebits.compile.adapter import Adapter
+
+    return design.with_adapter(Adapter.parse(golden.facts.adapter, str(golden.folder)))
 
 
 def what_changed(golden: Golden, design: Design) -> str:

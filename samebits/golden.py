@@ -25,6 +25,7 @@ from samebits.compile.emitters.onnx import output_names
 from samebits.compile.ir import Carrier, Format, Tensor
 from samebits.compile.ops.boundary import input_mantissas
 from samebits.firmware.results import Facts, Text
+from samebits.inputs import GraphInputs
 from samebits.sim.stimuli import as_finite
 from samebits.verify import comparison_events
 
@@ -64,6 +65,7 @@ class GoldenFacts(Facts):
     design: Text
     fingerprint: Sha256
     target: dict[str, Any]
+    adapter: dict[str, Any] | None = None
     versions: dict[str, str]
     agreed: tuple[str, ...]
     seed: int
@@ -177,16 +179,16 @@ def freeze(
         BuildError: the folder holds other golden vectors and `force` is not set.
         UsageError: no events at all.
     """
-    from samebits.inputs import check_inputs
+    from samebits.inputs import check_inputs, raw_events
     from samebits.record import versions
 
     design.check_files()
     rng = np.random.default_rng(seed)
     picked: Any = None
     if x is not None and events:
-        arrays = check_inputs(design.graph, x)
+        arrays = check_inputs(design.graph, raw_events(design, x))
         keep = _pick(rng, len(arrays[0]), events)
-        picked = dict(zip(design.graph.inputs, (a[keep] for a in arrays), strict=True))
+        picked = GraphInputs(zip(design.graph.inputs, (a[keep] for a in arrays), strict=True))
     if picked is None and not adversarial:
         raise errors.UsageError("freeze: no events: give data, or leave adversarial inputs on")
     tell = progress or (lambda *_: None)
@@ -229,6 +231,7 @@ def freeze(
         design=(design.folder.resolve().name if design.folder else "") or "design",
         fingerprint=design.fingerprint,
         target=design.target.to_json(),
+        adapter=None if design.adapter is None else design.adapter.to_json(),
         versions=versions(),
         agreed=agreed,
         seed=seed,
@@ -316,7 +319,7 @@ def _agreeing(
 ) -> tuple[str, ...]:
     if not against:
         return ()
-    x = dict(zip(design.graph.inputs, inputs, strict=True))
+    x = GraphInputs(zip(design.graph.inputs, inputs, strict=True))
     result = design.verify(x, against, adversarial=False, progress=progress)
     result.raise_on_mismatch()
     for engine in result.engines:

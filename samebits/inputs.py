@@ -14,7 +14,7 @@ from samebits.compile.ir import Graph
 if TYPE_CHECKING:
     from samebits.design import Design
 
-__all__ = ["check_arrays", "check_inputs", "design_words", "raw_events"]
+__all__ = ["GraphInputs", "check_arrays", "check_inputs", "design_words", "raw_events"]
 
 
 def check_inputs(graph: Graph, x: Any) -> list[NDArray[Any]]:
@@ -88,13 +88,17 @@ def _check_one(name: str, shape: tuple[int, ...], values: Any) -> NDArray[Any]:
     return flat.reshape(len(flat), *shape)
 
 
+class GraphInputs(dict[str, NDArray[Any]]):
+    """Arrays of the graph's inputs as they are: adversarial events are no codes of a detector."""
+
+
 def raw_events(design: Design, x: Any) -> Any:
     """The events; of a design with an input adapter its checked codes by field.
 
     Raises:
         DataError: see `compile.adapter.raw.fields_of`.
     """
-    if design.adapter is None:
+    if design.adapter is None or isinstance(x, GraphInputs):
         return x
     from samebits.compile.adapter.raw import fields_of
 

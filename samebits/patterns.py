@@ -95,9 +95,7 @@ def answer_patterns(lsb: float, elements: int) -> Iterator[Pattern]:
     if elements > 1:
         yield Pattern("outputs in reverse order", answers=lambda y: y[:, ::-1])
         for turn in range(1, min(elements, 9)):
-            yield Pattern(
-                f"outputs turned by {turn}", answers=lambda y, turn=turn: np.roll(y, turn, axis=1)
-            )
+            yield Pattern(f"outputs turned by {turn}", answers=partial(_turned, turn))
 
 
 def input_patterns(adapter: Adapter) -> Iterator[Pattern]:
@@ -154,6 +152,10 @@ def input_patterns(adapter: Adapter) -> Iterator[Pattern]:
             if one.count == two.count and one.fields.keys() == two.fields.keys():
                 pairs = {f"{kind}_{name}": f"{other}_{name}" for name in one.fields}
                 yield Pattern(f"{kind} and {other} swapped", fields=_swapped(pairs))
+
+
+def _turned(places: int, values: Array) -> Array:
+    return np.roll(values, places, axis=1)
 
 
 def _printed(style: str, values: Array) -> Array:

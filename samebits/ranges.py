@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samebits import errors
+from samebits.compile.adapter.front import SCOPE
 from samebits.compile.ir import Carrier, Format, Graph, Interval, Layer, Overflow
 from samebits.compile.ops.arith import overflow
 from samebits.compile.ops.boundary import to_mantissas, to_values
@@ -142,6 +143,7 @@ def tensor_ranges(
         for site in overflow_sites(lifted, ranges)
         if site.node.output in graph.tensors
         and site.target == graph.tensors[site.node.output].format
+        and not _is_meant(site)
     ]
     uncertain = [site for site in sites if site.above or site.below]
     reach: dict[str, Reach] = {}
@@ -172,6 +174,11 @@ def tensor_ranges(
         if layer.name not in result:
             result[layer.name] = _layer_range(graph, layer, ranges, zeros)
     return result
+
+
+def _is_meant(site: OverflowSite) -> bool:
+    """True for the input adapter's wraps: they turn angles, and take codes as addresses."""
+    return site.node.output.startswith(f"{SCOPE}/") and site.target.overflow is Overflow.WRAP
 
 
 def describe_overflow(graph: Graph, found: TensorRange) -> str:

@@ -14,9 +14,10 @@ from ..passes import simplify
 from .description import Adapter
 from .plan import Choice, Linear, Plan, Row, Table, make_plan
 
-__all__ = ["LAYER_KIND", "add_adapter", "plan_for"]
+__all__ = ["LAYER_KIND", "SCOPE", "add_adapter", "plan_for"]
 
 LAYER_KIND = "InputAdapter"
+SCOPE = "input_adapter"  # of its tensors
 
 
 def plan_for(adapter: Adapter, network: Graph) -> Plan:
@@ -70,7 +71,7 @@ def _front(plan: Plan, target: Tensor) -> Graph:
         name: build.input(name, (plan.adapter.objects[kind].count,), field.format)
         for name, kind, field in plan.adapter.raw_fields()
     }
-    build.scope = "input_adapter"
+    build.scope = SCOPE
     parts = [_column(build, raw, row, plan.format) for row in plan.rows]
     joined = build.apply("concat", *parts)
     order = [position for row in plan.rows for position in row.positions]

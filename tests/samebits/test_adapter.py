@@ -8,8 +8,10 @@ import pytest
 
 from samebits import Design, errors
 from samebits.adapter import physical_columns
+from samebits.check import check_design, compile_again
 from samebits.compile.adapter import Adapter
 from samebits.compile.adapter.raw import pack, random_fields
+from samebits.golden import freeze
 from samebits.keys import check_keys, read_keys
 from samebits.raw_files import read_raw
 
@@ -155,3 +157,18 @@ def test_a_key_that_is_there_twice() -> None:
     )
     with pytest.raises(errors.DataError, match="is a column bx missing"):
         check_keys({"event": keys["event"]}, "dump.csv")
+
+
+def test_golden_vectors_hold_the_adapter(design: Design, tmp_path: Path) -> None:
+    golden = freeze(design, tmp_path / "golden", events(design), against=())
+    assert check_design(golden, design, against=["onnxruntime"]).passed
+    quantized_mlp().save(tmp_path / "model.onnx")
+    again = compile_again(golden, tmp_path / "model.onnx")
+    assert again.fingerprint == design.fingerprint
+    assert check_design(golden, again).passed
+
+
+def test_wraps_of_the_adapter_are_no_overflows(design: Design) -> None:
+    wraps = [one for one in design.ranges(seconds=0).values() if one.tensor.startswith("input_ad")]
+    assert wraps
+    assert {one.format.overflow.value for one in wraps} == {"SAT"}
