@@ -269,9 +269,10 @@ def _trained(
 ) -> tuple[Configuration, onnx.ModelProto, Design] | None:
     """The smallest network that keeps the budget after a training; None if none does.
 
-    Found by bisection of the front, from the smallest network to the one of the search.
+    Found by bisection of the front of scores that changed least, from the smallest network to the
+    first within the budget.
     """
-    front = pareto(list(search.known.values()), lambda one: -search.share(one))
+    front = pareto(list(search.known.values()), lambda one: -one.distance)
     front = [one for one in front if search.share(one) <= search.explored]
     smallest = 0
     largest = next(number for number, one in enumerate(front) if search.share(one) <= 1)
@@ -287,7 +288,7 @@ def _trained(
         answer: Any = design.simulate(events.x)
         accuracy, auc = search.judge(answer if isinstance(answer, list) else [answer])
         whole = total(bit_operations(design.graph))
-        one = Configuration(formats, whole.ebops, whole.bops, accuracy, auc)
+        one = Configuration(formats, whole.ebops, whole.bops, accuracy, auc, front[middle].distance)
         if search.share(one) <= 1:
             largest = middle
             if best is None or one.ebops < best[0].ebops:

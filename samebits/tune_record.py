@@ -122,13 +122,13 @@ def write_known(
     lines.writerow(
         [
             *(knob.name for knob in knobs),
-            *("ebops", "bops", "accuracy_percent"),
+            *("ebops", "bops", "distance", "accuracy_percent"),
             *(f"auc {name}" for name in classes),
         ]
     )
     for formats, one in known.items():
         places = [f"{width}:{integer}" for width, integer in formats]
-        lines.writerow([*places, one.ebops, one.bops, one.accuracy, *one.auc])
+        lines.writerow([*places, one.ebops, one.bops, one.distance, one.accuracy, *one.auc])
     with storage.replace_file(path) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8")
 
@@ -144,9 +144,14 @@ def read_known(path: Path, digest: str, knobs: tuple[Knob, ...]) -> dict[Formats
         known: dict[Formats, Configuration] = {}
         for row in rows[1:]:
             formats = tuple(_pair(cell) for cell in row[:count])
-            ebops, bops, accuracy, *auc = row[count:]
+            ebops, bops, distance, accuracy, *auc = row[count:]
             known[formats] = Configuration(
-                formats, int(ebops), float(bops), float(accuracy), tuple(map(float, auc))
+                formats,
+                int(ebops),
+                float(bops),
+                float(accuracy),
+                tuple(map(float, auc)),
+                float(distance),
             )
         return known
     except FileNotFoundError:

@@ -13,7 +13,7 @@ from samebits.tune_engine import Engine, Formats, Knob
 
 __all__ = ["Budget", "Configuration", "Judge", "Search", "pareto"]
 
-_SMALLEST_STEP = 0.02  # of the budget; what costs less counts as that
+_SMALLEST_STEP = 1e-5  # of the scores' variance; what changes them less counts as that
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class Budget:
 class Configuration:
     """A network in some formats: bit operations, and quality on the events of the search.
 
-    `accuracy` is in %, `auc` that of every class, one against the rest.
+    `accuracy` is in %, `auc` that of every class, one against the rest; `distance` is the mean
+    squared change of the scores against the network as it is, in units of their variance.
     """
 
     formats: Formats
@@ -57,6 +58,7 @@ class Configuration:
     bops: float
     accuracy: float
     auc: tuple[float, ...]
+    distance: float
 
 
 class Judge:
@@ -118,9 +120,10 @@ def _auc(scores: NDArray[np.float64], signal: NDArray[np.bool_]) -> float:
 class Search:
     """Greedy descent, then exchanges; what was evaluated before is not evaluated again.
 
-    1. From the formats of the training, the step with the most bit operations saved for the budget
-       that it uses is made, until none is left within the budget. A step takes the lowest or the
-       highest bit from one quantizer.
+    1. From the formats of the training, the step with the most bit operations saved for the change
+       of the scores is made, until none is left within the budget. A step takes the lowest or the
+       highest bit from one quantizer. Changes of the scores rank steps with less noise than changes
+       of an accuracy or AUC, which are small differences of counts.
     2. From there, a bit is given back to one quantizer and the descent is done again without it;
        if the result is smaller, it is the new start, until no exchange helps.
     3. Bits that save no bit operations (of biases) are taken where that costs no quality.
@@ -145,6 +148,8 @@ class Search:
     new: int = 0
 
     def __post_init__(self) -> None:
+        self._scores = self.judge.columns(self.engine.outputs(self._trained))
+        self._variance = float(self._scores.var()) or 1.0
         self.start = self.evaluate(self._trained)
 
     @property
@@ -156,8 +161,15 @@ class Search:
         found = self.known.get(formats)
         if found is None:
             ebops, bops = self.engine.operations(formats)
-            accuracy, auc = self.judge(self.engine.outputs(formats))
-            found = self.known[formats] = Configuration(formats, ebops, bops, accuracy, auc)
+            answers = self.engine.outputs(formats)
+            change = self.judge.columns(answers) - self._scores
+            found = self.known[formats] = Configuration(
+                formats,
+                ebops,
+                bops,
+                *self.judge(answers),
+                float((change**2).mean()) / self._variance,
+            )
             self.new += 1
             if self.on_new:
                 self.on_new(self.new)
@@ -213,7 +225,6 @@ class Search:
     ) -> Configuration:
         """Steps to fewer bit operations while at most `limit` budgets are used."""
         while self.new < self.most:
-            now = self.share(found)
             choices = []
             for position in range(len(self.engine.knobs)):
                 if position == frozen:
@@ -222,10 +233,10 @@ class Search:
                     if self.new >= self.most and formats not in self.known:
                         continue
                     one = self.evaluate(formats)
-                    share = self.share(one)
-                    if share <= limit and _cost(one) < _cost(found):
+                    if self.share(one) <= limit and _cost(one) < _cost(found):
                         saved = found.ebops - one.ebops + 1e-3 * (found.bops - one.bops)
-                        choices.append((saved / max(share - now, _SMALLEST_STEP), one))
+                        change = max(one.distance - found.distance, _SMALLEST_STEP)
+                        choices.append((saved / change, one))
             if not choices:
                 return found
             found = max(choices, key=lambda choice: choice[0])[1]

@@ -25,8 +25,7 @@ def trainer_of(network: Network) -> Trainer:
     """What trains the network of a build directory in other formats and exports it.
 
     The quantized Keras network of the directory is built again with the formats and trained on the
-    training part of its data from the weights that it has, for half the epochs at half the learning
-    rate.
+    training part of its data as it was the first time, from the weights that it has.
 
     Raises:
         UsageError: a network that was not trained by `samebits train` or `samebits demo`.
@@ -46,9 +45,6 @@ def trainer_of(network: Network) -> Trainer:
 
         split = recipe.split()
         config = training_config(**recipe.config)
-        config = config.model_copy(
-            update={"epochs": -(-config.epochs // 2), "learning_rate": config.learning_rate / 2}
-        )
         old = store.load_model(network.source / QAT_MODEL)
         model = _requantized(old, formats)
         fit.fit(model, split.train, split.validation, config, pruning=config.pruning)

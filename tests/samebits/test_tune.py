@@ -188,7 +188,7 @@ def test_the_search_finds_the_smallest() -> None:
 
 def test_the_front() -> None:
     def one(ebops: int, accuracy: float) -> Configuration:
-        return Configuration(((ebops, 0),), ebops, 0.0, accuracy, ())
+        return Configuration(((ebops, 0),), ebops, 0.0, accuracy, (), 0.0)
 
     points = [one(5, 80), one(3, 70), one(4, 60), one(5, 90), one(9, 90), one(8, 95)]
     front = pareto(points, lambda point: point.accuracy)
