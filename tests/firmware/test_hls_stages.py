@@ -226,3 +226,28 @@ def test_what_no_report_has_is_said() -> None:
     assert any("accumulators that round or saturate" in note for note in noted)
     added = (*layers, replace(layers[-1], name="sum", kind="merge"))
     assert any("counted as an adder" in note for note in estimate_hls(added, TARGET).latency.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "kind"),
+    [
+        ("pytorch_api__activation_functionals__io_parallel-Vitis-sigmoid", "sigmoid", "table"),
+        ("merge__merge__True-Vitis-io_parallel-Add", "", "merge"),
+        ("upsampling_pytorch__pytorch_upsampling1d__Vitis", "upsample", "move"),
+        ("binary_cnn__binary_cnn__Vivado-io_stream-latency", "q_dense_7_alpha", "product"),
+        ("qkeras__quantised_po2_bit_width__Latency-io_parallel-Vitis", "dense", "product"),
+        (
+            "dense_unrolled__resource_unrolled_rnn__4-False-io_parallel-Vitis-LSTM",
+            "lstm",
+            "recurrent",
+        ),
+    ],
+)
+def test_kinds_of_layers(name: str, layer: str, kind: str) -> None:
+    layers = describe(recorded(name))
+    assert all(each.kind != "unknown" for each in layers)
+    assert kind in [each.kind for each in layers if layer in each.name]
+    if kind == "product" and layer == "dense":  # powers of two are shifts
+        (found,) = (each for each in layers if each.name == layer)
+        assert found.weights is not None
+        assert (found.weights.nonzero, found.weights.multiplied) == (26 * 6, 0)
