@@ -302,8 +302,10 @@ def predict(report: Report, found: Coefficients) -> dict[str, float]:
     }
     if report.shared:
         factors = iter(report.reuse)
-        dense = [layer.kind == "product" and not layer.elementwise for layer in report.layers]
-        shares = [next(factors) if is_dense else 1 for is_dense in dense]
+        shares = [
+            next(factors) if layer.kind == "product" and not layer.elementwise else 1
+            for layer in report.layers
+        ]
         cycles, interval = cycles_shared(report.layers, shares, report.usable, found.delay)
         answer |= {
             "cycles": float(cycles),
