@@ -18,6 +18,7 @@ PRESENT, ABSENT = "input.present", "input.absent"  # layers that a network has o
 FLOAT_GAIN = 2.0**20  # makes a 1 of every number from 2^-20
 ONE_BIT, ONES = "quantized_relu(1,1)", "quantized_bits(2,1,0,1,alpha=1)"
 ABSENT_SCORE = 16.0  # exp(-16) is below every step of hls4ml's table
+SCORES = "quantized_bits(6,5,0,1,alpha=1)"  # holds it
 CELLS = {"simple": "SimpleRNN", "lstm": "LSTM", "gru": "GRU"}
 
 
@@ -114,12 +115,14 @@ def _absent(making: Making) -> Any:
     """What is added to the scores of every row's view (1, n): 0 of real rows, -16 of padding."""
     layers, initializers = load().keras.layers, load().keras.initializers
     if ABSENT not in making.made:
-        made = layers.Dense(
+        options: dict[str, Any] = {"trainable": False, "name": f"{ABSENT}.scores"}
+        if making.formats is not None:
+            options |= {"kernel_quantizer": SCORES, "bias_quantizer": SCORES}
+        made = making.layer("Dense")(
             1,
-            trainable=False,
             kernel_initializer=initializers.Constant(ABSENT_SCORE),
             bias_initializer=initializers.Constant(-ABSENT_SCORE),
-            name=f"{ABSENT}.scores",
+            **options,
         )(_present(making))
         making.made[ABSENT] = layers.Permute((2, 1), name=ABSENT)(made)
     return making.made[ABSENT]
