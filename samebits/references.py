@@ -7,8 +7,9 @@ no ONNX form it runs in Keras.
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,22 +49,43 @@ def references(design: Design) -> tuple[Reference, ...]:
     Raises:
         BuildError: a damaged training.json or model.onnx.
     """
-    from samebits.recipe import FLOAT_MODEL, QAT_MODEL, recipe_of
+    from samebits.recipe import FLOAT_MODEL, QAT_MODEL
 
     if len(design.graph.outputs) > 1:
         return ()
-    recipe, _ = recipe_of(design) if design.folder else (None, "")
-    if recipe is None or design.folder is None:
+    models = _trained(design)
+    if models is None or design.folder is None:
         model = design.model_bytes
         return () if model is None else (_of_onnx("model.onnx", model, design),)
     files = {
-        "float": (FLOAT_MODEL, float_onnx(design.folder, recipe.models.get(FLOAT_MODEL, ""))),
+        "float": (FLOAT_MODEL, float_onnx(design.folder, models.get(FLOAT_MODEL, ""))),
         "qat": (QAT_MODEL, design.model_bytes),
     }
     return tuple(
         _of_keras(name, design.folder / file) if model is None else _of_onnx(name, model, design)
         for name, (file, model) in files.items()
     )
+
+
+def _trained(design: Design) -> Mapping[str, str] | None:
+    """Hashes of the networks trained in the folder that the design comes from; None if it does not.
+
+    Networks that were not trained on classes have no recipe, but a list of these hashes as well.
+    """
+    from samebits.recipe import RECIPE, Recipe, recipe_of
+
+    if design.folder is None:
+        return None
+    recipe, why = recipe_of(design)
+    if recipe is not None or why:
+        return None if recipe is None else recipe.models
+    try:
+        found = json.loads((design.folder / RECIPE).read_text(encoding="utf-8"))["models"]
+        models = {str(name): str(digest) for name, digest in found.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    links = Recipe("", "", 0, models)
+    return models if len(models) > 1 and links.missing_link(design) is None else None
 
 
 def scores_of(design: Design, events: Any) -> dict[str, NDArray[Any]]:

@@ -1,5 +1,6 @@
 """The models beside the firmware: which there are, and that each answers its own events."""
 
+import json
 import logging
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from samebits.adapter import physical_columns
 from samebits.compile.adapter import Adapter
 from samebits.compile.adapter.raw import random_fields
 from samebits.quality import class_scores, targets_of
-from samebits.references import FIRMWARE, Reference, references, scores_of
+from samebits.recipe import KERAS_SHA256
+from samebits.references import FIRMWARE, FLOAT_ONNX, Reference, references, scores_of
 from samebits.report.facts import NotRun
 from samebits.sim.onnx_engine import OnnxEngine
 
@@ -81,3 +83,24 @@ def test_columns_of_targets(tmp_path: Path) -> None:
     found = targets_of(tmp_path / "x.npz", "m, pt")
     assert list(found) == ["m", "pt"]
     assert found["pt"].tolist() == [1, 2, 3]
+
+
+def test_networks_that_were_not_trained_on_classes(
+    rng: np.random.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    design = Design.from_onnx(float_mlp().model())
+    design.save(tmp_path / "build")
+    events = rng.normal(0, 1, (20, 4)).astype(np.float32)
+    models = {"model.keras": "a" * 64, "float.keras": "b" * 64}
+    record = {"data": None, "models": models, "sections": {}}
+    (tmp_path / "build" / "training.json").write_text(json.dumps(record))
+    assert [one.name for one in references(design)] == ["model.onnx"]  # no chain to these
+
+    monkeypatch.setattr("samebits.recipe.Recipe.missing_link", lambda *_: None)
+    twin = float_mlp(seed=2).model()
+    twin.metadata_props.add(key=KERAS_SHA256, value=models["float.keras"])
+    (tmp_path / "build" / FLOAT_ONNX).write_bytes(twin.SerializeToString())
+    found = scores_of(design, events)
+    assert list(found) == ["float", "qat", FIRMWARE]
+    expected = next(iter(OnnxEngine(twin, "disabled").run([events]).values()))
+    assert np.array_equal(found["float"], expected)
