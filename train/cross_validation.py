@@ -10,6 +10,7 @@ import numpy as np
 
 from samebits import errors
 
+from .bench import standardisation
 from .build import build
 from .config import FitOptions
 from .network import Network
@@ -18,6 +19,7 @@ from .splits import parts, strata
 
 __all__ = ["CrossValidation", "cross_validate", "folds", "network_score"]
 
+STANDARDISED_BITS = 10  # of the grid on which the shifts of Standardise stand
 STOPPING_SHARE = 0.2  # of a training part, held back to choose the best pass
 
 
@@ -92,21 +94,17 @@ def network_score(
     """The float network's score (accuracy; regression: rms error) for `cross_validate`.
 
     The best pass is chosen on a fifth of the training part, so that no fold helps to choose the
-    weights it judges. `fit` goes to `fit_samples`. Networks with Standardise need its numbers, and
-    are refused.
+    weights it judges; Standardise takes its numbers from the training part. `fit` goes to
+    `fit_samples`.
     """
-    if network.standardised:
-        raise errors.UsageError(
-            "cross-validation: Standardise takes its numbers from the training part; give "
-            "train_network's score as the function instead"
-        )
     alone = options.model_copy(update={"checkpoints": None, "tensorboard": None})
 
     def found(train: Samples, fold: Samples) -> float:
         kept, stopping = parts(
             strata(train), options.seed, (1 - STOPPING_SHARE, STOPPING_SHARE), "cross-validation"
         )
-        model = build(network, seed=options.seed)
+        scaling = standardisation(network, train.inputs, STANDARDISED_BITS)
+        model = build(network, scaling=scaling, seed=options.seed)
         fit_samples(model, train.take(kept), train.take(stopping), alone, **fit)
         return score(outputs(model, fold.inputs), fold.targets, options.loss)
 

@@ -6,17 +6,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .bench import standardisation
 from .build import build
 from .config import FitOptions
 from .diagnosis import loss_without_inputs
+from .layers import Activation, Dropout, Noise, Penalty
 from .network import Network
 from .optimize import Samples, fit_samples
 from .splits import strata
 
 __all__ = ["SubsetCheck", "overfit_subset"]
 
+STANDARDISED_BITS = 10  # of the grid on which the shifts of Standardise stand
 SHARE = 0.01  # of the loss without inputs
-RANDOM = ("Dropout", "Noise", "Penalty")  # layers that keep a network from learning by heart
+RANDOM = (Dropout, Noise, Penalty)  # layers that keep a network from learning by heart
 
 
 @dataclass(frozen=True)
@@ -44,19 +47,14 @@ def overfit_subset(
 
     Penalties, dropout and noise are left out; all events are one batch, and the learning rate of
     `options` stays constant. Passed is a training loss below 1 % of the loss of the best constant
-    answer. Inputs are standardised in front of the network if it begins with Standardise.
+    answer.
     """
     part = train.take(_first_of_each(strata(train), min(events, len(train))))
-    layers = tuple(layer for layer in network.layers if type(layer).__name__ not in RANDOM)
-    if network.standardised:
-        layers = layers[1:]
-        flat = part.inputs.reshape(-1, part.inputs.shape[-1])
-        spread = np.where(flat.std(axis=0) > 0, flat.std(axis=0), 1)
-        part = replace(part, inputs=((part.inputs - flat.mean(axis=0)) / spread).astype(np.float32))
-    names = tuple(
-        replace(layer, name=name) for name, layer in network if type(layer).__name__ not in RANDOM
-    )[-len(layers) :]
-    plain = replace(network, layers=names, l1=0.0, l2=0.0)
+    layers = tuple(
+        Activation("linear", name=name) if isinstance(layer, RANDOM) else replace(layer, name=name)
+        for name, layer in network
+    )
+    plain = replace(network, layers=layers, l1=0.0, l2=0.0)
     chosen = options.model_copy(
         update={
             "batch_size": len(part),
@@ -68,7 +66,8 @@ def overfit_subset(
             "tensorboard": None,
         }
     )
-    model = build(plain, seed=options.seed)
+    scaling = standardisation(plain, train.inputs, STANDARDISED_BITS)
+    model = build(plain, scaling=scaling, seed=options.seed)
     without = loss_without_inputs(part.targets, options.loss)
     curve = fit_samples(model, part, part, chosen, until=SHARE * without)
     lowest = min(entry.loss for entry in curve.passes)

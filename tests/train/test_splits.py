@@ -17,7 +17,7 @@ from samebits.train.baselines import fit_baselines
 from samebits.train.config import fit_options
 from samebits.train.cross_validation import cross_validate, folds, network_score
 from samebits.train.information import information
-from samebits.train.network import Dense, Network
+from samebits.train.network import Dense, Network, Standardise
 from samebits.train.optimize import Samples
 from samebits.train.splits import HeldOut, read_log, split_samples
 
@@ -90,7 +90,9 @@ def test_cross_validation_agrees_with_scikit_learn() -> None:
     assert found.spread == np.std(found.scores, ddof=1)
     assert str(found).endswith(")")
     options = fit_options(loss="mean_squared_error", optimizer="lbfgs", epochs=20)
-    network = cross_validate(network_score(Network((3,), (Dense(1),)), options), data, count=2)
+    network = cross_validate(
+        network_score(Network((3,), (Standardise(), Dense(1))), options), data, count=2
+    )
     assert network.mean == pytest.approx(0.5, abs=0.05)
 
 
