@@ -3,7 +3,8 @@
     python examples/anomaly.py [FOLDER]
 
 The 57 inputs are what a global trigger gets: integers for pT, pseudorapidity and azimuth of the
-missing momentum, 4 electrons or photons, 4 muons and 10 jets. The autoencoder is trained on
+missing momentum, 4 electrons or photons, 4 muons and 10 jets; anomaly_adapter.toml says where in
+the trigger's words they stand. The autoencoder is trained on
 background alone (W, Z, photon and jet, top pairs); its score, the sum of the squared differences
 between what it gives back and what it got, is large for events of another kind. Prints for each of
 four signals the AUC of float network, quantized network and firmware, the difference of firmware
@@ -42,6 +43,7 @@ NETWORK = Network(
 )
 # Codes are integers. Standardised, rare objects are far from 0: 32 standard deviations are kept.
 FORMATS = {"input": "fixed<13,13>", "scaling": "fixed<12,6>"}
+ADAPTER = Path(__file__).with_name("anomaly_adapter.toml")  # from the trigger's words to the codes
 PASSING = 0.01  # of the background
 Scores = Mapping[str, np.ndarray]  # of "background" and of every signal
 
@@ -169,7 +171,7 @@ def main(folder: Path, quick: bool = False) -> None:
             fine_tuning=fine_tuning,
             on_pass=on_pass,
         )
-    design = samebits.Design.from_keras(trigger.model)
+    design = samebits.Design.from_keras(trigger.model).with_adapter(ADAPTER)
     verification = design.verify(np.concatenate(list(test.values())), against=["onnxruntime"])
     models = {
         "float": {kind: outputs(trigger.float_model, x)[:, 0] for kind, x in test.items()},
