@@ -15,6 +15,7 @@ from samebits.compile.adapter.raw import fields_of, float_columns, pack, random_
 from samebits.compile.builder import GraphBuilder
 from samebits.compile.ir import Format, Graph, Overflow, Rounding
 from samebits.sim.numpy_engine import NumpyEngine
+from samebits.train.physics_samples import load_trigger_events
 
 from ...oracle import cast
 from .oracle import exact_sine, word, wrap
@@ -308,3 +309,27 @@ def test_raw_events_that_are_refused(change: dict[str, Any], message: str) -> No
     with pytest.raises(errors.DataError) as caught:
         fields_of(Adapter.parse(jets()), fields | change)
     assert str(caught.value) == message
+
+
+def test_the_shipped_trigger_events() -> None:
+    """13,500 events in the steps of a global trigger: accepted, and the numbers they stand for."""
+    given = load_trigger_events()
+    adapter = read_adapter(EXAMPLE.with_name("global_trigger_adapter.toml"))
+    assert adapter.raw_columns == given.columns
+    fmt = Format(True, 18, 12, Rounding.RND_CONV, Overflow.SAT)
+    fields = fields_of(adapter, given.codes)
+    plan = plan_for(adapter, identity(76, fmt))
+    real = dict(zip(plan.names, float_columns(plan, fields).T, strict=True))
+    for name, codes, lsb in zip(given.columns, given.codes.T, given.lsb, strict=True):
+        if not name.endswith("_phi"):
+            assert np.array_equal(real[name], codes * lsb)
+            continue
+        owner = name.removesuffix("_phi")
+        there = given.codes[:, given.columns.index(f"{owner}_pt")] > 0
+        for function in ("sin", "cos"):
+            values = getattr(np, function)(codes * lsb)
+            found = real[f"{owner}_{function}_phi"]
+            assert np.array_equal(found, values if owner == "met" else np.where(there, values, 0))
+    columns = columns_of(adapter, 76, fmt, fields)
+    steps = columns - np.stack(list(real.values()), axis=1) / fmt.lsb
+    assert 0.4 < np.abs(steps).max() <= 0.5
