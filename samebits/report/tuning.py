@@ -51,11 +51,15 @@ def _panel(ax: Axes, found: Tuning, name: str, limit: float | None, label: str) 
         return point.ebops / 1000, getattr(point, name)
 
     front = [place(point) for point in found.front]
-    ax.plot(
-        *zip(*front, strict=True), ".-", color=colour_of(1), markersize=4, label="fewest for budget"
-    )
+    ax.plot(*zip(*front, strict=True), ".-", color=colour_of(1), markersize=4, label="searched")
     ax.plot(*place(found.before), "s", color=colour_of(0), label="as trained")
-    ax.plot(*place(found.after), "o", color=colour_of(2), markersize=8, label="tuned")
+    ax.plot(
+        *place(found.after),
+        "o",
+        color=colour_of(2),
+        markersize=8,
+        label=f"tuned{', trained' if found.trained else ''}",
+    )
     if limit is not None:
         ax.axhline(limit, color=_LIMIT, linestyle=_DASHED, linewidth=1.1, label="limit")
     ax.set_xlabel("effective bit operations [thousands]")
