@@ -12,6 +12,7 @@ from samebits import errors
 
 from .build_categories import BUILDERS as CATEGORY_BUILDERS
 from .build_sets import BUILDERS as SET_BUILDERS
+from .functions import square_root
 from .layers import (
     Activation,
     Add,
@@ -24,6 +25,7 @@ from .layers import (
     Flatten,
     GlobalAveragePool,
     GlobalMaxPool,
+    L2Pool,
     Layer,
     Maxout,
     MaxPool,
@@ -190,6 +192,17 @@ def _pool(x: Any, name: str, layer: MaxPool | AveragePool, making: Making) -> An
     return making.rounded(keras_layer(layer.window, name=name)(x), name, f"{name}_rounded")
 
 
+def _l2_pool(x: Any, name: str, layer: L2Pool, making: Making) -> Any:
+    keras = load().keras
+    squares, mean = f"{name}.squares", f"{name}.mean"
+    x = keras.layers.Multiply(name=squares)([x, x])
+    x = making.rounded(x, squares, f"{squares}.rounded")
+    x = getattr(keras.layers, f"AveragePooling{window_axes(x)}D")(layer.window, name=mean)(x)
+    x = making.rounded(x, mean, f"{mean}.rounded")
+    x = keras.layers.Activation(square_root, name=name)(x)
+    return making.rounded(x, name, f"{name}_rounded")
+
+
 def _global_pool(
     x: Any, name: str, layer: GlobalMaxPool | GlobalAveragePool, making: Making
 ) -> Any:
@@ -284,6 +297,7 @@ BUILDERS: dict[type[Layer], Callable[[Any, str, Any, Making], Any]] = {
     Conv: _conv,
     MaxPool: _pool,
     AveragePool: _pool,
+    L2Pool: _l2_pool,
     GlobalMaxPool: _global_pool,
     GlobalAveragePool: _global_pool,
     Maxout: _maxout,

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from samebits import errors
 
 from .build import build, take_weights
-from .layers import Categories, Layer, Merge, Subtract, Sum
+from .layers import Categories, L2Pool, Layer, Merge, Subtract, Sum
 from .network import BatchNorm, Network, points
 from .scaling import (
     MAX_INPUT_BITS,
@@ -108,6 +108,8 @@ def choose_formats(
             if any(isinstance(one, Categories) for one in layers.values()):
                 form = replace(form, width=max(form.width, form.integer))  # whole numbers
             table[point] = form
+        elif isinstance(layers.get(point.rpartition(".")[0]), L2Pool):
+            table[point] = _covering(tensors[point], TABLE_BITS)
         elif isinstance(layers.get(point), Subtract):
             table[point] = _difference(network, point, table)
         else:

@@ -25,6 +25,7 @@ __all__ = [
     "Function",
     "GlobalAveragePool",
     "GlobalMaxPool",
+    "L2Pool",
     "Layer",
     "MaxPool",
     "Maxout",
@@ -140,6 +141,20 @@ class AveragePool(Layer):
 
     def points(self, behind: Layer | None, used: bool) -> tuple[str, ...]:
         return ("",)
+
+
+@dataclass(frozen=True)
+class L2Pool(Layer):
+    """The root of the mean square of each window, channel by channel; windows do not overlap.
+
+    The root is a table with an entry for every number of `.mean`: of at most 12 bits.
+    """
+
+    kind = "l2_pool"
+    window: int
+
+    def points(self, behind: Layer | None, used: bool) -> tuple[str, ...]:
+        return ("squares", "mean", "")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from samebits import errors
 
+from .functions import FUNCTIONS
 from .keras3 import load_hgq, load_keras_3
 from .tensorflow import load, quiet
 
@@ -89,6 +90,7 @@ def _load_keras_2(source: Path) -> Any:
     kit = load()
     custom: dict[str, Any] = {}
     kit.qkeras.utils._add_supported_quantized_objects(custom)
+    custom |= FUNCTIONS
     try:
         with quiet():
             return kit.keras.models.load_model(

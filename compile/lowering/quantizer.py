@@ -125,6 +125,12 @@ def lower_unary_lut(context: Context, layer: Any) -> Tensor:
             f"{where}: {x.format} can address {x.format.width} bits, its table has "
             f"{table.shape[0]} entries; hls4ml's C simulation would read beyond the table's end"
         )
+    wanted = layer.get_attr("table_of")
+    if wanted is not None and [x.format.width, x.format.integer, int(x.format.signed)] != wanted:
+        raise errors.UnsupportedError(
+            f"{where}: its table is for numbers of {wanted[0]} bits, {wanted[1]} of them before "
+            f"the point, and what comes is {x.format}; put a Quant node right before it"
+        )
     index = build.cast(x, Format(False, x.format.width, x.format.integer))
     return build.cast(build.apply("lookup", index, table), context.result_format(layer))
 

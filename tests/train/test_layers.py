@@ -21,6 +21,7 @@ from samebits.train.network import (
     Flatten,
     GlobalAveragePool,
     GlobalMaxPool,
+    L2Pool,
     Maxout,
     Multiply,
     Network,
@@ -65,9 +66,10 @@ def answers(model: Any, layer: str, x: Array) -> Array:
         (Network((2,), (OneHot((3, 7)), Dense(4), Multiply("dense_1"))), (3, 7)),
         (Network((6, 5, 1), (Conv(3, 3), "relu", GlobalMaxPool(), Dense(2))), ()),
         (Network((9, 2), (Conv(3, 2), Square(), AveragePool(2), GlobalAveragePool())), ()),
+        (Network((8, 2), (Conv(3, 1), L2Pool(2), Flatten(), Dense(2))), ()),
         (Network((4,), (Dense(4), "tanh", Concatenate("input"), Sum((1.0,) * 7 + (-0.25,)))), ()),
     ],
-    ids=["embedding, maxout", "one-hot, product", "max", "squares, mean", "concatenate, sum"],
+    ids=["embedding, maxout", "one-hot, product", "max", "squares, mean", "l2", "concatenate, sum"],
 )
 def test_the_same_bits(network: Network, categories: tuple[int, ...]) -> None:
     x = events(network.inputs, categories)
@@ -85,6 +87,24 @@ def test_maxout_is_the_largest_piece() -> None:
     model = quantized(Network((6,), (Maxout(4, 3), Dense(1))), x)
     pieces = answers(model, "maxout_1_pieces", x)
     assert np.array_equal(answers(model, "maxout_1", x), pieces.reshape(-1, 3, 4).max(axis=1))
+
+
+def test_l2_pooling_is_the_root_of_the_mean_square(tmp_path: Any) -> None:
+    x = events((4, 4, 2))
+    network = Network((4, 4, 2), (L2Pool(2), Flatten(), Dense(1)))
+    floats = build(network)
+    windows = x.reshape(-1, 2, 2, 2, 2, 2).astype(np.float64)
+    exact = np.sqrt((windows**2).mean(axis=(2, 4)))
+    assert np.abs(answers(floats, "l2_pool_1", x) - exact).max() < 1e-6
+    model = quantized(network, x)
+    mean = answers(model, "l2_pool_1.mean.rounded", x)
+    again = load_model(save_model(model, tmp_path / "model.keras"))
+    assert np.array_equal(answers(again, "l2_pool_1", x), np.sqrt(mean))
+    zeros = np.zeros((1, 4, 4, 2), np.float32)
+    tf = load().tf
+    with tf.GradientTape() as tape:
+        value = floats(tape.watch(start := tf.constant(zeros)) or start)
+    assert np.array_equal(tape.gradient(value, start), zeros)  # not infinite
 
 
 def test_categories_are_replaced_and_the_others_stay() -> None:

@@ -25,6 +25,7 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "softmax": ("Softmax", {"axis": -1}),
     "softplus": ("Softplus", {}),
     "softsign": ("Softsign", {}),
+    "square_root": ("Sqrt", {}),  # samebits.train.functions
     "tanh": ("Tanh", {}),
 }
 

@@ -482,6 +482,7 @@ RULES: dict[str, Rule] = {
     "Softmax": _softmax,
     "Softplus": _function(1.0, lambda node, b: b + 1),
     "Softsign": _function(1.0, _ones),
+    "Sqrt": _function(2.0**60, lambda node, b: np.sqrt(b)),  # at 0 no slope is the largest
     "Sub": _add,
     "Tanh": _function(1.0, _ones),
     "ThresholdedRelu": _thresholded,

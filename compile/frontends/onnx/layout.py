@@ -7,14 +7,19 @@ from typing import Any
 
 from samebits import errors
 
-from . import elements, images, pooling
+from . import elements, images, pooling, roots
 from .nodes import Check
 from .storage import Layout, Stored
 
 __all__ = ["CHECKS", "write_layout"]
 
-CHECKS: dict[str, Check] = {**elements.CHECKS, **images.CHECKS, **pooling.CHECKS}
-_RULES = {**elements.RULES, **images.RULES, **pooling.RULES}
+CHECKS: dict[str, Check] = {
+    **elements.CHECKS,
+    **images.CHECKS,
+    **pooling.CHECKS,
+    **roots.CHECKS,
+}
+_RULES = {**elements.RULES, **images.RULES, **pooling.RULES, **roots.RULES}
 
 
 def write_layout(wrapper: Any, own: Mapping[str, str]) -> list[str]:
