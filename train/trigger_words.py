@@ -1,7 +1,8 @@
 """The integers in which trigger hardware keeps pT, pseudorapidity and azimuth.
 
 Steps and widths are those of the CMS global trigger of Runs 2 and 3: 0.5 GeV in pT; 2 pi / 144 in
-azimuth and 0.0435 in pseudorapidity, for muons a quarter of that.
+azimuth and 0.0435 in pseudorapidity, for muons a quarter of that (cmssw, scales.h and masks.h of
+EventFilter/L1ScoutingRawToDigi). Muons of CMS have pT codes larger by one; here 0 GeV is code 0.
 """
 
 from dataclasses import dataclass
