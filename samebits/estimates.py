@@ -76,7 +76,8 @@ def estimate_facts(
     latency, used = _alkaid(design, found, not measured.layers)
     routed_latency, routed = _placed_and_routed(rtl)
     project = _hls(design)
-    hls = estimate_hls(describe(design.graph), design.target)
+    # the HLS project's top function is the network without an input adapter
+    hls = estimate_hls(describe(design.network.graph), design.target)
     parts = [
         ((measured, *vendor.latencies, latency), (*vendor.resources, _synthesised(rtl), used)),
         ((*project.latencies, hls.latency), (*project.resources, hls.resources)),

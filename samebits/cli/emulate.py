@@ -34,6 +34,7 @@ def command(
 ) -> None:
     """Run a firmware.onnx on events: needs ONNX Runtime and NumPy, neither hls4ml nor the build."""
     from samebits.event_files import open_events
+    from samebits.keys import read_keys
     from samebits.score_files import SUFFIXES, write_scores
     from samebits.sim.firmware_file import FirmwareFile
 
@@ -44,6 +45,7 @@ def command(
             raise errors.UsageError(f"{output}: is also what is read; choose another name")
     file = FirmwareFile(firmware)
     first: dict[str, Any] = {}
+    keys = {} if output is None or output.suffix.lower() == ".npy" else read_keys(events, tree)
     started = time.perf_counter()
     with (
         open_events(events, file, tree, column_names(columns)) as source,
@@ -53,8 +55,10 @@ def command(
         def answers() -> Iterator[dict[str, Any]]:
             for start, arrays in source.pieces():
                 found = file.run(arrays, raw)
-                advance(start + len(arrays[0]))
-                yield {port.name: found[port.name] for port in file.outputs}
+                stop = start + len(arrays[0])
+                advance(stop)
+                kept = {name: values[start:stop] for name, values in keys.items()}
+                yield {**kept, **{port.name: found[port.name] for port in file.outputs}}
 
         if output is None:
             for found in answers():

@@ -136,3 +136,15 @@ def test_the_command(design: Design, raw: Any, tmp_path: Path) -> None:
     Path(arguments[2]).write_text("\n".join([*lines, lines[3]]) + "\n")
     twice = runner.invoke(app, ["match", *arguments])
     assert "keys are there more than once" in str(twice.exception or twice.output)
+
+
+def test_emulated_scores_carry_the_keys(design: Design, raw: Any, tmp_path: Path) -> None:
+    design.save(tmp_path / "build")
+    np.savez(tmp_path / "events.npz", **raw, **KEYS)
+    scores = tmp_path / "scores.csv"
+    firmware, events = tmp_path / "build" / "firmware.onnx", tmp_path / "events.npz"
+    ran = CliRunner().invoke(app, ["emulate", str(firmware), str(events), "-o", str(scores)])
+    assert ran.exit_code == 0, ran.output
+    answers = read_answers(scores, numbers=3)
+    assert match(design, raw, KEYS, answers).same
+    assert np.array_equal(answers.keys["event"], KEYS["event"])
