@@ -33,6 +33,7 @@ CELLS = {"LSTM": 4, "GRU": 3, "RNN": 1}  # gates
 _FUNCTIONS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
 _TO_KERAS = {"LSTM": (0, 2, 3, 1), "GRU": (0, 1, 2), "RNN": (0,)}  # iofc to ifco
 _IN_KERNELS = ("Relu", "Sigmoid", "Tanh")
+_TABLE_TYPE = "fixed<18,2>"  # values from -1 to 1: hls4ml's own fixed<18,8> is coarser
 # with the attributes that a node of the function's own takes, and ONNX's defaults for a cell
 _KNOWN: dict[str, dict[str, float]] = {
     "Affine": {"alpha": 1.0, "beta": 0.0},
@@ -308,7 +309,7 @@ def _kernel(writer: Writer, layer: _Layer, name: str) -> str:
         "time_major": False,
         "direction": "forward" if len(sides) == 1 else "bidirectional",
     }
-    precision: dict[str, str] = {}
+    precision = {"table": _TABLE_TYPE}
     for prefix, side in zip(("forward_", "backward_"), sides, strict=False):
         prefix = prefix if len(sides) == 2 else ""
         mine, types = _settings(layer, side)
