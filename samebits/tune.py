@@ -101,6 +101,7 @@ def tune(
     on_training: Callable[[int], None] | None = None,
     on_quantizer: Callable[[int, int], None] | None = None,
     on_configuration: Callable[[int], None] | None = None,
+    on_estimate: Callable[[int], None] | None = None,
 ) -> Tuned:
     """The formats of fewest bit operations within the budget, compiled and confirmed.
 
@@ -114,6 +115,7 @@ def tune(
             after it, on the events of the search, the smallest is taken.
         on_training, on_quantizer, on_configuration: progress, in trainings (of
             `TRAININGS`), quantizers of all and in new configurations.
+        on_estimate: progress in estimates of LUTs, before and after.
 
     Raises:
         UnsupportedError: a network that cannot be compiled, or has nothing to change.
@@ -163,9 +165,12 @@ def tune(
     else:
         best, tuned, design = trained
         luts.pop(best.formats, None)
-    for formats, one in ((found.start, found.design), (best.formats, design)):
+    both = (found.start, found.design), (best.formats, design)
+    for number, (formats, one) in enumerate(both, 1):
         if formats not in luts:
             luts[formats] = _lut(one, target)
+        if on_estimate:
+            on_estimate(number)
     tuning = Tuning(
         network=network,
         objective=objective,

@@ -94,6 +94,7 @@ def command(
     with contextlib.ExitStack() as bars:
         looked = bars.enter_context(bar("quantizers", 1))
         advance = bars.enter_context(bar("configurations", evaluations))
+        estimated = bars.enter_context(bar("estimates of LUT", 2))
         training = bars.enter_context(bar("trainings", TRAININGS)) if train else None
 
         def on_quantizer(done: int, total: int) -> None:
@@ -112,6 +113,7 @@ def command(
             on_training=training,
             on_quantizer=on_quantizer,
             on_configuration=advance,
+            on_estimate=estimated,
         )
         advance(evaluations)
     if network.recipe is not None and "test part" in tuned.tuning.confirmation.data:
