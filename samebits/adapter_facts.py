@@ -120,9 +120,12 @@ def _computed(row: Row) -> str:
         case Linear(factor, addend, fraction):
             plus = f" {'+' if addend > 0 else '-'} {abs(addend)}" if addend else ""
             words = f"(code x {factor}{plus}) x 2^{-fraction}, cast"
-        case Table(entries, _):
+        case Table(entries, dropped):
             words = f"table of {len(entries)}"
+            words += f", the code's lowest {dropped} bits dropped" if dropped else ""
         case Choice(category, _, _):
-            words = f"code = {category}?"
+            words = f"code = {category}?" if row.text != "present" else "code other than 0?"
+    if row.other is None:
+        return words
     turned = " turned" if row.period is not None else ""
-    return words.replace("code", f"difference{turned}") if row.other is not None else words
+    return words.replace("code", f"difference{turned}")
