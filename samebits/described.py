@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from samebits.train.bench import Trained
     from samebits.train.data import Dataset, Features
     from samebits.train.description import Description
-    from samebits.train.passes import Samples
+    from samebits.train.passes import Pass, Samples
 
 __all__ = ["FitFacts", "train_described"]
 
@@ -155,6 +155,11 @@ def _events(name: str, description: Description) -> _Events:
     table: Dataset | Features
     targets: NDArray[Any] | None = None
     if description.anomaly is None and loss != "mean_squared_error":
+        if given.targets:
+            raise errors.UsageError(
+                f"data.targets: are the numbers of a regression, but fit.loss is {loss!r}; write "
+                'loss = "mean_squared_error" into [fit], or for classes data.label'
+            )
         if name == JETS:
             dataset = load_jets()
             if given.features is not None:
@@ -207,30 +212,22 @@ def _columns(table: Features, kept: list[int]) -> Features:
 def _trained(
     description: Description, events: _Events, cut: tuple[Any, ...], bar: Bar
 ) -> Trained | AnomalyTrigger:
-    from samebits.train.anomaly import train_anomaly_trigger
-    from samebits.train.bench import train_network
     from samebits.train.optimize import Samples
 
-    network, quantized = description.network.network(), description.quantized
     fine = description.fine_options()
     first = description.fit.epochs
     total = first + (fine.epochs if fine else -(-first // 2))
-    options: dict[str, Any] = {
-        **quantized.model_dump(),
-        "fine_tuning": fine,
-    }
     with bar("float, then quantized", total) as advance:
-        options["on_pass"] = lambda stage, entry: advance(
-            entry.number + (first if stage == "quantized" else 0)
-        )
+
+        def on_pass(stage: str, entry: Pass) -> None:
+            advance(entry.number + (first if stage == "quantized" else 0))
+
         if description.anomaly is not None:
             train, held = (events.inputs[part] for part in cut[:2])
-            options |= description.anomaly.model_dump()
-            del options["distil"], options["whiten"]
-            return train_anomaly_trigger(network, train, held, description.fit, **options)
+            return description.train_trigger(train, held, on_pass=on_pass)
         assert events.targets is not None  # of every network that is no autoencoder
         first_part, second = (Samples(events.inputs[p], events.targets[p]) for p in cut[:2])
-        return train_network(network, first_part, second, description.fit, **options)
+        return description.train(first_part, second, on_pass=on_pass)
 
 
 def _export(folder: Path, model: Any, events: _Events, digest: str) -> None:

@@ -151,7 +151,10 @@ def read_menu(path: Path) -> Menu:
         wrong = []
         for problem in error.errors():
             place = ".".join(map(str, problem["loc"])) or "the file"
-            wrong.append(f"{place}: {problem['msg'].removeprefix('Value error, ')}")
+            words = problem["msg"].removeprefix("Value error, ")
+            if problem["type"] == "extra_forbidden":
+                words = "there is no such key"
+            wrong.append(f"{place}: {words}")
         raise errors.UsageError(
             f"{path}: {'; '.join(wrong)}; a menu is [[seed]] tables with name, score or column, "
             "and threshold or rate_khz"

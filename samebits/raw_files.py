@@ -37,6 +37,7 @@ def read_raw(adapter: Adapter, path: Path, tree: str | None = None) -> dict[str,
         table = _table(adapter, columns)
         given: dict[str, Array] = {}
         missing: list[str] = []
+        slots: list[str] = []
         for kind, one in adapter.objects.items():
             if one.word_bits is not None and kind in columns.names:
                 given[kind] = columns.get(kind)
@@ -45,12 +46,13 @@ def read_raw(adapter: Adapter, path: Path, tree: str | None = None) -> dict[str,
                 values = _field(columns, table, kind, name, field, one.count)
                 if values is None:
                     missing.append(f"{kind}_{name}")
+                    slots.append(f"{kind}{0 if one.count > 1 else ''}_{name}")
                 else:
                     given[f"{kind}_{name}"] = values
     if missing:
         raise errors.DataError(
             f"{path}: has no {', '.join(missing)} (nor columns such as "
-            f"{adapter.raw_columns[0]}); it has: {', '.join(columns.names[:20]) or 'nothing'}"
+            f"{slots[0]}); it has: {', '.join(columns.names[:20]) or 'nothing'}"
             f"{', ...' if len(columns.names) > 20 else ''}"
         )
     try:

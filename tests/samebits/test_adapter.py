@@ -133,7 +133,7 @@ def test_files_of_raw_events(design: Design, tmp_path: Path) -> None:
             assert list(read) == ["event", "bx"]
             assert all(np.array_equal(read[name], keys[name]) for name in keys)
     np.savez(tmp_path / "other.npz", jet_pt=raw["jet_pt"])
-    with pytest.raises(errors.DataError, match=r"has no jet_phi \(nor columns such as jet0_pt\)"):
+    with pytest.raises(errors.DataError, match=r"has no jet_phi \(nor columns such as jet0_phi\)"):
         read_raw(adapter, tmp_path / "other.npz")
 
 

@@ -120,6 +120,9 @@ def test_events_that_do_not_fit(folder: Path) -> None:
     path = written(folder, ANSWERS.replace('targets = ["answer"]', ""))
     with pytest.raises(errors.UsageError, match=r"data\.targets is missing"):
         train_described(folder / "build", path, data=str(folder / "events.parquet"))
+    path = written(folder, CLASSES + 'targets = ["a"]\n')
+    with pytest.raises(errors.UsageError, match=r"data\.targets: are the numbers of a regression"):
+        train_described(folder / "build", path)
     assert not (folder / "build").exists()
 
 

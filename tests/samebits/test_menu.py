@@ -81,7 +81,7 @@ def test_equal_models_do_not_differ_and_weights_have_no_bootstrap(tmp_path: Path
         ("", "seed: Field required"),
         ('[[seed]]\nname = "a"', "seed.0: give threshold or rate_khz"),
         ('[[seed]]\nname = "a"\nthreshold = 1\nrate_khz = 1', "give threshold or rate_khz"),
-        ('[[seed]]\nname = "a"\nthreshold = 1\ncut = 2', "seed.0.cut: Extra inputs"),
+        ('[[seed]]\nname = "a"\nthreshold = 1\ncut = 2', "seed.0.cut: there is no such key"),
         ('[[seed]]\nname = "a"\nthreshold = 1\ncolumn = "x"\nscore = 1', "give column, or score"),
         (2 * '[[seed]]\nname = "a"\nthreshold = 1\n', "two seeds have the same name"),
         ("[[seed", "is no TOML"),
