@@ -33,9 +33,10 @@ def trainer_of(network: Network) -> Trainer:
     recipe = network.recipe
     if recipe is None or not recipe.config:
         raise errors.UsageError(
-            f"--train: {network.source} holds no training of this design"
+            f"--train: {network.source} holds no training of this design that could be repeated"
             + (f": {network.no_recipe}" if network.no_recipe else "")
-            + "; give a folder that samebits train made, or tune without --train"
+            + "; give a folder that samebits demo, or samebits train without --network, made, or "
+            "tune without --train"
         )
 
     def train(formats: Mapping[str, Format]) -> onnx.ModelProto:
