@@ -185,7 +185,7 @@ def labelled_events(network: Network, data: str | None) -> Events:
     if data is None:
         if recipe is None:
             raise errors.UsageError(
-                "sweep needs labelled events for the accuracy: give --data"
+                "labelled events are needed for the accuracy: give --data"
                 + (f" ({network.no_recipe})" if network.no_recipe else "")
             )
         log_reading(network.source, recipe, "samebits sweep")

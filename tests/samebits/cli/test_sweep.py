@@ -85,7 +85,7 @@ def test_bad_lists(samebits: Command, build: Path, option: str, text: str, shown
             "--max-lut-share must be above 0 and up to 1 (1: the whole part), got 70",
         ),
         (("--train",), "--train trains at every --width: give widths"),
-        ((), "sweep needs labelled events for the accuracy: give --data"),
+        ((), "labelled events are needed for the accuracy: give --data"),
         (
             ("--calibrate", "x.npz"),
             "--calibrate is for float ONNX models: give the .onnx file, not a build directory",
