@@ -15,20 +15,23 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self, get_args
 
+import numpy.typing as npt
 import pydantic
 
 from samebits import errors
 
-from .anomaly import Score
+from .anomaly import AnomalyTrigger, Score, train_anomaly_trigger
+from .bench import Trained, train_network
 from .build import BUILDERS
 from .config import FitOptions, fit_options
 from .layers import Activation, Function, Layer
 from .network import Initializer, Network
+from .optimize import Augment, Pass, Samples
 
 __all__ = ["Anomaly", "Data", "Description", "Quantized", "describe", "read_description"]
 
@@ -146,6 +149,59 @@ class Description(Section):
         if self.fine_tuning is None:
             return None
         return FitOptions(**{**self.fit.model_dump(), **self.fine_tuning})
+
+    def train(
+        self,
+        train: Samples,
+        validation: Samples,
+        *,
+        augment: Augment | None = None,
+        on_pass: Callable[[str, Pass], None] | None = None,
+    ) -> Trained:
+        """The network fitted to these samples, in float and quantized, by `train_network`.
+
+        Raises:
+            UsageError: it is an autoencoder for an anomaly trigger.
+            DataError, UsageError: as `train_network`.
+        """
+        if self.anomaly is not None:
+            raise errors.UsageError("description: it has a section anomaly; call train_trigger")
+        return train_network(
+            self.network.network(),
+            train,
+            validation,
+            self.fit,
+            fine_tuning=self.fine_options(),
+            augment=augment,
+            on_pass=on_pass,
+            **self.quantized.model_dump(),
+        )
+
+    def train_trigger(
+        self,
+        train: npt.ArrayLike,
+        validation: npt.ArrayLike,
+        *,
+        on_pass: Callable[[str, Pass], None] | None = None,
+    ) -> AnomalyTrigger:
+        """The autoencoder fitted to these events, and its score, by `train_anomaly_trigger`.
+
+        Raises:
+            UsageError: the description has no section anomaly.
+            DataError, UsageError: as `train_anomaly_trigger`.
+        """
+        if self.anomaly is None:
+            raise errors.UsageError("description: it has no section anomaly; call train")
+        return train_anomaly_trigger(
+            self.network.network(),
+            train,
+            validation,
+            self.fit,
+            fine_tuning=self.fine_options(),
+            on_pass=on_pass,
+            **self.anomaly.model_dump(),
+            **self.quantized.model_dump(exclude={"distil", "whiten"}),
+        )
 
 
 def read_description(

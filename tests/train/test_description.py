@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from samebits import errors
@@ -22,6 +23,7 @@ from samebits.train.network import (
     Standardise,
     Sum,
 )
+from samebits.train.optimize import Samples
 
 WHOLE = """
 [network]
@@ -157,6 +159,16 @@ def test_every_mistake_is_listed(tmp_path: Path) -> None:
 def test_what_does_not_go_together(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(errors.UsageError, match=message):
         read_description(written(tmp_path, text))
+
+
+def test_each_description_is_trained_its_own_way(tmp_path: Path) -> None:
+    text = '[network]\ninputs = [2]\nlayers = [{dense = 2}]\n[fit]\nloss = "mean_squared_error"\n'
+    x = np.zeros((1, 2), np.float32)
+    with pytest.raises(errors.UsageError, match="no section anomaly; call train"):
+        read_description(written(tmp_path, text)).train_trigger(x, x)
+    autoencoder = read_description(written(tmp_path, text + "[anomaly]\n"))
+    with pytest.raises(errors.UsageError, match="call train_trigger"):
+        autoencoder.train(Samples(x, x), Samples(x, x))
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
