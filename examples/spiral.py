@@ -16,17 +16,9 @@ import numpy as np
 
 import samebits
 from samebits.train.baselines import fit_baselines
-from samebits.train.bench import train_network
-from samebits.train.config import fit_options
-from samebits.train.network import BatchNorm, Dense, Network
+from samebits.train.description import read_description
 from samebits.train.optimize import Samples
 
-NETWORK = Network(
-    (2,),
-    (Dense(32), BatchNorm(), "relu", Dense(32), BatchNorm(), "relu", Dense(2), "softmax"),
-    initializer="he_normal",
-)
-OPTIONS = fit_options(epochs=40, batch_size=64, learning_rate=0.01, patience=20)
 TURNS = 1.5
 
 
@@ -64,22 +56,15 @@ def draw(design: samebits.Design, test: Samples, path: Path) -> None:
 def main(folder: Path) -> None:
     """The example."""
     folder.mkdir(parents=True, exist_ok=True)
+    description = read_description(Path(__file__).with_suffix(".toml"))
     train, test = events(4000, 1), events(2000, 3)
-    trained = train_network(
-        NETWORK,
-        train,
-        events(1000, 2),
-        OPTIONS,
-        weight_bits=8,
-        activation_bits=8,
-        formats={"input": "fixed<9,1>"},
-    )
+    trained = description.train(train, events(1000, 2))
     design = samebits.Design.from_keras(trained.model)
     verification = design.verify(test.inputs, against=["onnxruntime"])
     answers = np.asarray(design.simulate(test.inputs))
     for name, value in trained.scores(test, answers).items():
         print(f"accuracy, {name}: {100 * value:.1f} %")
-    for baseline in fit_baselines(train, test, OPTIONS.loss):
+    for baseline in fit_baselines(train, test, description.fit.loss):
         print(f"accuracy, {baseline.name}: {100 * baseline.score:.1f} %")
     for verdict in trained.verdicts:
         print(f"loss curve: {verdict}")
