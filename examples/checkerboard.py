@@ -18,19 +18,14 @@ import numpy as np
 
 import samebits
 from samebits.train.baselines import fit_baselines
-from samebits.train.bench import train_network
 from samebits.train.build import build
-from samebits.train.config import fit_options
-from samebits.train.network import Dense, Network
+from samebits.train.description import read_description
 from samebits.train.optimize import Samples
 from samebits.train.range_test import range_test
 from samebits.train.splits import split_samples
 from samebits.train.subset_check import overfit_subset
 
-NETWORK = Network(
-    (2,), (Dense(32), "relu", Dense(32), "relu", Dense(2), "softmax"), initializer="he_normal"
-)
-OPTIONS = fit_options(epochs=30, batch_size=64, seed=1)
+CONFIG = Path(__file__).with_suffix(".toml")
 
 
 def colour(x: np.ndarray) -> np.ndarray:
@@ -75,29 +70,22 @@ def draw(design: samebits.Design, test: Samples, path: Path) -> None:
 def main(folder: Path) -> None:
     """The example."""
     folder.mkdir(parents=True, exist_ok=True)
+    description = read_description(CONFIG)
     split = split_samples(events(8000, 1), seed=1)
-    rates = range_test(build(NETWORK, seed=1), split.train, OPTIONS, low=1e-4, high=3)
+    network = description.network.network()
+    rates = range_test(build(network, seed=1), split.train, description.fit, low=1e-4, high=3)
     rates.draw(folder / "checkerboard_rates.png")
     print(f"learning rate: {rates.chosen:.2g}, {rates.rule}")
-    options = OPTIONS.model_copy(update={"learning_rate": rates.chosen})
-    print(f"by heart: {overfit_subset(NETWORK, split.train, options)}")
-    trained = train_network(
-        NETWORK,
-        split.train,
-        split.validation,
-        options,
-        augment=turned,
-        weight_bits=8,
-        activation_bits=8,
-        formats={"input": "fixed<8,1>"},
-    )
+    description = read_description(CONFIG, {"fit": {"learning_rate": rates.chosen}})
+    print(f"by heart: {overfit_subset(network, split.train, description.fit)}")
+    trained = description.train(split.train, split.validation, augment=turned)
     design = samebits.Design.from_keras(trained.model)
     test = split.test.read("the final numbers")
     verification = design.verify(test.inputs, against=["onnxruntime"])
     answers = np.asarray(design.simulate(test.inputs))
     for name, value in trained.scores(test, answers).items():
         print(f"accuracy, {name}: {100 * value:.1f} %")
-    for baseline in fit_baselines(split.train, test, OPTIONS.loss):
+    for baseline in fit_baselines(split.train, test, description.fit.loss):
         print(f"accuracy, {baseline.name}: {100 * baseline.score:.1f} %")
     for verdict in trained.verdicts:
         print(f"loss curve: {verdict}")

@@ -18,21 +18,16 @@ import numpy as np
 
 import samebits
 from samebits.train.baselines import fit_baselines
-from samebits.train.bench import train_network
 from samebits.train.build import build
-from samebits.train.config import fit_options
+from samebits.train.config import FitOptions
 from samebits.train.cross_validation import cross_validate, network_score
+from samebits.train.description import read_description
 from samebits.train.information import information
 from samebits.train.network import Dense, Network
 from samebits.train.optimize import Samples, fit_samples, outputs
 
 SIGMA = 0.1
-PLANE = Network((2,), (Dense(1),))
-HIDDEN = Network((2,), (Dense(8), "tanh", Dense(1)))
-OPTIONS = fit_options(loss="mean_squared_error", optimizer="lbfgs", epochs=40, seed=1)
-FINE_TUNING = fit_options(
-    loss="mean_squared_error", epochs=5, batch_size=32, learning_rate=1e-3, seed=1
-)
+HIDDEN = Network((2,), (Dense(8), "tanh", Dense(1)))  # compared with, not compiled
 
 
 def plane(x: np.ndarray) -> np.ndarray:
@@ -47,17 +42,17 @@ def events(count: int, seed: int) -> Samples:
     return Samples(x, plane(x) + random.normal(0, SIGMA, count))
 
 
-def compare_models(train: Samples) -> None:
+def compare_models(network: Network, train: Samples, options: FitOptions) -> None:
     """Prints AIC, BIC and the cross-validated error of three models."""
     mean = np.full(len(train), train.targets.mean())
-    criteria = {"the mean": information(mean, train.targets, OPTIONS.loss, 1)}
+    criteria = {"the mean": information(mean, train.targets, options.loss, 1)}
     judged = {"the mean": ""}
-    for name, network in (("plane", PLANE), ("8 hidden units", HIDDEN)):
-        model = build(network, seed=OPTIONS.seed)
-        fit_samples(model, train, train, OPTIONS)
+    for name, one in (("plane", network), ("8 hidden units", HIDDEN)):
+        model = build(one, seed=options.seed)
+        fit_samples(model, train, train, options)
         answers = outputs(model, train.inputs)
-        criteria[name] = information(answers, train.targets, OPTIONS.loss, model.count_params())
-        found = cross_validate(network_score(network, OPTIONS), train, count=3)
+        criteria[name] = information(answers, train.targets, options.loss, model.count_params())
+        found = cross_validate(network_score(one, options), train, count=3)
         judged[name] = f", cross-validation {found}"
     for name, value in criteria.items():
         print(
@@ -91,23 +86,16 @@ def draw(design: samebits.Design, test: Samples, path: Path) -> None:
 def main(folder: Path) -> None:
     """The example."""
     folder.mkdir(parents=True, exist_ok=True)
+    description = read_description(Path(__file__).with_suffix(".toml"))
     train, test = events(500, 1), events(1000, 3)
-    compare_models(train)
-    trained = train_network(
-        PLANE,
-        train,
-        events(500, 2),
-        OPTIONS,
-        weight_bits=8,
-        fine_tuning=FINE_TUNING,
-        formats={"input": "fixed<10,1>", "dense_1": "fixed<10,2>"},
-    )
+    compare_models(description.network.network(), train, description.fit)
+    trained = description.train(train, events(500, 2))
     design = samebits.Design.from_keras(trained.model)
     verification = design.verify(test.inputs, against=["onnxruntime"])
     answers = np.asarray(design.simulate(test.inputs))
     for name, value in trained.scores(test, answers).items():
         print(f"root mean squared error, {name}: {value:.4f}")
-    for baseline in fit_baselines(train, test, OPTIONS.loss):
+    for baseline in fit_baselines(train, test, description.fit.loss):
         print(f"root mean squared error, {baseline.name}: {baseline.score:.4f}")
     print(f"mismatching bits: {verification.mismatching_bits}")
     draw(design, test, folder / "plane_fit.png")

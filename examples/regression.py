@@ -16,15 +16,8 @@ import numpy as np
 
 import samebits
 from samebits.train.baselines import fit_baselines
-from samebits.train.bench import train_network
-from samebits.train.config import fit_options
-from samebits.train.network import Dense, Network
+from samebits.train.description import read_description
 from samebits.train.optimize import Samples
-
-NETWORK = Network((1,), (Dense(16), "tanh", Dense(16), "tanh", Dense(1)), initializer="he_normal")
-OPTIONS = fit_options(
-    loss="mean_squared_error", epochs=40, batch_size=32, learning_rate=0.02, seed=1
-)
 
 
 def function(x: np.ndarray) -> np.ndarray:
@@ -64,22 +57,15 @@ def draw(design: samebits.Design, path: Path) -> None:
 def main(folder: Path) -> None:
     """The example."""
     folder.mkdir(parents=True, exist_ok=True)
+    description = read_description(Path(__file__).with_suffix(".toml"))
     train, test = events(2000, 1), events(1000, 7)
-    trained = train_network(
-        NETWORK,
-        train,
-        events(500, 2),
-        OPTIONS,
-        weight_bits=10,
-        activation_bits=10,
-        formats={"input": "fixed<12,3>", "dense_3": "fixed<12,2>"},
-    )
+    trained = description.train(train, events(500, 2))
     design = samebits.Design.from_keras(trained.model)
     verification = design.verify(test.inputs, against=["onnxruntime"])
     answers = np.asarray(design.simulate(test.inputs))
     for name, value in trained.scores(test, answers).items():
         print(f"root mean squared error, {name}: {value:.4f}")
-    for baseline in fit_baselines(train, test, OPTIONS.loss):
+    for baseline in fit_baselines(train, test, description.fit.loss):
         print(f"root mean squared error, {baseline.name}: {baseline.score:.4f}")
     for verdict in trained.verdicts:
         print(f"loss curve: {verdict}")
