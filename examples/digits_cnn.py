@@ -20,39 +20,8 @@ from sklearn.model_selection import train_test_split
 import samebits
 from samebits.sim.intervals import clopper_pearson
 from samebits.train.baselines import fit_baselines
-from samebits.train.bench import train_network
-from samebits.train.config import fit_options
-from samebits.train.network import (
-    BatchNorm,
-    Conv,
-    Dense,
-    Dropout,
-    Flatten,
-    MaxPool,
-    Network,
-    Standardise,
-)
+from samebits.train.description import read_description
 from samebits.train.optimize import Samples
-
-NETWORK = Network(
-    (8, 8, 1),
-    (
-        Standardise(),
-        Conv(16, 3, padding="same"),
-        BatchNorm(),
-        "relu",
-        MaxPool(2),
-        Conv(24, 3),
-        BatchNorm(),
-        "relu",
-        Flatten(),
-        Dropout(0.3),
-        Dense(10),
-        "softmax",
-    ),
-    initializer="he_normal",
-)
-OPTIONS = fit_options(epochs=30, batch_size=32, learning_rate=5e-3, seed=1)
 
 
 def parts() -> tuple[Samples, Samples, Samples]:
@@ -101,14 +70,15 @@ def draw(test: Samples, decisions: np.ndarray, path: Path) -> None:
 def main(folder: Path) -> None:
     """The example."""
     folder.mkdir(parents=True, exist_ok=True)
+    description = read_description(Path(__file__).with_suffix(".toml"))
     train, validation, test = parts()
-    trained = train_network(NETWORK, train, validation, OPTIONS, formats={"input": "ufixed<5,5>"})
+    trained = description.train(train, validation)
     design = samebits.Design.from_keras(trained.model)
     verification = design.verify(test.inputs, against=["onnxruntime"])
     answers = np.asarray(design.simulate(test.inputs))
     for name, value in trained.scores(test, answers).items():
         print(f"accuracy, {name}: {100 * value:.1f} %")
-    for baseline in fit_baselines(train, test, OPTIONS.loss, trees=False):
+    for baseline in fit_baselines(train, test, description.fit.loss, trees=False):
         print(f"accuracy, {baseline.name}: {100 * baseline.score:.1f} %")
     decisions = answers.argmax(axis=1)
     low, high = clopper_pearson(int(np.sum(decisions == test.targets)), len(test), 0.95)

@@ -24,18 +24,12 @@ import samebits
 from samebits.sim.metrics import ClassificationMetrics, classification_metrics
 from samebits.sim.model_comparison import compare_models
 from samebits.train.baselines import fit_baselines
-from samebits.train.bench import train_network
-from samebits.train.config import fit_options
 from samebits.train.data import Dataset, load_jets
-from samebits.train.network import Dense, Network, Standardise
+from samebits.train.description import read_description
 from samebits.train.optimize import Samples, outputs
 from samebits.train.progress import bench_progress
 
-NETWORK = Network(
-    (16,),
-    (Standardise(), Dense(64), "relu", Dense(32), "relu", Dense(32), "relu", Dense(5), "softmax"),
-    initializer="he_normal",
-)
+CONFIG = Path(__file__).with_suffix(".toml")
 BACKGROUND = 0.01  # the share of other jets that may pass
 
 
@@ -75,21 +69,12 @@ def draw(metrics: Mapping[str, ClassificationMetrics], path: Path) -> None:
 def main(folder: Path, quick: bool = False) -> None:
     """The example; `quick`: a third of the jets and epochs, and fewer simple fits."""
     folder.mkdir(parents=True, exist_ok=True)
+    description = read_description(CONFIG, {"fit": {"epochs": 10}} if quick else None)
     data = load_jets()
     split = data.take(np.arange(10_000 if quick else len(data))).split(seed=1)
     train, validation, test = (Samples(part.features, part.labels) for part in split.parts)
-    options = fit_options(epochs=10 if quick else 30, batch_size=128, learning_rate=2e-3, seed=1)
-    fine_tuning = options.model_copy(update={"learning_rate": 1e-3})
-    with bench_progress(options, fine_tuning) as on_pass:
-        trained = train_network(
-            NETWORK,
-            train,
-            validation,
-            options,
-            formats={"scaling": "fixed<10,4>"},
-            fine_tuning=fine_tuning,
-            on_pass=on_pass,
-        )
+    with bench_progress(description.fit, description.fine_options()) as on_pass:
+        trained = description.train(train, validation, on_pass=on_pass)
     design = samebits.Design.from_keras(trained.model)
     verification = design.verify(test.inputs, against=["onnxruntime"])
     scores = {
@@ -98,7 +83,9 @@ def main(folder: Path, quick: bool = False) -> None:
         "firmware": np.asarray(design.simulate(test.inputs)),
     }
     report(data, test, scores, folder / "jets_features.png")
-    simple_fits = fit_baselines(train, test, options.loss, trees=not quick, kernels=not quick)
+    simple_fits = fit_baselines(
+        train, test, description.fit.loss, trees=not quick, kernels=not quick
+    )
     for baseline in simple_fits:
         print(f"accuracy, {baseline.name}: {100 * baseline.score:.1f} %")
     for verdict in trained.verdicts:
