@@ -59,8 +59,7 @@ def test_firmware_onnx_needs_only_onnx_runtime(tmp_path: Path) -> None:
     assert "[0.0]" in printed
 
 
-# In this process: importing TensorFlow is what takes longest. The other examples of the training
-# bench, spiral.py and regression.py, run with SAMEBITS_EXAMPLES=all.
+# In this process: importing TensorFlow is what takes longest.
 BENCH = {
     "xor": ("accuracy, firmware", 97.0),
     "digits_cnn": ("accuracy, firmware", 97.0),
@@ -80,8 +79,6 @@ BENCH = {
 def test_networks_of_the_training_bench(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if name in ("spiral", "regression") and os.environ.get("SAMEBITS_EXAMPLES") != "all":
-        pytest.skip("takes long: set SAMEBITS_EXAMPLES=all")
     example = runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]
     example(tmp_path, **{"quick": True} if "quick" in inspect.signature(example).parameters else {})
     printed = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
