@@ -87,3 +87,11 @@ def test_networks_of_the_training_bench(
     assert value <= wanted if key.startswith("root mean") else value >= wanted
     assert printed["mismatching bits"] == "0"
     assert (tmp_path / f"{name}.png").stat().st_size > 5000
+
+
+def test_the_description_of_the_jets_needs_no_script(tmp_path: Path) -> None:
+    described = pytest.importorskip("samebits.described")
+    source = EXAMPLES / "jets_features.toml"
+    facts = described.train_described(tmp_path, source, changes={"fit": {"epochs": 1}})
+    assert facts.firmware > 0.45  # 59 % after one epoch; 20 % by chance
+    assert facts.training.runs[1].bits == 6
