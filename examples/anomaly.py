@@ -29,20 +29,13 @@ from sklearn.preprocessing import StandardScaler
 import samebits
 from samebits.sim.intervals import clopper_pearson
 from samebits.sim.model_comparison import Difference, compare_models
-from samebits.train.anomaly import train_anomaly_trigger
-from samebits.train.config import fit_options
-from samebits.train.network import Dense, Network, Standardise
+from samebits.train.description import read_description
 from samebits.train.optimize import outputs
 from samebits.train.physics_samples import load_trigger_events
 from samebits.train.progress import bench_progress
 
-NETWORK = Network(
-    (57,),
-    (Standardise(), Dense(32), "relu", Dense(8, name="latent"), Dense(32), "relu", Dense(57)),
-    initializer="he_normal",
-)
-# Codes are integers. Standardised, rare objects are far from 0: 32 standard deviations are kept.
-FORMATS = {"input": "fixed<13,13>", "scaling": "fixed<12,6>"}
+CONFIG = Path(__file__).with_suffix(".toml")
+QUICK = {"fit": {"epochs": 20}, "fine_tuning": {"epochs": 10}}
 ADAPTER = Path(__file__).with_name("anomaly_adapter.toml")  # from the trigger's words to the codes
 PASSING = 0.01  # of the background
 Scores = Mapping[str, np.ndarray]  # of "background" and of every signal
@@ -140,6 +133,7 @@ def draw(models: Mapping[str, Scores], weights: np.ndarray, path: Path) -> None:
 def main(folder: Path, quick: bool = False) -> None:
     """The example; `quick`: half the epochs."""
     folder.mkdir(parents=True, exist_ok=True)
+    description = read_description(CONFIG, QUICK if quick else None)
     events = load_trigger_events()
     signals = tuple(name for name in events.class_names if name not in events.backgrounds)
     known = np.flatnonzero(np.isin(events.labels, range(len(events.backgrounds))))
@@ -151,26 +145,8 @@ def main(folder: Path, quick: bool = False) -> None:
     # In the shares of the cross sections: mostly photons and jets, hardly any top quarks.
     per_event = events.accepted_pb / np.bincount(events.labels)
     weights = per_event[events.labels[known[second:]]]
-    options = fit_options(
-        loss="mean_squared_error",
-        epochs=20 if quick else 40,
-        batch_size=128,
-        learning_rate=3e-3,
-        seed=1,
-    )
-    fine_tuning = options.model_copy(update={"epochs": options.epochs // 2, "learning_rate": 3e-4})
-    with bench_progress(options, fine_tuning) as on_pass:
-        trigger = train_anomaly_trigger(
-            NETWORK,
-            train,
-            validation,
-            options,
-            weight_bits=8,
-            activation_bits=8,
-            formats=FORMATS,
-            fine_tuning=fine_tuning,
-            on_pass=on_pass,
-        )
+    with bench_progress(description.fit, description.fine_options()) as on_pass:
+        trigger = description.train_trigger(train, validation, on_pass=on_pass)
     design = samebits.Design.from_keras(trigger.model).with_adapter(ADAPTER)
     verification = design.verify(np.concatenate(list(test.values())), against=["onnxruntime"])
     models = {

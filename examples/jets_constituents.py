@@ -21,23 +21,12 @@ import samebits
 from samebits.sim.metrics import classification_metrics
 from samebits.sim.model_comparison import compare_models
 from samebits.train.baselines import fit_baselines
-from samebits.train.bench import train_network
-from samebits.train.config import fit_options
-from samebits.train.network import Dense, Network, SetPool, Standardise
+from samebits.train.description import read_description
 from samebits.train.optimize import Samples, outputs
 from samebits.train.physics_samples import load_constituents
 from samebits.train.progress import bench_progress
 
-NETWORK = Network(
-    (16, 3),
-    (
-        Standardise(),
-        *(Dense(32), "relu", Dense(32), "relu"),
-        SetPool("sum"),
-        *(Dense(32), "relu", Dense(5), "softmax"),
-    ),
-)
-FORMATS = {"input": "fixed<12,1>", "scaling": "fixed<10,4>", "set_pool_1": "ufixed<12,8>"}
+CONFIG = Path(__file__).with_suffix(".toml")
 
 
 def parts(jets: int) -> tuple[Samples, Samples, Samples]:
@@ -60,20 +49,11 @@ def shuffled(constituents: np.ndarray) -> np.ndarray:
 def main(folder: Path, quick: bool = False) -> None:
     """The example; `quick`: fewer jets, epochs and simple fits."""
     folder.mkdir(parents=True, exist_ok=True)
+    description = read_description(CONFIG, {"fit": {"epochs": 12}} if quick else None)
     data = load_constituents()
     train, validation, test = parts(5000 if quick else len(data))
-    options = fit_options(epochs=12 if quick else 40, batch_size=128, learning_rate=5e-3, seed=1)
-    with bench_progress(options) as on_pass:
-        trained = train_network(
-            NETWORK,
-            train,
-            validation,
-            options,
-            weight_bits=6,
-            activation_bits=8,
-            formats=FORMATS,
-            on_pass=on_pass,
-        )
+    with bench_progress(description.fit) as on_pass:
+        trained = description.train(train, validation, on_pass=on_pass)
     design = samebits.Design.from_keras(trained.model)
     verification = design.verify(test.inputs, against=["onnxruntime"])
     scores = {
@@ -89,7 +69,9 @@ def main(folder: Path, quick: bool = False) -> None:
     )
     value, low, high = (100 * x for x in (difference.value, difference.low_95, difference.high_95))
     print(f"firmware minus float: {value:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}")
-    simple_fits = fit_baselines(train, test, options.loss, trees=not quick, kernels=not quick)
+    simple_fits = fit_baselines(
+        train, test, description.fit.loss, trees=not quick, kernels=not quick
+    )
     for baseline in simple_fits:
         print(f"accuracy, {baseline.name}: {100 * baseline.score:.1f} %")
     for verdict in trained.verdicts:

@@ -24,20 +24,14 @@ from sklearn.metrics import roc_auc_score
 import samebits
 from samebits.sim.intervals import clopper_pearson
 from samebits.sim.model_comparison import compare_models
-from samebits.train.bench import train_network
-from samebits.train.config import fit_options
-from samebits.train.network import Dense, Network, Standardise
+from samebits.train.description import read_description
 from samebits.train.optimize import outputs
 from samebits.train.passes import Samples
 from samebits.train.physics_samples import TTBAR_COLUMNS, Ttbar, load_ttbar, right_and_wrong
 from samebits.train.progress import bench_progress
 
-NETWORK = Network(
-    (26,),
-    (Standardise(), Dense(64), "relu", Dense(32), "relu", Dense(32), "relu", Dense(1), "sigmoid"),
-    initializer="he_normal",
-)
-FORMATS = {"input": "fixed<19,13>"}  # up to 4 TeV, and a sine to 1/64
+CONFIG = Path(__file__).with_suffix(".toml")
+QUICK = {"fit": {"epochs": 20}, "fine_tuning": {"epochs": 10}}
 WRONG_ORDERS = 3  # of each event, to train on
 
 
@@ -153,32 +147,14 @@ def draw(test: Ttbar, answers: np.ndarray, right: np.ndarray, path: Path) -> Non
 def main(folder: Path, quick: bool = False) -> None:
     """The example; `quick`: half the epochs."""
     folder.mkdir(parents=True, exist_ok=True)
+    description = read_description(CONFIG, QUICK if quick else None)
     train_events, validation_events, test_events = parts(load_ttbar())
     several = [right_and_wrong(train_events, seed) for seed in range(WRONG_ORDERS)]
     train = Samples(*(np.concatenate(arrays) for arrays in zip(*several, strict=True)))
     validation = Samples(*right_and_wrong(validation_events, 0))
     test = Samples(*right_and_wrong(test_events, 0))
-    options = fit_options(
-        loss="binary_crossentropy",
-        epochs=20 if quick else 40,
-        batch_size=256,
-        learning_rate=3e-3,
-        seed=1,
-    )
-    fine_tuning = options.model_copy(update={"epochs": options.epochs // 2, "learning_rate": 1e-3})
-    with bench_progress(options, fine_tuning) as on_pass:
-        trained = train_network(
-            NETWORK,
-            train,
-            validation,
-            options,
-            weight_bits=8,
-            activation_bits=8,
-            formats=FORMATS,
-            fine_tuning=fine_tuning,
-            augment=turn,
-            on_pass=on_pass,
-        )
+    with bench_progress(description.fit, description.fine_options()) as on_pass:
+        trained = description.train(train, validation, augment=turn, on_pass=on_pass)
     design = samebits.Design.from_keras(trained.model)
     verification = design.verify(test.inputs, against=["onnxruntime"])
     inputs, right = test_events.all_inputs()
