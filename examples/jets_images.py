@@ -20,45 +20,25 @@ import samebits
 from samebits.sim.metrics import classification_metrics
 from samebits.sim.model_comparison import compare_models
 from samebits.train.baselines import fit_baselines
-from samebits.train.bench import train_network
-from samebits.train.config import fit_options
-from samebits.train.network import Conv, Dense, Dropout, Flatten, MaxPool, Network
+from samebits.train.description import read_description
 from samebits.train.optimize import Samples, outputs
 from samebits.train.physics_samples import jet_images, load_constituents
 from samebits.train.progress import bench_progress
 
-NETWORK = Network(
-    (16, 16, 1),
-    (
-        *(Conv(12, 5, padding="same"), "relu", MaxPool(2)),
-        *(Conv(16, 3), "relu", MaxPool(2)),
-        *(Flatten(), Dropout(0.3), Dense(24), "relu"),
-        *(Dense(5), "softmax"),
-    ),
-    initializer="he_normal",
-)
+CONFIG = Path(__file__).with_suffix(".toml")
 
 
 def main(folder: Path, quick: bool = False) -> None:
     """The example; `quick`: fewer jets and epochs, and fewer simple fits."""
     folder.mkdir(parents=True, exist_ok=True)
+    description = read_description(CONFIG, {"fit": {"epochs": 8}} if quick else None)
     data = load_constituents()
     jets = 4000 if quick else len(data)
     samples = Samples(jet_images(data.constituents[:jets])[..., None], data.labels[:jets])
     edges = (np.array([0.6, 0.8]) * jets).astype(int)  # the jets in the file are mixed
     train, validation, test = (samples.take(events) for events in np.split(np.arange(jets), edges))
-    options = fit_options(epochs=8 if quick else 30, batch_size=64, learning_rate=2e-3, seed=1)
-    with bench_progress(options) as on_pass:
-        trained = train_network(
-            NETWORK,
-            train,
-            validation,
-            options,
-            weight_bits=6,
-            activation_bits=7,
-            formats={"input": "ufixed<10,0>"},
-            on_pass=on_pass,
-        )
+    with bench_progress(description.fit) as on_pass:
+        trained = description.train(train, validation, on_pass=on_pass)
     design = samebits.Design.from_keras(trained.model)
     # without adversarial events, which take long to find for images
     verification = design.verify(test.inputs, against=["onnxruntime"], adversarial=False)
@@ -75,7 +55,9 @@ def main(folder: Path, quick: bool = False) -> None:
     )
     value, low, high = (100 * x for x in (difference.value, difference.low_95, difference.high_95))
     print(f"firmware minus float: {value:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}")
-    for baseline in fit_baselines(train, test, options.loss, trees=not quick, kernels=False):
+    for baseline in fit_baselines(
+        train, test, description.fit.loss, trees=not quick, kernels=False
+    ):
         print(f"accuracy, {baseline.name}: {100 * baseline.score:.1f} %")
     for verdict in trained.verdicts:
         print(f"loss curve: {verdict}")
