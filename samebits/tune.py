@@ -176,6 +176,7 @@ def tune(
         objective=objective,
         max_auc_drop=budget.auc_drop,
         max_accuracy_drop_points=budget.accuracy_drop_points,
+        max_ebops_share=budget.ebops_share,
         class_names=judge.class_names,
         events=len(search_events.labels),
         data=search_events.about,
@@ -188,7 +189,7 @@ def tune(
         after=_point(found, search, best, luts),
         front=tuple(
             _point(found, search, one, luts)
-            for one in pareto(list(search.known.values()), lambda one: -search.share(one))
+            for one in pareto(list(search.known.values()), search.quality)
             if search.share(one) <= search.explored
         ),
         confirmation=_confirm(found.design, design, other_events, budget),
@@ -275,9 +276,13 @@ def _trained(
     """The smallest network that keeps the budget after a training; None if none does.
 
     Found by bisection of the front of scores that changed least, from the smallest network to the
-    first within the budget.
+    first within the budget; for a wanted size see `_trained_of_size`.
     """
     front = pareto(list(search.known.values()), lambda one: -one.distance)
+    wanted = search.budget.ebops_share
+    if wanted is not None:
+        limit = wanted * search.start.ebops
+        return _trained_of_size(found, search, trainer, events, target, limit, front, on_training)
     front = [one for one in front if search.share(one) <= search.explored]
     smallest = 0
     largest = next(number for number, one in enumerate(front) if search.share(one) <= 1)
@@ -286,14 +291,7 @@ def _trained(
         if on_training:
             on_training(number)
         middle = (smallest + largest) // 2
-        formats = front[middle].formats
-        names = {k.name: k.at(*f) for k, f in zip(found.knobs, formats, strict=True)}
-        model = _without_source(trainer(names))
-        design = Design.from_onnx(model, target)
-        answer: Any = design.simulate(events.x)
-        accuracy, auc = search.judge(answer if isinstance(answer, list) else [answer])
-        whole = total(bit_operations(design.graph))
-        one = Configuration(formats, whole.ebops, whole.bops, accuracy, auc, front[middle].distance)
+        one, model, design = _train(found, search, trainer, events, target, front[middle])
         if search.share(one) <= 1:
             largest = middle
             if best is None or one.ebops < best[0].ebops:
@@ -305,6 +303,56 @@ def _trained(
     if on_training:
         on_training(TRAININGS)
     return best
+
+
+def _trained_of_size(
+    found: Tunable,
+    search: Search,
+    trainer: Trainer,
+    events: Events,
+    target: Target,
+    limit: float,
+    front: list[Configuration],
+    on_training: Callable[[int], None] | None,
+) -> tuple[Configuration, onnx.ModelProto, Design] | None:
+    """Of the largest networks of the front within the limit, trained, the one of highest AUC.
+
+    Trained networks have other weights, and so somewhat more or fewer bit operations.
+    """
+    aim, kept = limit, []
+    for number in range(TRAININGS):
+        inside = [one for one in front if one.ebops <= aim]
+        if not inside:
+            break
+        if on_training:
+            on_training(number)
+        trained = _train(found, search, trainer, events, target, inside[-1])
+        aim = inside[-1].ebops - 1
+        if trained[0].ebops <= limit:
+            kept.append(trained)
+        else:
+            aim = min(aim, inside[-1].ebops * limit / trained[0].ebops)
+    if on_training:
+        on_training(TRAININGS)
+    return max(kept, key=lambda one: sum(one[0].auc), default=None)
+
+
+def _train(
+    found: Tunable,
+    search: Search,
+    trainer: Trainer,
+    events: Events,
+    target: Target,
+    chosen: Configuration,
+) -> tuple[Configuration, onnx.ModelProto, Design]:
+    names = {k.name: k.at(*f) for k, f in zip(found.knobs, chosen.formats, strict=True)}
+    model = _without_source(trainer(names))
+    design = Design.from_onnx(model, target)
+    answer: Any = design.simulate(events.x)
+    accuracy, auc = search.judge(answer if isinstance(answer, list) else [answer])
+    whole = total(bit_operations(design.graph))
+    one = Configuration(chosen.formats, whole.ebops, whole.bops, accuracy, auc, chosen.distance)
+    return one, model, design
 
 
 def _confirm(before: Design, after: Design, events: Events, budget: Budget) -> Confirmation:

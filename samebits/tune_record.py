@@ -90,6 +90,7 @@ class Tuning(Facts):
     objective: Objective
     max_auc_drop: float | None
     max_accuracy_drop_points: float | None
+    max_ebops_share: float | None = None
     class_names: tuple[str, ...]
     events: int
     data: Text

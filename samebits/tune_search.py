@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from samebits.tune_engine import Engine, Formats, Knob
 
 __all__ = ["Budget", "Configuration", "Judge", "Search", "pareto"]
 
+_BEYOND = 0.8
 _SMALLEST_STEP = 1e-5  # of the scores' variance; what changes them less counts as that
 
 
@@ -23,17 +25,26 @@ class Budget:
     Args:
         auc_drop: of the class that loses most.
         accuracy_drop_points: percentage points.
+        ebops_share: the bit operations that may be left. The network of that size that changes the
+            scores least is searched then; the limits above are only confirmed.
     """
 
     auc_drop: float | None = None
     accuracy_drop_points: float | None = None
+    ebops_share: float | None = None
 
     def __post_init__(self) -> None:
         limits = [x for x in (self.auc_drop, self.accuracy_drop_points) if x is not None]
-        if not limits:
-            raise errors.UsageError("tune: give --max-auc-drop, --max-accuracy-drop or both")
+        if not limits and self.ebops_share is None:
+            raise errors.UsageError(
+                "tune: give --max-auc-drop, --max-accuracy-drop or both, or --max-ebops-share"
+            )
         if not all(0 < limit < float("inf") for limit in limits):
             raise errors.UsageError("tune: --max-auc-drop and --max-accuracy-drop must be above 0")
+        if self.ebops_share is not None and not 0 < self.ebops_share < 1:
+            raise errors.UsageError(
+                f"tune: --max-ebops-share is {self.ebops_share:g}; wanted more than 0, less than 1"
+            )
 
     def share(self, auc_drop: float, accuracy_drop_points: float) -> float:
         """What part of the budget is used up: the larger one of the two; above 1 it is exceeded."""
@@ -184,13 +195,24 @@ class Search:
         """The part of the budget that a configuration uses."""
         return self.budget.share(*self.drops(found))
 
+    def quality(self, found: Configuration) -> float:
+        """What the front shows against bit operations: the budget used, or the scores' change."""
+        limits = self.budget.auc_drop, self.budget.accuracy_drop_points
+        return -found.distance if limits == (None, None) else -self.share(found)
+
     def smallest(self, budgets: float = 1.0) -> Configuration:
         """The configuration of fewest bit operations, of those known, within so many budgets."""
         inside = [one for one in self.known.values() if self.share(one) <= budgets]
         return min(inside, key=lambda one: (_cost(one), _bits(one), self.share(one)))
 
     def run(self) -> Configuration:
-        """The configuration of fewest bit operations that was found within the budget."""
+        """The configuration of fewest bit operations that was found within the budget.
+
+        Raises:
+            UsageError: none is as small as was asked for.
+        """
+        if self.budget.ebops_share is not None:
+            return self._of_size(int(self.budget.ebops_share * self.start.ebops))
         best = self._descend(self.start, 1.0)
         improved = True
         while improved and self.new < self.most:
@@ -205,6 +227,19 @@ class Search:
         best = self._trimmed(best)
         self._descend(best, self.explored)
         return self.smallest()
+
+    def _of_size(self, ebops: int) -> Configuration:
+        """The configuration of so many bit operations at most that changes the scores least."""
+        # some way beyond: a training may leave a network with more bit operations
+        best = self._descend(self.start, math.inf, until=int(_BEYOND * ebops))
+        inside = [one for one in self.known.values() if one.ebops <= ebops]
+        if not inside:
+            raise errors.UsageError(
+                f"tune: --max-ebops-share {self.budget.ebops_share:g} asks for {ebops:,} EBOPs; "
+                f"the smallest network found has {best.ebops:,}; ask for more, or raise "
+                "--evaluations"
+            )
+        return min(inside, key=lambda one: (one.distance, _cost(one)))
 
     def _trimmed(self, best: Configuration) -> Configuration:
         """With fewer bits of quantizers, as many bit operations, and no less quality."""
@@ -221,10 +256,10 @@ class Search:
         return best
 
     def _descend(
-        self, found: Configuration, limit: float, frozen: int | None = None
+        self, found: Configuration, limit: float, frozen: int | None = None, until: int = -1
     ) -> Configuration:
-        """Steps to fewer bit operations while at most `limit` budgets are used."""
-        while self.new < self.most:
+        """Steps to fewer bit operations while at most `limit` budgets are used, down to `until`."""
+        while self.new < self.most and found.ebops > until:
             choices = []
             for position in range(len(self.engine.knobs)):
                 if position == frozen:

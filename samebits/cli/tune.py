@@ -43,6 +43,13 @@ def command(
         float | None,
         typer.Option("--max-accuracy-drop", help="Percentage points of accuracy, such as 0.5."),
     ] = None,
+    max_ebops_share: Annotated[
+        float | None,
+        typer.Option(
+            "--max-ebops-share",
+            help="Bit operations left at most, such as 0.5: the best network of that size.",
+        ),
+    ] = None,
     objective: Annotated[
         str, typer.Option("--objective", help="What becomes small: bit-operations or lut.")
     ] = "bit-operations",
@@ -70,11 +77,13 @@ def command(
 ) -> None:
     """Fewer bits for weights and activations within a quality budget; exit code 1 if it is not
     kept on events that the search has not seen, or a bit differs."""
-    budget = Budget(max_auc_drop, max_accuracy_drop)
+    budget = Budget(max_auc_drop, max_accuracy_drop, max_ebops_share)
     if objective not in get_args(Objective):
         raise errors.UsageError(
             f"--objective: got {objective!r}, wanted {' or '.join(get_args(Objective))}"
         )
+    if objective == "lut" and max_ebops_share is not None:
+        raise errors.UsageError("--objective lut: give a quality budget, not --max-ebops-share")
     if evaluations < 1:
         raise errors.UsageError(f"--evaluations must be 1 or more, got {evaluations}")
     if output.resolve() == source.resolve():
@@ -149,7 +158,7 @@ def command(
         if engine.status == "not run":
             line(f"{engine.engine}: not run: {engine.detail}", err)
     if train and not tuned.tuning.trained:
-        line("no trained configuration kept the budget; this one is not trained", err)
+        line("no trained configuration kept the budget or the size; this one is not trained", err)
     within = tuned.tuning.confirmation.within
     if not within:
         line(

@@ -186,6 +186,42 @@ def test_the_search_finds_the_smallest() -> None:
     assert few.new <= 7
 
 
+def test_the_best_of_a_size() -> None:
+    made: Any = Made((4, 2, 3))
+    search = Search(made, EveryOne(), Budget(ebops_share=0.5))
+    best = search.run()
+    assert best.ebops <= search.start.ebops / 2
+    inside = [one for one in search.known.values() if one.ebops <= search.start.ebops / 2]
+    assert best.distance == min(one.distance for one in inside)
+    assert search.quality(best) == -best.distance
+    with pytest.raises(errors.UsageError, match="the smallest network found has"):
+        Search(made, EveryOne(), Budget(ebops_share=0.001)).run()
+    with pytest.raises(errors.UsageError, match="less than 1"):
+        Budget(ebops_share=1.0)
+
+
+@pytest.mark.usefixtures("quick")
+def test_trained_networks_of_a_size(model: onnx.ModelProto, network: Tunable) -> None:
+    parts, half = halves(Design.from_onnx(model)), Budget(ebops_share=0.8)
+    asked: list[dict[str, Format]] = []
+
+    def small(formats: Any) -> onnx.ModelProto:
+        asked.append(dict(formats))
+        narrow = tuple((max(2, k.format.width // 3), k.format.integer) for k in network.knobs)
+        return network.with_formats(narrow)
+
+    found = tune(model, Target(), parts, half, network="n", most=200, trainer=small).tuning
+    assert found.trained
+    assert found.after.ebops <= 0.8 * found.before.ebops
+    assert 1 <= len(asked) <= 5
+    large = tune(model, Target(), parts, half, network="n", most=200, trainer=lambda _: model)
+    assert not large.tuning.trained  # as large as before
+    plain = tune(model, Target(), parts, half, network="n", most=200).tuning
+    assert not plain.trained
+    assert plain.max_ebops_share == 0.8
+    assert plain.after.ebops <= 0.8 * plain.before.ebops
+
+
 def test_the_front() -> None:
     def one(ebops: int, accuracy: float) -> Configuration:
         return Configuration(((ebops, 0),), ebops, 0.0, accuracy, (), 0.0)
