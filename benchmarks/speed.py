@@ -176,7 +176,7 @@ def main() -> None:
     for name, seconds in numbers.items():
         print(f"{name:<42} {seconds:10.4f} s")
     for name, ratio in ratios.items():
-        print(f"{name:<42} {ratio:10.1f} x")
+        print(f"{name:<42} {ratio:10.2f} x")
 
 
 if __name__ == "__main__":
