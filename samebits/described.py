@@ -122,7 +122,9 @@ def train_described(
         train, validation = (Samples(events.inputs[p], events.targets[p]) for p in cut[:2])
         firmware, note = _firmware(folder, made, validation)
         if baselines and (events.dataset is not None or events.targets.shape[1] == 1):
-            simple = fit_baselines(train, validation, options.loss, seed=options.seed)
+            with bar("simple fits", 1) as advance:
+                simple = fit_baselines(train, validation, options.loss, seed=options.seed)
+                advance(1)
     words = [one if isinstance(one, str) else next(iter(one)) for one in described["layers"]]
     training = bench_section(
         fitted,

@@ -19,7 +19,7 @@ Kind = Literal[
     "predicts the mean",
     "underfitting",
     "overfitting",
-    "nothing found",
+    "no problem found",
 ]
 EXPLOSION = 3.0  # times the lowest loss so far, or times the loss without inputs
 GAIN = 0.05  # of the loss without inputs, that a network must have gained
@@ -62,7 +62,7 @@ def loss_without_inputs(targets: npt.NDArray[Any], loss: str) -> float:
 
 
 def diagnose(curve: Curve, without_inputs: float) -> tuple[Verdict, ...]:
-    """What is wrong with a fit; at least one verdict, `nothing found` if no rule applies.
+    """What is wrong with a fit; at least one verdict, `no problem found` if no rule applies.
 
     `without_inputs` is `loss_without_inputs` of the validation targets. The rules, in their order;
     L is the training loss, V the validation loss, L0 the loss without inputs:
@@ -88,11 +88,12 @@ def diagnose(curve: Curve, without_inputs: float) -> tuple[Verdict, ...]:
     last = curve.passes[-1]
     return (
         Verdict(
-            "nothing found",
+            "no problem found",
             "no other rule applies",
             f"lowest validation loss {best:.4g} (without inputs {without_inputs:.4g}), at the end "
             f"{last.validation_loss:.4g}, training loss {last.loss:.4g}",
-            "Compare with simple fits before the network is made larger.",
+            "A learning rate that falls to zero flattens every curve: try more epochs, and compare "
+            "with simple fits before the network is made larger.",
         ),
     )
 

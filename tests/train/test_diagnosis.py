@@ -25,7 +25,7 @@ FLAT = [1.0, 0.5, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3]
 @pytest.mark.parametrize(
     ("losses", "validation", "kinds"),
     [
-        (FLAT, FLAT, ["nothing found"]),
+        (FLAT, FLAT, ["no problem found"]),
         ([1.0, 0.5, np.nan], [1.0, 0.5, np.nan], ["exploded"]),
         ([1.0, 0.5, 9.0, 40.0], [1.0, 0.5, 9.0, 40.0], ["exploded"]),
         ([1.0, 0.5, 9.0, *FLAT], [1.0, 0.5, 9.0, *FLAT], ["exploded and recovered"]),
@@ -33,7 +33,7 @@ FLAT = [1.0, 0.5, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3]
         ([0.8, 0.4, 0.2, 0.1], [0.8, 0.5, 0.6, 0.7], ["overfitting"]),
         ([0.9, 0.8, 0.7, 0.6], [0.9, 0.8, 0.7, 0.6], ["underfitting"]),
         # 3 times the lowest loss, but below the loss without inputs: noise of a good fit
-        ([0.1, 0.01, 0.04, 0.01], [0.1, 0.01, 0.01, 0.01], ["nothing found"]),
+        ([0.1, 0.01, 0.04, 0.01], [0.1, 0.01, 0.01, 0.01], ["no problem found"]),
     ],
 )
 def test_verdicts(losses: list[float], validation: list[float], kinds: list[str]) -> None:
