@@ -41,13 +41,13 @@ from samebits.tune_training import Trainer
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["TRAININGS", "Tuned", "parts_of", "tune"]
+__all__ = ["OF_SIZE", "TRAININGS", "Tuned", "parts_of", "tune"]
 
 _SAVED_EVERY_S = 3.0
 _ESTIMATED = 6  # configurations whose LUTs are estimated
 _RESAMPLED = 1000
 _EXPLORED = 16.0  # budgets that a network to be trained may use up before it
-TRAININGS = 5
+TRAININGS, OF_SIZE = 5, 10  # at most: for a budget of quality, for a given size
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +113,8 @@ def tune(
         folder: where every evaluation is kept; the same search again goes on from there.
         trainer: trains configurations of the front, up to 16 budgets: of those that keep the budget
             after it, on the events of the search, the smallest is taken.
-        on_training, on_quantizer, on_configuration: progress, in trainings (of
-            `TRAININGS`), quantizers of all and in new configurations.
+        on_training, on_quantizer, on_configuration: progress, in trainings (of `TRAININGS`, or
+            `OF_SIZE`), quantizers of all and in new configurations.
         on_estimate: progress in estimates of LUTs, before and after.
 
     Raises:
@@ -320,7 +320,7 @@ def _trained_of_size(
     Trained networks have other weights, and so somewhat more or fewer bit operations.
     """
     aim, kept = limit, []
-    for number in range(TRAININGS):
+    for number in range(OF_SIZE):
         inside = [one for one in front if one.ebops <= aim]
         if not inside:
             break
@@ -333,7 +333,7 @@ def _trained_of_size(
         else:
             aim = min(aim, inside[-1].ebops * limit / trained[0].ebops)
     if on_training:
-        on_training(TRAININGS)
+        on_training(OF_SIZE)
     return max(kept, key=lambda one: sum(one[0].auc), default=None)
 
 

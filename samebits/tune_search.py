@@ -14,7 +14,7 @@ from samebits.tune_engine import Engine, Formats, Knob
 
 __all__ = ["Budget", "Configuration", "Judge", "Search", "pareto"]
 
-_BEYOND = 0.8
+_BEYOND = 0.65
 _SMALLEST_STEP = 1e-5  # of the scores' variance; what changes them less counts as that
 
 

@@ -14,8 +14,8 @@ from samebits.firmware.results import NotRun
 from samebits.stages import check_folder, compile_model, verify_build
 from samebits.sweep_network import Network, network_of
 from samebits.test_part import log_reading
-from samebits.tune import TRAININGS, Tuned, parts_of, tune
-from samebits.tune_record import JSON, Objective, Point, Tuning
+from samebits.tune import OF_SIZE, TRAININGS, Tuned, parts_of, tune
+from samebits.tune_record import JSON, SUBFOLDER, Objective, Point, Tuning
 from samebits.tune_search import Budget
 from samebits.tune_training import trainer_of
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import onnx
 
 NAME = "tune"
-SUBFOLDER = "tune"
 
 
 def command(
@@ -104,7 +103,8 @@ def command(
         looked = bars.enter_context(bar("quantizers", 1))
         advance = bars.enter_context(bar("configurations", evaluations))
         estimated = bars.enter_context(bar("estimates of LUT", 2))
-        training = bars.enter_context(bar("trainings", TRAININGS)) if train else None
+        trainings = OF_SIZE if max_ebops_share is not None else TRAININGS
+        training = bars.enter_context(bar("trainings", trainings)) if train else None
 
         def on_quantizer(done: int, total: int) -> None:
             looked(done / max(1, total))
