@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samebits import errors, storage
+from samebits import errors, storage, tuning_section
 from samebits.compile.target import Target
 from samebits.design import Design
 from samebits.performance import measure_performance
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from samebits.report import ReportFacts
     from samebits.sim.verification import Verification
     from samebits.train.config import TrainingConfig
+    from samebits.tune_record import Tuning
 
 __all__ = [
     "build_report",
@@ -257,6 +258,7 @@ def _recorded(design: Design) -> tuple[ReportFacts, Recipe | None, str]:
         "layers": record.layer_facts(design.graph),
         "calibration": record.calibration_facts(design),
         "export": old.export,
+        "tuning": tuning_section.tuning_of(design),
         "adapter": old.adapter if old.fingerprint == design.fingerprint else None,
     }
     if why:
@@ -327,8 +329,7 @@ def build_report(
     Args:
         data: labelled events for the metrics; None: the test part of what the network was trained
             on, or no metrics if it was not trained here.
-        target: columns of the data that a regression should give, separated by commas, instead of
-            labels; weight: a column with the events' weights.
+        target: columns of the data, A or A,B, that a regression gives; weight: that of weights.
         budget_ns: the latency the trigger allows.
         gates: limits besides those that every report has.
     """
@@ -347,7 +348,7 @@ def build_report(
         _log.warning("the training in %s is not used: %s", design.folder, why)
     with bar("metrics", 1) as advance:
         metrics, predicted, events, split = _quality(
-            design.network, data, recipe, why, target, weight
+            design.network, data, recipe, why, target, weight, facts.tuning
         )
         facts = with_reading(facts, design.folder, recipe, split, "samebits report")
         advance(1)
@@ -383,6 +384,7 @@ def _quality(
     why: str,
     target: str | None,
     weight: str | None,
+    tuning: Tuning | None,
 ) -> tuple[Any, Any, Any, str]:
     """Metrics of classes or of a regression, the other one not run; the events and what they are"""
     from samebits import quality
@@ -397,9 +399,8 @@ def _quality(
         from samebits.train.data import in_order, load_features
 
         targets = quality.targets_of(path, target)
-        found = in_order(
-            load_features(path, features=design.feature_names or None), design.feature_names
-        )
+        names = design.feature_names
+        found = in_order(load_features(path, features=names or None), names)
         weights = None if weight is None else quality.event_weights(path, weight, None)
         words = f"events of {path.name}"
         return (
@@ -411,7 +412,7 @@ def _quality(
     absent = NotRun(reason="no --target: the network is no regression, or was not said to be one")
     test, split = labelled_events(data, recipe, design.feature_names)
     if test is None:
-        return NotRun(reason=why or "no labelled data: give --data"), absent, None, split
+        return NotRun(reason=why or tuning_section.no_labels(tuning)), absent, None, split
     weights = None
     if weight is not None:
         whole = load_data(str(data)) if split == "test" else None
@@ -462,9 +463,8 @@ def _bit_gates(facts: ReportFacts) -> list[Any]:
     from samebits.report.facts import Gate, NotRun
 
     if isinstance(facts.verification, NotRun) or not facts.verification.ran:
-        return [
-            Gate(name="same bits", passed=None, detail="bits not compared: run `samebits verify`")
-        ]
+        detail = "bits not compared: run `samebits verify`"
+        return [Gate(name="same bits", passed=None, detail=detail)]
     engines = ", ".join(engine.engine for engine in facts.verification.ran)
     detail = f"{facts.verification.mismatching_bits} mismatching bits against {engines}"
     if facts.verification.not_run:

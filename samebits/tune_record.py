@@ -6,16 +6,19 @@ import csv
 import io
 import logging
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from samebits import __version__, storage
 from samebits.firmware.results import Facts, Measured, Text
-from samebits.tune_engine import Formats, Knob
-from samebits.tune_search import Configuration
+
+if TYPE_CHECKING:
+    from samebits.tune_engine import Formats, Knob
+    from samebits.tune_search import Configuration
 
 __all__ = [
     "CSV",
     "JSON",
+    "SUBFOLDER",
     "Confirmation",
     "Loss",
     "Objective",
@@ -26,7 +29,7 @@ __all__ = [
     "write_known",
 ]
 
-JSON, CSV = "tune.json", "tune.csv"
+SUBFOLDER, JSON, CSV = "tune", "tune.json", "tune.csv"
 Objective = Literal["bit-operations", "lut"]
 _log = logging.getLogger("samebits")
 
@@ -136,6 +139,8 @@ def write_known(
 
 def read_known(path: Path, digest: str, knobs: tuple[Knob, ...]) -> dict[Formats, Configuration]:
     """The configurations of an earlier search with the same network and events; else none."""
+    from samebits.tune_search import Configuration
+
     try:
         first, _, rest = path.read_text(encoding="utf-8").partition("\n")
         rows = list(csv.reader(io.StringIO(rest)))

@@ -38,6 +38,7 @@ from samebits.sim.metrics import ClassificationMetrics, ModelComparison
 from samebits.sim.regression import RegressionComparison
 from samebits.sweep import Sweep
 from samebits.trigger import TriggerFacts
+from samebits.tune_record import Tuning
 
 from .training_facts import (
     BaselineFacts,
@@ -430,6 +431,7 @@ class ReportFacts(Facts):
     latency: LatencyFacts | NotRun = Field(default_factory=_absent("latency estimate"))
     resources: ResourceFacts | NotRun = Field(default_factory=_absent("resource estimate"))
     variants: Sweep | NotRun = Field(default_factory=_absent("sweep"))
+    tuning: Tuning | None = None
     gates: tuple[Gate, ...] = ()
 
     @property

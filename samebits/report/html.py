@@ -7,7 +7,7 @@ from typing import Any
 
 from samebits import errors
 
-from . import hardware, pareto, plots, rates
+from . import hardware, pareto, plots, rates, tuning
 from .facts import (
     BUNCH_CROSSING_NS,
     LatencyEstimate,
@@ -18,12 +18,14 @@ from .facts import (
     ResourceEstimate,
 )
 from .wording import (
+    budget_words,
     clock_caveat,
     failed_gates,
     format_number,
     format_points,
     format_quantity,
     format_share,
+    loss_words,
     origin,
     verdict_words,
 )
@@ -105,6 +107,8 @@ def _sections(facts: ReportFacts) -> list[tuple[str, str, Any]]:
         found[0] = ("regression", "Regression", facts.regression)
     if facts.adapter is not None:
         found.insert(3, ("adapter", "Input adapter", facts.adapter))
+    if facts.tuning is not None:
+        found.insert(-3, ("tuning", "Tuning", facts.tuning))  # before the training
     if isinstance(facts.trigger, NotRun) and not isinstance(facts.menu, NotRun):
         found[1] = ("trigger", "Trigger", facts.menu)
     return found
@@ -114,7 +118,7 @@ def plots_of(facts: ReportFacts) -> dict[str, list[plots.Plot]]:
     """All plots of a report by what they show; an empty list where there is nothing to plot."""
     names = (
         *("roc", "scores", "differences", "response", "rates", "turn_on", "menu"),
-        *("training", "latency", "resources", "variants"),
+        *("training", "latency", "resources", "variants", "tuning"),
     )
     found: dict[str, list[plots.Plot]] = {name: [] for name in names}
     if not isinstance(facts.metrics, NotRun):
@@ -139,6 +143,8 @@ def plots_of(facts: ReportFacts) -> dict[str, list[plots.Plot]]:
         budget = getattr(facts.latency, "budget_ns", None)
         limit = budget.value if isinstance(budget, Quantity) else None
         found["variants"] = pareto.panels(facts.variants, limit)
+    if facts.tuning is not None:
+        found["tuning"] = tuning.panels(facts.tuning)
     return found
 
 
@@ -327,7 +333,9 @@ def template(name: str) -> Any:
     environment.globals.update(
         css=(_FOLDER / "report.css").read_text(encoding="utf-8"),
         script=(_FOLDER / "report.js").read_text(encoding="utf-8"),
+        budget_words=budget_words,
         clock_caveat=clock_caveat,
+        loss_words=loss_words,
         bx_ns=BUNCH_CROSSING_NS,
         resource_bar=_resource_bar,
         budget_bar=_budget_bar,

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 
 from .facts import BUNCH_CROSSING_NS, NotRun, Quantity, RegressionFacts, ReportFacts
 from .wording import (
+    budget_words,
     clock_caveat,
     failed_gates,
     format_number,
     format_points,
     format_quantity,
     format_share,
+    loss_words,
     origin,
     turn_on_words,
     verdict_words,
@@ -56,6 +58,7 @@ def render_terminal(facts: ReportFacts) -> "RenderableType":
                 value = f"{e.status}: {e.mismatching_bits:,} of {e.bits_compared:,} bits differ"
                 row(e.engine, value, f"measured, {e.tool}", _COLOURS[e.status])
     _add_accuracy(facts, row)
+    _add_tuning(facts, row)
     _add_trigger(facts, row)
     _add_menu(facts, row)
     _add_bits(facts, row)
@@ -157,6 +160,25 @@ def _add_accuracy(facts: ReportFacts, row: _Row) -> None:
                         f"{format_points(d.low_95)} to {format_points(d.high_95)}"
                     )
         row(f"accuracy {name}", value, f"measured, {facts.metrics.tool}")
+
+
+def _add_tuning(facts: ReportFacts, row: _Row) -> None:
+    found = facts.tuning
+    if found is None:
+        return
+    before, after, told = found.before, found.after, found.confirmation
+    value = f"{after.ebops:,} of {before.ebops:,} EBOPs"
+    if isinstance(before.lut, Quantity) and isinstance(after.lut, Quantity):
+        value += f", {after.lut.value:,.0f} of {before.lut.value:,.0f} LUT ({origin(after.lut)})"
+    trained = "trained in its formats" if found.trained else "not trained"
+    row(f"tuned from {found.network}", f"{value}; {trained}", budget_words(found))
+    source = f"measured, {told.data}"
+    for loss in told.losses:
+        lost, interval = loss_words(loss)
+        row(f"lost: {loss.quantity}", f"{lost} ({interval} at 95 %)", source)
+        source = ""  # the same events
+    if not told.within:
+        row("limits of the quality", "EXCEEDED", told.data, "bold red")
 
 
 def _add_trigger(facts: ReportFacts, row: _Row) -> None:

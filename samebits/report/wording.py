@@ -1,16 +1,19 @@
 """How numbers and the verdict are written, the same in the report and in the terminal."""
 
 from samebits.sim.turn_on import Plateau
+from samebits.tune_record import Loss, Tuning
 
 from .facts import LatencyEstimate, Measured, NotRun, Quantity, ReportFacts
 
 __all__ = [
+    "budget_words",
     "clock_caveat",
     "failed_gates",
     "format_number",
     "format_points",
     "format_quantity",
     "format_share",
+    "loss_words",
     "origin",
     "turn_on_words",
     "verdict_words",
@@ -93,6 +96,26 @@ def turn_on_words(fit: Plateau) -> str:
         f"50 % at {fit.half:.4g} ± {fit.half_error:.2g}, "
         f"95 % at {fit.at_95:.4g} ± {fit.at_95_error:.2g}"
     )
+
+
+def budget_words(tuning: Tuning) -> str:
+    """The limits of a tuning, in words."""
+    words = []
+    if tuning.max_auc_drop is not None:
+        words.append(f"at most {tuning.max_auc_drop:g} of each class's AUC lost")
+    if tuning.max_accuracy_drop_points is not None:
+        words.append(f"at most {tuning.max_accuracy_drop_points:g} points of accuracy lost")
+    if tuning.max_ebops_share is not None:
+        words.append(f"at most {100 * tuning.max_ebops_share:g} % of the EBOPs left")
+    return ", ".join(words)
+
+
+def loss_words(loss: Loss) -> tuple[str, str]:
+    """What is lost, and its 95 % interval: points with two digits, AUC with five."""
+    digits = 2 if "points" in loss.quantity else 5
+    # adding zero takes the sign from what rounds to zero
+    value, low, high = (round(v, digits) + 0.0 for v in (loss.value, loss.low_95, loss.high_95))
+    return f"{value:.{digits}f}", f"{low:.{digits}f} to {high:.{digits}f}"
 
 
 def failed_gates(facts: ReportFacts) -> str:

@@ -286,7 +286,7 @@ def test_reports_without_metrics_say_why(tmp_path: Path) -> None:
     design = compile_model(write.save(tmp_path / "m.onnx"), build, Target())
     assert len(set(output_names(design.graph))) == 2
     facts = stages.build_report(Design.load(build))
-    assert facts.metrics.reason == "no labelled data: give --data"  # type: ignore[union-attr]
+    assert facts.metrics.reason == "no labelled data: give --data FILE"  # type: ignore[union-attr]
     assert facts.passed
     assert (build / "report.html").is_file()
     labels = np.resize([0, 1], 50)
