@@ -213,10 +213,7 @@ def test_every_operation_is_registered_under_its_file() -> None:
 
 @pytest.mark.parametrize("target", EMITTERS)
 def test_every_target_knows_every_operation(target: str) -> None:
-    name = f"samebits.compile.emitters.{target}"
-    if importlib.util.find_spec(name) is None:
-        pytest.skip(f"there is no emitter {target} yet")
-    known = set(importlib.import_module(name).EMITTERS)
+    known = set(importlib.import_module(f"samebits.compile.emitters.{target}").EMITTERS)
     gaps = {operation for (where, operation) in GAPS if where == target}
     assert known <= set(OPERATIONS), "emitters of operations that do not exist"
     assert set(OPERATIONS) - known == gaps

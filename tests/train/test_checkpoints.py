@@ -14,6 +14,7 @@ from samebits.train.build import build
 from samebits.train.config import FitOptions, fit_options
 from samebits.train.network import BatchNorm, Dense, Dropout, Network
 from samebits.train.optimize import Curve, Pass, Samples, fit_samples
+from samebits.train.steps import AUGMENTATION, NOISE, ORDER, Steps, generator
 from samebits.train.tensorflow import load
 
 NETWORK = Network((4,), (Dense(6), BatchNorm(), "relu", Dropout(0.3), Dense(3), "softmax"))
@@ -41,6 +42,20 @@ def fitted(chosen: FitOptions, **further: object) -> tuple[list[np.ndarray], Cur
     model = build(NETWORK, seed=5)
     curve = fit_samples(model, TRAIN, VALIDATION, chosen, augment=Flip(0), **further)
     return model.get_weights(), curve
+
+
+def test_every_epoch_and_purpose_has_random_numbers_of_its_own() -> None:
+    drawn = {
+        tuple(generator(seed, epoch, stream).integers(0, 2**32, 4))
+        for seed in (1, 2)
+        for epoch in range(3)
+        for stream in (ORDER, NOISE, AUGMENTATION)
+    }
+    assert len(drawn) == 2 * 3 * 3
+    steps = Steps(build(NETWORK, seed=5), options(None), TRAIN)
+    first, again, second = (steps._events(epoch, None)[0] for epoch in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, second)
 
 
 def test_two_and_two_epochs_are_four(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ take = [
     "pt", { value = "eta", scale = "1/3", empty = -1 }, "cos(phi)", "delta(phi, met.phi)",
     "delta(phi, jet[0].phi)", "delta(eta, jet[1].eta)", "present",
     { value = "onehot(kind)", offset = 0.5, categories = [-1, 1] },
-    { value = "sin(phi)", table_bits = 5 },
+    { value = "sin(phi)", table_bits = 5 }, "sin(eta)",
 ]
 
 [[columns]]
@@ -107,6 +107,7 @@ def expected(fields: dict[str, Any], event: int, jet: int | None) -> dict[str, F
         "kind_m1": Fraction(1 if kind == -1 else -1, 2),
         "kind_1": Fraction(1 if kind == 1 else -1, 2),
         "sin": exact_sine(middle * step),
+        "sin_eta": exact_sine(eta[jet]),
         "eta": eta[jet],
     }
     if code("jet_pt", jet) == 0:
@@ -127,13 +128,13 @@ def test_every_column_is_the_cast_of_the_exact_number(fmt: Format, rng: Any) -> 
     mine = Format(fmt.signed, fmt.width, fmt.integer, fmt.rounding, fmt.overflow)
     if fmt.overflow is Overflow.WRAP:  # the adapter saturates where the input type wraps
         mine = Format(fmt.signed, fmt.width, fmt.integer, fmt.rounding, Overflow.SAT)
-    size = 3 + 3 * 10 + 4
+    size = 3 + 3 * 11 + 4
     found = columns_of(adapter, size, fmt, fields_of(adapter, fields))
     for event in range(events):
         met = expected(fields, event, None)
         wanted = [met["pt"], met["sin"], met["pt7"]]
         jets = [expected(fields, event, jet) for jet in range(3)]
-        names = list(jets[0])[:10]
+        names = list(jets[0])[:11]
         wanted += [jet[name] for jet in jets for name in names]
         wanted += [jet[name] for name in ("pt", "eta") for jet in jets[1:]]
         assert found[event].tolist() == [cast(number, mine) for number in wanted]
