@@ -400,6 +400,7 @@ def stage_coefficients(found: dict[str, Any] | None = None) -> StageCoefficients
     """The fitted coefficients."""
     found = read_stages()["coefficients"] if found is None else found
     pair = {name: tuple(map(tuple, found[name])) for name in ("power", "unrolled")}
+    # mypy cannot know the lengths of the file's lists
     return StageCoefficients(
         overhead=tuple(found["overhead"]),
         step=found["step"],

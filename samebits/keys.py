@@ -64,7 +64,7 @@ def open_columns(path: Path, tree: str | None = None) -> Iterator[Columns]:
                 return get(name)
             except errors.SamebitsError:
                 raise
-            except Exception as error:
+            except Exception as error:  # a damaged file raises whatever its library likes
                 refuse_unreadable(path, suffix, error)
 
         yield Columns(path, tuple(names), guarded)

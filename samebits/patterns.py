@@ -59,6 +59,7 @@ def row_patterns(keys: Mapping[str, Array], count: int) -> Iterator[Pattern]:
         for shift in _SHIFTS:
             late = f"{abs(shift)} bunch crossing{'s' * (abs(shift) > 1)}"
             word = "later" if shift > 0 else "earlier"
+            # mypy takes no lambda with a default for a function of one argument
             yield Pattern(
                 f"shifted in time: the answer of BX n is that of {late} {word}",
                 rows(lambda n, shift=shift: n + shift),  # type: ignore[misc]

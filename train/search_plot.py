@@ -60,7 +60,7 @@ def _curve(axes: Any, found: Found) -> None:
     places = [t.values[name] for t in trials]
     if not all(isinstance(p, int | float) and not isinstance(p, bool) for p in places):
         places = [str(p) for p in places]
-    elif min(places) > 0 and max(places) / min(places) > 30:  # type: ignore[operator]
+    elif min(places) > 0 and max(places) / min(places) > 30:  # type: ignore[operator]  # numbers
         axes.set_xscale("log")
     axes.plot(places, [t.score for t in trials], "o-", color=_BLUE, markersize=4)
     best = found.best

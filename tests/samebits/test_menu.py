@@ -34,7 +34,7 @@ def test_rates_are_counts(tmp_path: Path) -> None:
         ),
         "b": SeedValues("pt", {"float": pt, "firmware": pt}, {"H": {"float": pt[:50]}}),
     }
-    for one in values.values():
+    for one in values.values():  # a Mapping to its users, a dict here
         one.signals["H"]["firmware"] = one.signals["H"]["float"]  # type: ignore[index]
     found = measure_menu(seeds, values, FULL, file="menu.toml")
     khz = FULL.crossings_khz
