@@ -60,7 +60,7 @@ Within = Annotated[
 ]
 Backend = Annotated[str, typer.Option("--backend", help="Vitis or Vivado.")]
 IoType = Annotated[str, typer.Option("--io-type", help="io_parallel or io_stream.")]
-Part = Annotated[str, typer.Option("--part", help="Full name of the FPGA.")]
+Part = Annotated[str, typer.Option("--part", help="Full name of the FPGA, with package and grades.")]
 Clock = Annotated[float, typer.Option("--clock-mhz", help="Target clock in MHz.")]
 Strategy = Annotated[
     str, typer.Option("--strategy", help="Latency, Resource or distributed_arithmetic.")

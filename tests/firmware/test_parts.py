@@ -18,7 +18,10 @@ from samebits.firmware.parts import CLOSURE_LIMITS, PARTS, RESOURCES, part_of
         ("xcu250-figd2104-2L-e", "xcu250", (1_728_000, 3_456_000, 12_288, 2_688)),
         ("xc7z020clg400-1", "xc7z020", (53_200, 106_400, 220, 140)),
         ("xc7z020-clg400-1", "xc7z020", (53_200, 106_400, 220, 140)),
-        ("xcvu13p", "xcvu13p", (1_728_000, 3_456_000, 12_288, 2_688)),
+        ("xc7z020iclg400-1L", "xc7z020", (53_200, 106_400, 220, 140)),
+        ("xc7vx690tffg1927-2", "xc7vx690t", (433_200, 866_400, 3_600, 1_470)),
+        ("xcvu9p-fsgd2104-2-i-es1", "xcvu9p", (1_182_240, 2_364_480, 6_840, 2_160)),
+        ("xcu50-fsvh2104-2-e", "xcu50", (871_680, 1_743_360, 5_952, 1_344)),
     ],
 )
 def test_known_part(name: str, device: str, totals: tuple[int, ...]) -> None:
@@ -29,15 +32,61 @@ def test_known_part(name: str, device: str, totals: tuple[int, ...]) -> None:
     assert tuple(part.totals) == RESOURCES
 
 
-@pytest.mark.parametrize("name", ["xcvu13", "xcvu13px-flga2577-2-e", "", "xc7z0", "5CGXFC9E7"])
-def test_unknown_part_lists_the_known_ones(name: str) -> None:
+DEVICES = (
+    "samebits knows the devices xcvu13p, xcvu9p, xcvu7p, xcku15p, xczu7ev, xczu9eg, xczu19eg, "
+    "xczu28dr, xczu48dr, xcu200, xcu250, xcu50, xcu280, xcu55c, xcku115, xcku040, xc7vx690t, "
+    "xc7k325t, xc7z020"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("xcvu13", "nearest: xcvu13p-flga2577-2-e"),
+        (
+            "xcvu13px-flga2577-2-e",
+            "nearest: xcvu13p-flga2577-2-e, xcvu9p-flga2104-2-e, xcvu7p-flva2104-2-e",
+        ),
+        ("xc7z0", "nearest: xc7z020clg400-2"),
+        ("", "wanted a full name such as xcvu13p-flga2577-2-e"),
+        ("5CGXFC9E7", "wanted a full name such as xcvu13p-flga2577-2-e"),
+    ],
+)
+def test_unknown_part_lists_the_nearest_and_the_known_devices(name: str, nearest: str) -> None:
     with pytest.raises(errors.UsageError) as error:
         part_of(name)
-    assert str(error.value) == (
-        f"unknown part {name!r}; samebits knows the devices xcvu13p, xcvu9p, xcku15p, xczu7ev, "
-        "xczu9eg, xczu28dr, xcu200, xcu250, xcku115, xc7z020; write the part's full name, for "
-        "example xcvu13p-flga2577-2-e"
-    )
+    assert str(error.value) == f"unknown part {name!r}; {nearest}; {DEVICES}"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "xcvu9p",
+            "its package is missing; nearest: xcvu9p-flga2104-2-e, xcvu9p-flgb2104-2-e, "
+            "xcvu9p-flgc2104-2-e, xcvu9p-fsgd2104-2-e, xcvu9p-flga2577-2-e",
+        ),
+        (
+            "xcvu13p-flga257-2-e",
+            "no package flga257 of xcvu13p; nearest: xcvu13p-flga2577-2-e, xcvu13p-fsga2577-2-e",
+        ),
+        ("xcvu13p-fl", "no package fl of xcvu13p; nearest: xcvu13p-flga2577-2-e"),
+        (
+            "xcvu13p-flga2577",
+            "it must end in a speed grade and a temperature grade, such as xcvu13p-flga2577-2-e",
+        ),
+        (
+            "xcvu13p-flga2577-2",
+            "it must end in a speed grade and a temperature grade, such as xcvu13p-flga2577-2-e",
+        ),
+        ("xc7z020", "its package is missing; nearest: xc7z020clg400-2, xc7z020clg484-2"),
+        ("xc7z020clg400", "it must end in a speed grade, such as xc7z020clg400-2"),
+    ],
+)
+def test_the_beginning_of_a_name_is_no_part(name: str, message: str) -> None:
+    with pytest.raises(errors.UsageError) as error:
+        part_of(name)
+    assert str(error.value) == f"part {name!r} is no full name: {message}"
 
 
 def test_every_part_has_a_source_and_two_flip_flops_per_lut() -> None:

@@ -212,7 +212,7 @@ def test_a_link_to_data_outside_is_refused(samebits: Command, tmp_path: Path) ->
 
 
 BAD_OPTIONS: list[tuple[list[str], str]] = [
-    (["--part", "xc0"], "unknown part 'xc0'; samebits knows the devices "),
+    (["--part", "xcvu13"], "unknown part 'xcvu13'; nearest: xcvu13p-flga2577-2-e; samebits "),
     (["--clock-mhz", "0"], "clock_mhz must be a clock between 1 and 2000 MHz, got 0.0"),
     (["--clock-mhz", "nan"], "clock_mhz must be a clock between 1 and 2000 MHz, got nan"),
     (["--backend", "vitis"], "backend must be one of Vitis, Vivado, got 'vitis'"),
