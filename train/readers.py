@@ -202,9 +202,11 @@ def _refuse_missing(path: Path, kind: str, missing: Iterable[str], present: Iter
 def _from_arrays(
     path: Path, request: Request, present: Sequence[str], read: Callable[[str], Array]
 ) -> Table:
-    """The table from the arrays `features`, the label, `feature_names` and `class_names`."""
-    needed = ["features", *([request.label] if request.label_needed else [])]
-    _refuse_missing(path, "array", [name for name in needed if name not in present], present)
+    """The table from the arrays `features`, the label, `feature_names` and `class_names`.
+
+    A label that is no array of its own may be one of the features, which is then none.
+    """
+    _refuse_missing(path, "array", [] if "features" in present else ["features"], present)
     values = read("features")
     if values.dtype.kind not in "biuf":
         raise errors.DataError(
@@ -216,15 +218,24 @@ def _from_arrays(
         names = texts(read("feature_names"))
     else:
         names = tuple(f"x{i}" for i in range(values.shape[1] if values.ndim == 2 else 0))
-    if request.features is not None and values.ndim == 2 and values.shape[1] == len(names):
+    labels = class_names = None
+    is_table = values.ndim == 2 and values.shape[1] == len(names)
+    if request.label_needed and request.label not in present:
+        known = names if is_table and "feature_names" in present else ()
+        _refuse_missing(
+            path, "array", [] if request.label in known else [request.label], [*present, *known]
+        )
+        place = names.index(request.label)
+        labels, values = values[:, place], np.delete(values, place, axis=1)
+        names = (*names[:place], *names[place + 1 :])
+    elif request.label_needed:
+        labels = _as_plain(read(request.label))
+        class_names = texts(read("class_names")) if "class_names" in present else None
+    if request.features is not None and is_table:
         unknown = [name for name in request.features if name not in names]
         _refuse_missing(path, "feature", unknown, names)
         values = values[:, [names.index(name) for name in request.features]]
         names = tuple(request.features)
-    labels = class_names = None
-    if request.label_needed:
-        labels = _as_plain(read(request.label))
-        class_names = texts(read("class_names")) if "class_names" in present else None
     return Table(values, names, labels, class_names)
 
 
