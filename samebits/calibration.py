@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Calibration",
+    "InputColumn",
     "OutputLoss",
     "TensorFormat",
     "calibrate",
@@ -30,7 +31,9 @@ __all__ = [
     "read_events",
 ]
 
-BITS, WIDE_BITS, LOGIT_BITS = 8, 16, 10
+BITS, WIDE_BITS, LOGIT_BITS, MOST_BITS = 8, 16, 10, 24
+RESOLUTION = 1 / 32
+"""The step of an input is at most so much of the standard deviation of its finest column."""
 FEWEST_EVENTS = 100
 _KINDS = {"inputs": "input", "activations": "activation", "weights": "weight", "biases": "bias"}
 _CHUNK = 1024
@@ -53,6 +56,22 @@ class TensorFormat:
 
 
 @dataclass(frozen=True, slots=True)
+class InputColumn:
+    """One column of an input, all of which share a type: its range and what rounding takes of it.
+
+    `spread` is the standard deviation over the events, `error` the root mean square of what
+    rounding changes, as a share of the spread; None of a column that never varies.
+    """
+
+    tensor: str
+    column: str
+    low: float
+    high: float
+    spread: float
+    error: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class OutputLoss:
     """One output of the quantized model against the float one, on the same events.
 
@@ -70,12 +89,14 @@ class OutputLoss:
 class Calibration:
     """The quantized model, the formats chosen, and what rounding costs on the same events.
 
-    `metrics` holds accuracy and AUC per class, before and after, where labels were given.
+    `columns` are those of inputs of features; `metrics` holds accuracy and AUC per class, before
+    and after, where labels were given.
     """
 
     model: onnx.ModelProto
     events: int
     formats: tuple[TensorFormat, ...]
+    columns: tuple[InputColumn, ...]
     loss: tuple[OutputLoss, ...]
     metrics: tuple[tuple[str, float, float], ...]
     notes: tuple[str, ...]
@@ -85,6 +106,7 @@ class Calibration:
         return {
             "events": self.events,
             "formats": [asdict(row) for row in self.formats],
+            "columns": [asdict(row) for row in self.columns],
             "loss": [asdict(row) for row in self.loss],
             "metrics": [list(row) for row in self.metrics],
         }
@@ -98,6 +120,7 @@ def calibrate(
     percentile: float = 100.0,
     labels: Any = None,
     class_names: tuple[str, ...] = (),
+    feature_names: tuple[str, ...] = (),
     progress: Callable[[int], None] | None = None,
 ) -> Calibration:
     """A float ONNX model with Quant nodes, their formats taken from the ranges of its tensors.
@@ -106,12 +129,14 @@ def calibrate(
 
     Args:
         x: events as for `Design.simulate`; 100 or more, as the network meets them.
-        bits: of weights and activations; inputs, biases and final scores have 16 or more, what
-            enters a softmax 10 or more. Or {"default", "inputs", "activations", "weights",
-            "biases" or a tensor's name: bits}.
+        bits: of weights and activations; biases and final scores have 16 or more, what enters a
+            softmax 10 or more, and an input as many as its largest column needs before the point
+            and its finest one behind it, 16 to 24. Or {"default", "inputs", "activations",
+            "weights", "biases" or a tensor's name: bits}.
         percentile: so many percent of the events keep all their activations inside the format;
             100: all of them.
         labels: (N,) class indices of the events, for metrics before and after.
+        feature_names: of the columns, if the input is a vector of features.
         progress: called with the number of events done, of twice as many as there are.
 
     Returns:
@@ -144,7 +169,7 @@ def calibrate(
     plain, notes = prepared(model)
     sites = sites_of(plain)
     constants = constants_of(plain)
-    chosen = _bits_of(bits, sites)
+    chosen, default = _bits_of(bits, sites)
     outputs = [value.name for value in plain.graph.output]
     computed = [site.tensor for site in sites if site.kind == "activation"]
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in (*computed, *outputs)}
@@ -156,7 +181,7 @@ def calibrate(
             found[name].append(values if name in outputs else ends)
         if progress:
             progress(done)
-    rows, grids = [], {}
+    rows, grids, columns = [], {}, []
     own = dict(zip((value.name for value in plain.graph.input), inputs, strict=False))
     for site in sites:
         if site.kind == "activation":
@@ -166,8 +191,13 @@ def calibrate(
             flat = flat.reshape(len(flat) if site.kind == "input" else flat.size, -1)
             ends = np.stack([flat.min(axis=1), flat.max(axis=1)]).astype(np.float64)
         cut = percentile if site.kind == "activation" else 100.0
-        row, grids[site.tensor] = _format(site, ends, chosen[site.tensor], cut)
+        width = chosen[site.tensor]
+        if width is None:
+            width = max(WIDE_BITS, default, _bits_to_resolve(own[site.tensor]))
+        row, grids[site.tensor] = _format(site, ends, width, cut)
         rows.append(row)
+        if site.kind == "input":
+            columns += _columns(site.tensor, own[site.tensor], grids[site.tensor], feature_names)
     fresh = runnable(quantized(plain, grids).SerializeToString())
     engine = OnnxEngine(fresh, "disabled")
     parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in outputs}
@@ -183,7 +213,9 @@ def calibrate(
     if labels is not None and len(outputs) == 1:
         metrics, note = _metrics(before[outputs[0]], after[outputs[0]], labels, class_names)
         notes += [note] if note else []
-    result = Calibration(fresh, len(inputs[0]), tuple(rows), loss, metrics, tuple(notes))
+    result = Calibration(
+        fresh, len(inputs[0]), tuple(rows), tuple(columns), loss, metrics, tuple(notes)
+    )
     fresh.metadata_props.add(key=CALIBRATION, value=json.dumps(result.to_json()))
     return result
 
@@ -248,32 +280,71 @@ def read_events(
         raise errors.DataError(f"{path}: cannot be read as .npz: {error}") from None
 
 
-def _bits_of(bits: int | Mapping[str, int], sites: list[Site]) -> dict[str, int]:
+def _bits_of(bits: int | Mapping[str, int], sites: list[Site]) -> tuple[dict[str, int | None], int]:
+    """The width of every site, None where the data choose it, and the default width."""
     table = {"default": bits} if isinstance(bits, int) else dict(bits)
     default = table.get("default", BITS)
     names = {site.tensor for site in sites}
     for name, value in table.items():
-        if not isinstance(value, int) or not 2 <= value <= 24:
-            raise errors.UsageError(f"bits of {name} must be a whole number 2 to 24, got {value!r}")
+        if not isinstance(value, int) or not 2 <= value <= MOST_BITS:
+            raise errors.UsageError(
+                f"bits of {name} must be a whole number 2 to {MOST_BITS}, got {value!r}"
+            )
         if name not in ("default", *_KINDS) and name not in names:
             raise errors.UsageError(
                 f"bits: there is no tensor {name!r} to round; give a number, "
                 f"{', '.join(f'{kind}=N' for kind in _KINDS)}, or one of: "
                 f"{', '.join(site.tensor for site in sites)}"
             )
+    scaled = table.get("inputs", max(WIDE_BITS, default))
     of_kind = {
-        "input": table.get("inputs", max(WIDE_BITS, default)),
+        "input": table.get("inputs"),
         "bias": table.get("biases", max(WIDE_BITS, default)),
         "weight": table.get("weights", default),
         "activation": table.get("activations", default),
     }
-    chosen = {}
+    chosen: dict[str, int | None] = {}
     for site in sites:
-        width = of_kind[site.kind if site.inner else "input"]
+        width = of_kind[site.kind] if site.inner else scaled
         if site.logits:  # hls4ml's softmax tables look at no more bits
-            width = max(LOGIT_BITS, of_kind["activation"])
+            width = max(LOGIT_BITS, table.get("activations", default))
         chosen[site.tensor] = table.get(site.tensor, width)
-    return chosen
+    return chosen, default
+
+
+def _bits_to_resolve(values: NDArray[Any]) -> int:
+    """The bits that hold all events of an input and resolve each of its columns, 24 at most.
+
+    A column is the last axis. Its step is fine enough at `RESOLUTION` of its standard deviation,
+    or where all its numbers are multiples of it.
+    """
+    rows = values.reshape(-1, values.shape[-1]).astype(np.float64)
+    largest, signed = float(np.abs(rows).max()), bool(rows.min() < 0)
+    integer = int(np.frexp(largest)[1]) + signed
+    for bits in range(WIDE_BITS, MOST_BITS):
+        step = 2.0 ** (integer - bits)
+        fine = step <= RESOLUTION * rows.std(axis=0)
+        if np.all(fine | (rows % step == 0).all(axis=0) | (np.ptp(rows, axis=0) == 0)):
+            return bits
+    return MOST_BITS
+
+
+def _columns(
+    tensor: str, values: NDArray[Any], grid: QuantGrid, names: tuple[str, ...]
+) -> list[InputColumn]:
+    """What an input's format does to each of its features; nothing for images and sequences."""
+    if values.ndim != 2:
+        return []
+    rows, step = values.astype(np.float64), 2.0 ** (grid.integer - grid.width)
+    spreads, wrong = rows.std(axis=0), np.rint(rows / step) * step - rows
+    found = []
+    for number, spread in enumerate(spreads):
+        column = rows[:, number]
+        error = float(np.sqrt(np.mean(wrong[:, number] ** 2)) / spread) if spread else None
+        name = names[number] if len(names) == len(spreads) else str(number)
+        ends = float(column.min()), float(column.max())
+        found.append(InputColumn(tensor, name, *ends, float(spread), error))
+    return found
 
 
 def _with_outputs(model: onnx.ModelProto, names: list[str]) -> bytes:

@@ -10,13 +10,15 @@ from typing import Any
 from rich.table import Table
 
 from samebits import errors
-from samebits.calibration import BITS, Calibration
+from samebits.calibration import BITS, MOST_BITS, Calibration
 
 from .console import bar, err, line, out
 
 __all__ = ["calibrated", "show"]
 
 FEATURES = "samebits.features"  # names of the columns, in the file's metadata
+COARSE = 0.02  # of the spread: more than twice what the default width leaves
+_SHOWN = 20  # columns in a table
 
 
 def calibrated(
@@ -54,9 +56,10 @@ def calibrated(
     shapes = input_shapes(proto)
     events, labels, names = read_events(data, shapes)
     columns: list[str] = []
+    known: list[str] = []
     if not isinstance(events, dict):
-        known = next((p.value for p in proto.metadata_props if p.key == FEATURES), "[]")
-        events, columns = _in_order(data, json.loads(known))
+        known = json.loads(next((p.value for p in proto.metadata_props if p.key == FEATURES), "[]"))
+        events, columns = _in_order(data, known)
     total = 2 * len(next(iter(events.values())) if isinstance(events, dict) else events)
     with bar(f"calibrating on {data.name}", total) as advance:
         result = calibrate(
@@ -66,6 +69,7 @@ def calibrated(
             percentile=100.0 if percentile is None else percentile,
             labels=labels,
             class_names=names,
+            feature_names=tuple(known or columns),
             progress=advance,
         )
     result.model.graph.name = model.name
@@ -76,6 +80,7 @@ def calibrated(
             f"{data.name}, in this order: {', '.join(columns)}",
             err,
         )
+    _warn_of_coarse(result)
     return result
 
 
@@ -99,6 +104,7 @@ def show(calibration: Calibration) -> None:
         span = f"{row.low:.4g} .. {row.high:.4g}"
         table.add_row(row.tensor, row.kind, span, row.format, saturated)
     out.print(table)
+    _show_columns(calibration)
     loss = Table(
         title=f"Quantized against float, {calibration.events} events", title_justify="left"
     )
@@ -123,3 +129,46 @@ def show(calibration: Calibration) -> None:
         out.print(metrics)
     for note in calibration.notes:
         line(f"note: {note}")
+
+
+def _show_columns(calibration: Calibration) -> None:
+    """What one format for all columns of an input costs each; the coarsest if there are many."""
+    formats = {row.tensor: row.format for row in calibration.formats}
+    for tensor in dict.fromkeys(row.tensor for row in calibration.columns):
+        rows = [row for row in calibration.columns if row.tensor == tensor]
+        title = f"Input {tensor}: {formats[tensor]} for every column"
+        if len(rows) > _SHOWN:
+            rows = sorted(rows, key=lambda row: -(row.error or 0.0))[:_SHOWN]
+            title += f"; the {_SHOWN} that lose most"
+        table = Table(title=title, title_justify="left")
+        for column in ("column", "range", "spread", "rounding, share of the spread"):
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            error = "never varies" if row.error is None else _percent(row.error)
+            table.add_row(
+                row.column, f"{row.low:.4g} .. {row.high:.4g}", f"{row.spread:.3g}", error
+            )
+        out.print(table)
+
+
+def _warn_of_coarse(calibration: Calibration) -> None:
+    """Says on stderr which columns an input's one format rounds too much."""
+    formats = {row.tensor: row.format for row in calibration.formats}
+    for tensor in dict.fromkeys(row.tensor for row in calibration.columns):
+        lost = {
+            row.column: row.error
+            for row in calibration.columns
+            if row.tensor == tensor and row.error is not None and row.error > COARSE
+        }
+        if lost:
+            line(
+                f"warning: hls4ml gives an input one type, and {formats[tensor]} is coarse for "
+                f"{', '.join(lost)}: rounding takes up to {_percent(max(lost.values()))} of the "
+                f"spread; give --bits inputs=N with more bits (up to {MOST_BITS}), or train on "
+                "columns in units of similar size",
+                err,
+            )
+
+
+def _percent(share: float) -> str:
+    return "under 0.01 %" if 0 < share < 1e-4 else f"{100 * share:.2g} %"

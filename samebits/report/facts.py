@@ -19,7 +19,7 @@ from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
 from samebits.adapter_facts import AdapterFacts
 from samebits.bits import BitFacts
-from samebits.calibration import OutputLoss, TensorFormat
+from samebits.calibration import InputColumn, OutputLoss, TensorFormat
 from samebits.firmware.parts import CLOSURE_LIMITS
 from samebits.firmware.results import (
     BUNCH_CROSSING_NS,
@@ -162,11 +162,13 @@ class ExportFacts(Facts):
 class CalibrationFacts(Facts):
     """Formats chosen from data after training, and what rounding cost on the same events.
 
-    `metrics`: name, value of the float model, value of the quantized one.
+    `columns`: those of inputs of features, which share one format. `metrics`: name, value of the
+    float model, value of the quantized one.
     """
 
     events: Count
     formats: tuple[TensorFormat, ...]
+    columns: tuple[InputColumn, ...] = ()
     loss: tuple[OutputLoss, ...]
     metrics: tuple[tuple[str, float, float], ...]
 

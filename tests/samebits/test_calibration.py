@@ -1,5 +1,6 @@
 """Calibration: formats from ranges, what rounding costs, and data that cannot be used."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,55 @@ def test_every_layer_gets_its_formats() -> None:
     widths = {name: int(text.split("<")[1].split(",")[0]) for name, text in formats(result).items()}
     assert widths == {"x": 16, "w0": 6, "w1": 10, "relu1_out": 6, "w2": 4, "w3": 10}
     assert formats(result)["relu1_out"].startswith("ap_ufixed<6,")
+
+
+SIZES = np.array([500.0, 1.0, 0.02, 4.0])  # a mass beside ratios
+
+
+def test_an_input_holds_its_largest_column_and_resolves_its_finest() -> None:
+    x = (X * SIZES).astype(np.float32)
+    result = calibrate(float_mlp().model(), x, feature_names=("mass", "ratio", "width", "count"))
+    ((width, integer),) = [
+        map(int, row.format.split("<")[1].split(",")[:2])
+        for row in result.formats
+        if row.kind == "input"
+    ]
+    assert 2.0 ** (integer - 1) > np.abs(x).max() >= 2.0 ** (integer - 2)
+    spread = x[:, 2].std(dtype=np.float64)
+    step = 2.0 ** (integer - width)
+    assert spread / 64 < step <= spread / 32
+    columns = {row.column: row for row in result.columns}
+    assert list(columns) == ["mass", "ratio", "width", "count"]
+    wrong = np.rint(x[:, 2] / step) * step - x[:, 2]
+    assert columns["width"].error == pytest.approx(np.sqrt(np.mean(wrong**2)) / spread)
+    assert max(row.error or 0.0 for row in result.columns) == columns["width"].error
+    assert json.loads(result.model.metadata_props[0].value)["columns"][2]["column"] == "width"
+
+
+@pytest.mark.parametrize(
+    ("finest", "bits", "width"),
+    [
+        (0.02, {"inputs": 16}, 16),  # as asked for
+        (1e-6, 8, 24),  # no more than a float32 holds
+        (1.0, 8, 17),
+        (0.0, 8, 16),  # a column that never varies needs no bits
+        (100.0, 8, 16),
+    ],
+)
+def test_width_of_an_input(finest: float, bits: Any, width: int) -> None:
+    x = X * 500.0
+    x[:, 2] = X[:, 2] * np.float32(finest)
+    result = calibrate(float_mlp().model(), x, bits=bits)
+    assert formats(result)["x"].startswith(f"ap_fixed<{width},")
+    assert [row.error is None for row in result.columns] == [False, False, finest == 0.0, False]
+
+
+def test_columns_on_a_grid_need_no_finer_step() -> None:
+    x = X * 500.0
+    x[:, 2] = np.rint(X[:, 2]) * 2.0**-4  # its spread over 32 would be finer than the grid
+    result = calibrate(float_mlp().model(), x)
+    assert formats(result)["x"].startswith("ap_fixed<16,12,")
+    assert result.columns[2].error == 0
 
 
 def test_the_quantized_model_has_one_answer_everywhere() -> None:

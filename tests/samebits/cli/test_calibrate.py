@@ -34,6 +34,26 @@ def test_formats_and_loss_are_shown(samebits: Command, tmp_path: Path, data: Pat
     assert design.facts["notes"][0].startswith("calibrated on 300 events: gemm2_out against float")
 
 
+def test_columns_that_share_an_inputs_format(samebits: Command, tmp_path: Path) -> None:
+    x = np.random.default_rng(4).normal(0, [100, 1, 0.01, 1], (300, 4)).astype(np.float32)
+    names = ["mass", "tau", "width", "charge"]
+    np.savez(tmp_path / "data.npz", features=x, feature_names=names)
+    model = float_mlp().save(tmp_path / "m.onnx")
+    command = "compile", model, "-o", tmp_path / "b", "--calibrate", tmp_path / "data.npz"
+    result = samebits(*command)
+    assert "Input x: ap_fixed<22,10,RND_CONV,SAT> for every column" in result.stdout
+    assert "│ width  │" in result.stdout
+    assert "warning: hls4ml" not in result.stderr
+    result = samebits(*command, "--bits", "inputs=16", "--force")
+    assert result.code == 0
+    warning = next(line for line in result.stderr.splitlines() if line.startswith("warning: hls4"))
+    assert warning.startswith(
+        "warning: hls4ml gives an input one type, and ap_fixed<16,10,RND_CONV,SAT> is coarse for "
+        "width: rounding takes up to "
+    )
+    assert warning.endswith("(up to 24), or train on columns in units of similar size")
+
+
 def test_json_holds_the_calibration(samebits: Command, tmp_path: Path, data: Path) -> None:
     model = float_mlp().save(tmp_path / "m.onnx")
     result = samebits("compile", model, "-o", tmp_path / "b", "--calibrate", data, "--json")
