@@ -294,16 +294,18 @@ class _Worker(contextlib.AbstractContextManager["_Worker"]):
             "reply_fd": reply_of_worker,
         }
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        self._running = contextlib.ExitStack()
         try:
             with open(folder / "said.txt", "wb") as said:
-                self.process = subprocess.Popen(
-                    self.command,
-                    stdin=subprocess.PIPE,
-                    stdout=said,
-                    stderr=subprocess.STDOUT,
-                    pass_fds=(reply_of_worker,),
-                    start_new_session=True,
-                    env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                self.process = self._running.enter_context(
+                    process.own_session(
+                        self.command,
+                        stdin=subprocess.PIPE,
+                        stdout=said,
+                        stderr=subprocess.STDOUT,
+                        pass_fds=(reply_of_worker,),
+                        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                    )
                 )
         except OSError:
             os.close(self.reply)
@@ -313,10 +315,7 @@ class _Worker(contextlib.AbstractContextManager["_Worker"]):
 
     def __exit__(self, *_: object) -> None:
         os.close(self.reply)
-        process.end(self.process)
-        if self.process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self.process.stdin.close()
+        self._running.close()
 
     def run(self, inputs: list[Array], first_event: int) -> CsimResult:
         n_events = len(inputs[0])

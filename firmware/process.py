@@ -1,7 +1,7 @@
 """Outside programs: with a time limit, in a folder and session of their own, their whole log kept.
 
 A program that fails says so in one ToolError that quotes the telling lines of its log. When it
-takes too long, or the caller is interrupted, everything that it started ends with it.
+takes too long, or the caller is interrupted or killed, everything that it started ends with it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -23,7 +24,7 @@ from typing import IO, Any
 
 from samebits import errors
 
-__all__ = ["answer", "end", "ending", "locked", "own_session", "run", "telling_lines"]
+__all__ = ["answer", "ending", "locked", "own_session", "run", "telling_lines"]
 
 _MARK = "SAMEBITS_PROCESS"
 _TELLING = re.compile(
@@ -40,6 +41,20 @@ _TELLING_LINES = 12
 _LONGEST_LINE = 400
 _LOOK_EVERY_S = 0.2  # at a log that is followed
 _KILL_ROUNDS = 5
+# It ends with the line that is sent when all is well. Standard input that ends without one: the
+# caller was killed, and all that carries the mark follows.
+_WATCHER = """\
+read -r _ && exit
+for _ in 1 2 3 4 5; do
+    found=$(grep -lsF "$1" /proc/[0-9]*/environ)
+    [ "$found" ] || exit
+    for file in $found; do
+        number=${file#/proc/}
+        number=${number%/environ}
+        kill -s KILL -- "-$number" "$number"
+    done
+done
+"""
 
 
 def run(
@@ -155,20 +170,44 @@ def own_session(
     """A process whose whole family is over when the context is left, however that happens.
 
     The family is known by its process group, and on Linux also by a mark in the environment, which
-    finds children that have made groups of their own.
+    finds children that have made groups of their own. There a watcher ends them all if this
+    process is killed: the system's own way, PR_SET_PDEATHSIG, would end only the first of them.
     """
     mark, process = uuid.uuid4().hex, None
+    with _watched(f"{_MARK}={mark}"):
+        try:
+            process = subprocess.Popen(
+                command, env={**env, _MARK: mark}, start_new_session=True, **options
+            )
+            yield process
+        finally:
+            _end(process, mark)
+
+
+@contextlib.contextmanager
+def _watched(mark: str) -> Iterator[None]:
+    watcher = None
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # no shell, or no more processes
+            watcher = subprocess.Popen(
+                ["/bin/sh", "-c", _WATCHER, "samebits-watcher", mark],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env={"PATH": os.environ.get("PATH", os.defpath)},  # without a mark of its own
+                start_new_session=True,
+            )
     try:
-        process = subprocess.Popen(
-            command, env={**env, _MARK: mark}, start_new_session=True, **options
-        )
-        yield process
+        yield
     finally:
-        end(process, mark)
+        if watcher is not None:
+            with contextlib.suppress(OSError):
+                watcher.communicate(b"\n")
 
 
-def end(process: subprocess.Popen[bytes] | None, mark: str | None = None) -> None:
-    """Kills a process that was started in a session of its own, with its children.
+def _end(process: subprocess.Popen[bytes] | None, mark: str) -> None:
+    """Kills a process, or what was to become one, with its children.
 
     Of a process that has ended by itself only what it left behind in its process group.
     """
@@ -176,7 +215,7 @@ def end(process: subprocess.Popen[bytes] | None, mark: str | None = None) -> Non
     if process is not None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-    if running and mark is not None:
+    if running:
         for _ in range(_KILL_ROUNDS):  # one of them may have just started another
             found = _marked(f"{_MARK}={mark}".encode())
             for number in found:

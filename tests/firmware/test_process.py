@@ -170,7 +170,7 @@ def test_an_answer_that_does_not_come(tmp_path: Path) -> None:
     _assert_over(tmp_path)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupt_ends_the_family(number: signal.Signals, tmp_path: Path) -> None:
     code = (
         "import signal, sys\n"
