@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from samebits import Design, Target, errors
 from samebits.compile.frontends.quant import (
     DOMAIN,
     IR_VERSION,
@@ -112,3 +114,10 @@ def quantized_mlp(seed: int = 1, softmax: bool = True, bodies: bool = True) -> M
     x = write.gemm(x, 6, 3, bits=6)
     write.output(write.node("Softmax", x, axis=-1) if softmax else x, 3)
     return write
+
+
+def refusal(model: onnx.ModelProto, **target: Any) -> str:
+    """The message with which a model is refused; `target` as of `Target`."""
+    with pytest.raises(errors.SamebitsError) as caught:
+        Design.from_onnx(model, Target(**target))
+    return str(caught.value)

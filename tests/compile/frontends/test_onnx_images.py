@@ -9,11 +9,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from samebits import Design, Target, errors
+from samebits import Design, Target
 from samebits.compile.frontends.onnx import layout, runnable
 from samebits.sim.onnx_engine import OnnxEngine
 
-from ...models import ModelWriter
+from ...models import ModelWriter, refusal
 
 IMAGE, SIGNAL, VECTOR = (3, 6, 5), (3, 8), (6,)
 Make = Callable[[ModelWriter, str], str]
@@ -362,12 +362,6 @@ UNSUPPORTED: dict[str, tuple[tuple[int, ...], Make, str]] = {
         "Conv (conv2: weights and bias must be constant)",
     ),
 }  # fmt: skip
-
-
-def refusal(model: Any, **target: Any) -> str:
-    with pytest.raises(errors.SamebitsError) as caught:
-        Design.from_onnx(model, Target(**target))
-    return str(caught.value)
 
 
 def check(model: Any, x: Any, **target: Any) -> Design:
