@@ -197,23 +197,28 @@ def _labelled(
     """Labelled events that both can take, what they are, and why there are none."""
     from samebits.recipe import recipe_of
     from samebits.test_part import TEST, labelled_events, log_reading
+    from samebits.train.data import Dataset
 
-    if data is not None:
-        return *labelled_events(data, recipe_of(a)[0], a.feature_names), ""
     recipes = [recipe_of(design)[0] for design in (a, b)]
-    if recipes[0] is None and recipes[1] is None:
+    trained = [recipe for recipe in recipes if recipe is not None]
+    if data is None and not trained:
         return None, "", "no labelled data: give --data"
-    if recipes[0] is None or recipes[1] is None:
-        # the other one may have been trained on these events: the words say whose they are
-        recipe, place = (recipes[1], 1) if recipes[0] is None else (recipes[0], 0)
-        assert recipe is not None
-        return recipe.split().test, f"the test part of {names[place]}'s data", ""
-    if (recipes[0].data_sha256, recipes[0].seed) != (recipes[1].data_sha256, recipes[1].seed):
+    same = len(trained) < 2 or trained[0].same_parts(trained[1])
+    if data is None and not same:
         return None, "", "the two were trained on other parts or other data: give --data"
-    for design, other in zip((a, b), recipes, strict=True):
-        assert design.folder is not None
-        log_reading(design.folder, other, "samebits compare")
-    return recipes[0].split().test, TEST, ""
+    test, split = labelled_events(data, trained[0] if trained else None, a.feature_names)
+    if test is not None and not same and test.sha256 in [one.data_sha256 for one in trained]:
+        return None, "", f"one of the two was trained on {data}: give other events"
+    if not isinstance(test, Dataset):
+        return None, "", "the events have no class labels; samebits report shows other errors"
+    if split == TEST:
+        for design, recipe in zip((a, b), recipes, strict=True):
+            assert design.folder is not None
+            log_reading(design.folder, recipe, "samebits compare")
+        if None in recipes:
+            # the other one may have been trained on these events: the words say whose they are
+            split = f"the test part of {names[recipes[0] is None]}'s data"
+    return test, split, ""
 
 
 def _no_pair(a: Design, b: Design) -> str:

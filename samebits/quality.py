@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from samebits.design import Design
     from samebits.recipe import Recipe
     from samebits.report.facts import MetricsFacts, NotRun, RegressionFacts
-    from samebits.train.data import Dataset
+    from samebits.train.data import Columns, Dataset, Features, Regression
 
 __all__ = [
     "ACCURACY_LIMIT_POINTS",
@@ -26,7 +26,7 @@ __all__ = [
     "classification",
     "event_weights",
     "regression",
-    "targets_of",
+    "target_columns",
 ]
 
 ACCURACY_LIMIT_POINTS = 0.5
@@ -95,24 +95,20 @@ def class_scores(
 
 
 def regression(
-    design: Design,
-    events: Any,
-    targets: Mapping[str, NDArray[Any]],
-    split: str,
-    weights: NDArray[Any] | None = None,
+    design: Design, test: Regression, split: str, weights: NDArray[Any] | None = None
 ) -> RegressionFacts | NotRun:
     """Errors of every model's predictions, and the differences to the first one.
 
-    Args:
-        targets: by name (N,) what every element of the output should be, in its order.
+    The targets are what every element of the output should be, in its order.
     """
     from samebits.report.facts import NotRun, RegressionFacts
     from samebits.sim.regression import regression_metrics
 
     if absent := _no_single_output(design):
         return absent
-    answers = scores_of(design, events)
+    answers = scores_of(design, test.features)
     elements = next(iter(answers.values())).shape[1]
+    targets = dict(zip(test.target_names, test.targets.T, strict=True))
     if elements != len(targets):
         return NotRun(
             reason=f"the output has {elements} elements, there are {len(targets)} targets "
@@ -123,36 +119,36 @@ def regression(
     )
 
 
-def targets_of(path: Path, columns: str) -> dict[str, NDArray[Any]]:
-    """The columns of a `--target A,B`, in that order.
+def target_columns(target: str, names: tuple[str, ...]) -> Columns:
+    """What the columns of a file are with `--target A,B`, of a network with these features.
 
     Raises:
-        DataError: they are not there; UsageError: one is given twice.
+        UsageError: one is given twice.
     """
-    from samebits.train.data import load_column
+    from samebits.train.data import Columns
 
-    names = [name.strip() for name in columns.split(",")]
-    if len(set(names)) < len(names) or "" in names:
-        raise errors.UsageError(f"--target: wanted different names, got {columns!r}")
-    return {name: load_column(path, name) for name in names}
+    targets = tuple(name.strip() for name in target.split(","))
+    if len(set(targets)) < len(targets) or "" in targets:
+        raise errors.UsageError(f"--target: wanted different names, got {target!r}")
+    return Columns(names or None, targets=targets)
 
 
 def event_weights(
-    path: Path, column: str, recipe: Recipe | None, dataset: Dataset | None = None
+    path: Path, column: str, recipe: Recipe | None, events: Features | None = None
 ) -> NDArray[Any]:
     """(N,) weights of the events of a report.
 
     Args:
-        dataset: all events of the file if only the test part of the training is used.
+        events: all those of the file if only the test part of the training is used.
     """
     from samebits.train.data import load_column
 
     weights = load_column(path, column)
-    if dataset is None or recipe is None:
+    if events is None or recipe is None:
         return weights
     # where the events of the test part stand in the file
-    places: Any = np.arange(len(dataset))[:, None]
-    test = recipe.parts(replace(dataset, features=places)).test
+    places: Any = np.arange(len(events))[:, None]
+    test = recipe.parts(replace(events, features=places)).test
     return np.asarray(weights[test.features[:, 0]])
 
 

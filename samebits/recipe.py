@@ -14,13 +14,13 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from samebits import errors, storage
 
 if TYPE_CHECKING:
     from samebits.design import Design
-    from samebits.train.data import Dataset, Split
+    from samebits.train.data import Columns, Dataset, Features, Split
 
 __all__ = ["JETS", "Recipe", "file_sha256", "load_data", "network_sha256", "recipe_of"]
 
@@ -28,6 +28,7 @@ JETS = "jets"
 QAT_MODEL, FLOAT_MODEL, RECIPE = "model.keras", "float.keras", "training.json"
 KERAS_SHA256 = "samebits.keras.sha256"
 _ADDRESSES = re.compile(rb'"shared_object_id": \d+')
+Events = TypeVar("Events", bound="Features")
 _TRAIN_AGAIN = "run samebits train, export and compile again"
 
 
@@ -40,6 +41,25 @@ def load_data(name: str) -> Dataset:
     from samebits.train.data import load, load_jets
 
     return load_jets() if name == JETS else load(name)
+
+
+def load_events(name: str, columns: Columns) -> Features:
+    """Events with what the columns say: labels, targets or neither.
+
+    Raises:
+        DataError: as `load_data`.
+    """
+    from samebits.train import data
+    from samebits.train.data import Features, in_order, load_jets
+
+    if name != JETS:
+        return data.load_events(name, columns)
+    jets = in_order(load_jets(), columns.features or ())
+    if columns.targets:
+        raise errors.DataError("the shipped jets have classes, no numbers to be predicted")
+    if columns.labelled:
+        return jets
+    return Features(jets.features, jets.feature_names, jets.source, jets.sha256)
 
 
 def file_sha256(path: Path) -> str | None:
@@ -71,6 +91,7 @@ def network_sha256(path: Path) -> str | None:
 class Recipe:
     """How the networks of a folder were trained.
 
+    `columns` says what the columns of the data are (fields of `samebits.train.data.Columns`),
     `models` holds the sha256 of the network files, `sections` the report's sections on the data and
     the training, `demo` says that `samebits demo` made them, `stratified` how the data were split,
     `test_reads` when, by what and for which network the test part was read.
@@ -85,10 +106,11 @@ class Recipe:
     sections: Mapping[str, Any] = field(default_factory=dict)
     stratified: bool = False  # as before there was a choice
     test_reads: tuple[Mapping[str, str], ...] = ()
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> Recipe | None:
-        """The recipe of a build directory, None if nothing was trained there on classes.
+        """The recipe of a build directory, None if nothing was trained there.
 
         Raises:
             BuildError: the file is damaged.
@@ -96,8 +118,6 @@ class Recipe:
         path = folder / RECIPE
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            if values["data"] is None:  # events without labels
-                return None
             return cls(
                 str(values["data"]),
                 str(values["data_sha256"]),
@@ -108,6 +128,7 @@ class Recipe:
                 dict(values.get("sections", {})),
                 bool(values.get("stratified", False)),
                 tuple(dict(entry) for entry in values.get("test_reads", ())),
+                dict(values.get("columns", {})),
             )
         except FileNotFoundError:
             return None
@@ -126,19 +147,38 @@ class Recipe:
         values = asdict(self)
         with contextlib.suppress(errors.BuildError):
             before = Recipe.read(folder)
-            if before is not None and before._same_parts(self):
+            if before is not None and before.same_parts(self):
                 values["test_reads"] = before.test_reads
         with storage.replace_file(folder / RECIPE) as temporary:
             temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
-    def split(self) -> Split:
+    def load(self, name: str) -> Features:
+        """Events of a file whose columns are those of the training."""
+        from samebits.train.data import Columns
+
+        given: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in self.columns.items()
+        }
+        return load_events(name, Columns(**given))
+
+    def labelled(self) -> Split[Dataset]:
+        """The parts of a training on classes; raises as `split`."""
+        from samebits.train.data import Dataset
+
+        split: Any = self.split()
+        if not isinstance(split.train, Dataset):
+            raise errors.UsageError(f"{self.data}: the network was not trained on classes")
+        return cast("Split[Dataset]", split)
+
+    def split(self) -> Split[Features]:
         """Train, validation and test part of the data.
 
         Raises:
             DataError: the data cannot be read any more.
             BuildError: the data are not those of the training.
         """
-        dataset = load_data(self.data)
+        dataset = self.load(self.data)
         if dataset.sha256 != self.data_sha256:
             raise errors.BuildError(
                 f"{dataset.source}: the data changed since the training (sha256 "
@@ -147,13 +187,15 @@ class Recipe:
             )
         return self.parts(dataset)
 
-    def parts(self, dataset: Dataset) -> Split:
+    def parts(self, events: Events) -> Split[Events]:
         """The parts of a data set, cut as those of the training were."""
-        return dataset.split(self.seed, stratified=self.stratified)
+        return events.split(self.seed, stratified=self.stratified)
 
-    def _same_parts(self, other: Recipe) -> bool:
+    def same_parts(self, other: Recipe) -> bool:
+        """Whether both cut the same events in the same way."""
         mine, others = (
-            (recipe.data_sha256, recipe.seed, recipe.stratified) for recipe in (self, other)
+            json.dumps([one.data_sha256, one.seed, one.stratified, dict(one.columns)])
+            for one in (self, other)
         )
         return mine == others
 

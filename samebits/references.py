@@ -7,7 +7,6 @@ no ONNX form it runs in Keras.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -68,24 +67,13 @@ def references(design: Design) -> tuple[Reference, ...]:
 
 
 def _trained(design: Design) -> Mapping[str, str] | None:
-    """Hashes of the networks trained in the folder that the design comes from; None if it does not.
-
-    Networks that were not trained on classes have no recipe, but a list of these hashes as well.
-    """
-    from samebits.recipe import RECIPE, Recipe, recipe_of
+    """Hashes of the networks trained in the design's folder; None if it does not come from them."""
+    from samebits.recipe import recipe_of
 
     if design.folder is None:
         return None
-    recipe, why = recipe_of(design)
-    if recipe is not None or why:
-        return None if recipe is None else recipe.models
-    try:
-        found = json.loads((design.folder / RECIPE).read_text(encoding="utf-8"))["models"]
-        models = {str(name): str(digest) for name, digest in found.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    links = Recipe("", "", 0, models)
-    return models if len(models) > 1 and links.missing_link(design) is None else None
+    recipe, _ = recipe_of(design)
+    return None if recipe is None else recipe.models
 
 
 def scores_of(design: Design, events: Any) -> dict[str, NDArray[Any]]:

@@ -29,7 +29,7 @@ from samebits.recipe import (
     recipe_of,
 )
 from samebits.references import float_onnx
-from samebits.test_part import data_section, labelled_events, with_reading
+from samebits.test_part import TEST, data_section, labelled_events, with_reading
 
 if TYPE_CHECKING:
     import onnx
@@ -151,6 +151,7 @@ def export_model(source: Path, output: Path, *, check: bool = True, command: str
     """
     from samebits.compile.frontends.hgq import check_keras_3_export, export_keras_3, is_keras_3
     from samebits.compile.frontends.keras import check_export, export_keras, random_events
+    from samebits.train.data import classes_of
     from samebits.train.preprocessing import refuse_outside
     from samebits.train.store import load_model
 
@@ -167,7 +168,7 @@ def export_model(source: Path, output: Path, *, check: bool = True, command: str
         recipe = None
     split = recipe.split() if recipe else None
     features = split.test.feature_names if split else ()
-    classes = split.test.class_names if split else ()
+    classes = classes_of(split.test) if split else ()
     exported = (export_keras_3 if newer else export_keras)(model, features, classes)
     exported.metadata_props.add(key=KERAS_SHA256, value=digest)
     with storage.replace_file(output) as temporary:
@@ -394,29 +395,22 @@ def _quality(
         for option, value in (("--target", target), ("--weight", weight)):
             if value is not None:
                 raise errors.UsageError(f"{option} {value} is a column of a file: give --data FILE")
-    path = Path(data or "")
-    if target is not None:
-        from samebits.train.data import in_order, load_features
+    from samebits.train.data import Dataset, Regression
 
-        targets = quality.targets_of(path, target)
-        names = design.feature_names
-        found = in_order(load_features(path, features=names or None), names)
-        weights = None if weight is None else quality.event_weights(path, weight, None)
-        words = f"events of {path.name}"
-        return (
-            NotRun(reason=f"the network predicts {target}"),
-            quality.regression(design, found.features, targets, words, weights),
-            found.features,
-            words,
-        )
-    absent = NotRun(reason="no --target: the network is no regression, or was not said to be one")
-    test, split = labelled_events(data, recipe, design.feature_names)
-    if test is None:
-        return NotRun(reason=why or tuning_section.no_labels(tuning)), absent, None, split
+    names = design.feature_names
+    columns = None if target is None else quality.target_columns(target, names)
+    test, split = labelled_events(data, recipe, names, columns)
     weights = None
     if weight is not None:
-        whole = load_data(str(data)) if split == "test" else None
-        weights = quality.event_weights(path, weight, recipe, whole)
+        whole = recipe.load(str(data)) if recipe and split == TEST else None
+        weights = quality.event_weights(Path(str(data)), weight, recipe, whole)
+    if isinstance(test, Regression):
+        metrics = NotRun(reason=f"the network predicts {', '.join(test.target_names)}")
+        predicted = quality.regression(design, test, split, weights)
+        return metrics, predicted, test.features, split
+    absent = NotRun(reason="no --target: the network is no regression, or was not said to be one")
+    if not isinstance(test, Dataset):
+        return NotRun(reason=why or tuning_section.no_labels(tuning)), absent, None, split
     return quality.classification(design, test, split, weights, why), absent, test.features, split
 
 
@@ -444,8 +438,8 @@ def _budget_gates(latency: Any) -> list[Any]:
     if estimate is None:
         return [Gate(name="latency budget", passed=None, detail="no latency to compare")]
     detail = (
-        f"{estimate.latency_ns.value:g} ns {estimate.latency_ns.kind} by "
-        f"{estimate.latency_ns.tool}, budget {budget.value:g} ns"
+        f"{estimate.latency_ns.value:g} ns ({estimate.latency_ns.kind}: "
+        f"{estimate.latency_ns.tool}), budget {budget.value:g} ns"
     )
     passed: bool | None = estimate.latency_ns.value <= budget.value
     fmax, clock = estimate.fmax_mhz, estimate.clock_mhz

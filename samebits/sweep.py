@@ -66,12 +66,16 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Events:
-    """Labelled events: `x` as `Design.simulate` takes it, labels (N,) of class indices."""
+    """Labelled events: `x` as `Design.simulate` takes it, labels (N,) of class indices.
+
+    `test_part` says that they are that of the network's training.
+    """
 
     x: Any
     labels: Any
     class_names: tuple[str, ...]
     about: str
+    test_part: bool = False
 
     @property
     def sha256(self) -> str:

@@ -6,18 +6,20 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from samebits import errors
 from samebits.compile.target import Target
 from samebits.design import Design
-from samebits.recipe import FLOAT_MODEL, JETS, KERAS_SHA256, Recipe, load_data, recipe_of
+from samebits.recipe import FLOAT_MODEL, JETS, KERAS_SHA256, Recipe, recipe_of
 from samebits.sweep import Events
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Network", "labelled_events", "network_of"]
+    from samebits.train.data import Dataset
+
+__all__ = ["Network", "labelled_events", "network_of", "of_dataset"]
 
 AtWidth = Callable[[int | None, Target], Design]
 
@@ -147,7 +149,7 @@ def _trainer(folder: Path, recipe: Recipe, as_it_is: AtWidth) -> AtWidth:
 
         options = {**recipe.config, "weight_bits": width, "activation_bits": width}
         config = training_config(**options)
-        split = recipe.split()
+        split = recipe.labelled()
         prepared = fit.prepare(split.train, config)
         start = store.load_model(folder / FLOAT_MODEL)
         model, _ = fit.fit_quantized(split.train, split.validation, prepared, config, start=start)
@@ -179,26 +181,25 @@ def labelled_events(network: Network, data: str | None) -> Events:
         DataError: a file that cannot be used, or has no labels.
         UsageError: no data given, and none known.
     """
-    from samebits.test_part import log_reading
+    from samebits import test_part
 
     recipe = network.recipe
-    if data is None:
-        if recipe is None:
-            raise errors.UsageError(
-                "labelled events are needed for the accuracy: give --data"
-                + (f" ({network.no_recipe})" if network.no_recipe else "")
-            )
-        log_reading(network.source, recipe, "samebits sweep")
-        return _of_dataset(recipe.split().test, "test part of the training data")
-    if data == JETS or [len(shape) for shape in network.shapes.values()] == [1]:
-        from samebits.train.data import in_order
+    if data is None and recipe is None:
+        raise errors.UsageError(
+            "labelled events are needed for the accuracy: give --data"
+            + (f" ({network.no_recipe})" if network.no_recipe else "")
+        )
+    if data in (None, JETS) or [len(shape) for shape in network.shapes.values()] == [1]:
+        from samebits.train.data import Dataset
 
         names = network.design.feature_names if network.design is not None else ()
-        dataset = in_order(load_data(data), names)
-        if recipe is not None and dataset.sha256 == recipe.data_sha256:
-            log_reading(network.source, recipe, "samebits sweep")
-            return _of_dataset(recipe.split().test, "test part of the training data")
-        return _of_dataset(dataset, Path(dataset.source).name)
+        found, split = test_part.labelled_events(data, recipe, names)
+        if not isinstance(found, Dataset):
+            raise errors.UsageError(
+                f"{data or network.source}: the events have no class labels, by which networks are "
+                "judged here; samebits report shows the errors of a regression"
+            )
+        return of_dataset(found, split == test_part.TEST)
     from samebits.calibration import read_events
 
     x, labels, classes = read_events(Path(data), network.shapes)
@@ -208,10 +209,13 @@ def labelled_events(network: Network, data: str | None) -> Events:
     return Events(x, labels, names, Path(data).name)
 
 
-def _of_dataset(dataset: Any, about: str) -> Events:
+def of_dataset(dataset: Dataset, test_part: bool = False, about: str = "") -> Events:
+    """Labelled events with the words for them."""
+    about = "test part of the training data" if test_part else about or Path(dataset.source).name
     return Events(
         dataset.features,
         dataset.labels,
         dataset.class_names,
         f"{len(dataset)} events, {about}",
+        test_part,
     )

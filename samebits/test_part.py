@@ -10,11 +10,12 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samebits.recipe import QAT_MODEL, RECIPE, Recipe, load_data
+from samebits import errors
+from samebits.recipe import QAT_MODEL, RECIPE, Recipe, load_data, load_events
 from samebits.report.facts import DataFacts, NotRun, ReportFacts, TestReading
 
 if TYPE_CHECKING:
-    from samebits.train.data import Dataset
+    from samebits.train.data import Columns, Features
 
 __all__ = ["TEST", "data_section", "labelled_events", "log_reading", "with_reading"]
 
@@ -23,18 +24,37 @@ _log = logging.getLogger("samebits")
 
 
 def labelled_events(
-    data: str | None, recipe: Recipe | None, names: tuple[str, ...] = ()
-) -> tuple[Dataset | None, str]:
-    """The labelled events of a report and what they are: never those of the training, if known."""
-    if data is None:
-        return (recipe.split().test if recipe else None), TEST
-    from samebits.train.data import in_order
+    data: str | None,
+    recipe: Recipe | None,
+    names: tuple[str, ...] = (),
+    columns: Columns | None = None,
+) -> tuple[Features | None, str]:
+    """The events of a report and what they are: never those of the training, if known.
 
-    dataset = in_order(load_data(data), names)
-    if recipe and dataset.sha256 == recipe.data_sha256:
-        _log.warning("%s: the network was trained on it; its test part is used", dataset.source)
-        return recipe.parts(dataset).test, TEST
-    return dataset, f"events of {Path(dataset.source).name}"
+    With class labels or with targets, as `columns` says, else as in the training; None where there
+    are neither.
+    """
+    from samebits.train.data import Dataset, Regression, in_order
+
+    if data is None:
+        test = recipe.split().test if recipe else None
+        return (test if isinstance(test, Dataset | Regression) else None), TEST
+    if columns is not None:
+        found = load_events(data, columns)
+    elif recipe is not None and recipe.columns.get("labelled", True):
+        found = recipe.load(data)
+    else:
+        found = load_data(data)
+    events = in_order(found, names)
+    if recipe and events.sha256 == recipe.data_sha256:
+        if type(recipe.load(data)) is not type(events):
+            raise errors.UsageError(
+                f"{data}: the network was trained on these events, with other labels or targets, "
+                "or without; give other events"
+            )
+        _log.warning("%s: the network was trained on it; its test part is used", events.source)
+        return recipe.parts(events).test, TEST
+    return events, f"events of {Path(events.source).name}"
 
 
 def log_reading(folder: Path, recipe: Recipe | None, by: str) -> tuple[TestReading, ...]:

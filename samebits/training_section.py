@@ -19,7 +19,7 @@ from samebits.report.training_facts import (
 if TYPE_CHECKING:
     from samebits.train.baselines import Baseline
     from samebits.train.bench import Trained
-    from samebits.train.data import Split
+    from samebits.train.data import Dataset, Split
     from samebits.train.optimize import Samples
 
 __all__ = [
@@ -48,6 +48,7 @@ def bench_section(
         bits: of the weights.
         baselines: `fit_baselines` on the same parts; None: not run.
     """
+    from samebits.train.losses import score_name
     from samebits.train.pruning import sparsity
 
     scores = trained.scores(validation)
@@ -85,7 +86,7 @@ def bench_section(
         baselines=NotRun(reason="no simple fits in this run")
         if baselines is None
         else baseline_facts(baselines, regression),
-        score_name="root mean squared error" if regression else "accuracy",
+        score_name=score_name(trained.options.loss),
     )
 
 
@@ -154,7 +155,7 @@ def _number(value: float, unit: str, tool: str) -> Quantity:
     return Quantity(value=value, unit=unit, kind="measured", tool=tool)
 
 
-def simple_fits(split: Split, seed: int) -> tuple[Baseline, ...]:
+def simple_fits(split: Split[Dataset], seed: int) -> tuple[Baseline, ...]:
     """What simple fits of the training part reach on the validation part."""
     from samebits.train.baselines import fit_baselines
     from samebits.train.optimize import Samples

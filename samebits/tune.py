@@ -21,7 +21,7 @@ from samebits.firmware.results import Measured, NotRun, Quantity
 from samebits.inputs import check_inputs
 from samebits.recipe import KERAS_SHA256
 from samebits.sweep import Events
-from samebits.sweep_network import Network, labelled_events
+from samebits.sweep_network import Network, labelled_events, of_dataset
 from samebits.tune_engine import Engine, Formats, Tunable, tunable
 from samebits.tune_record import (
     CSV,
@@ -70,10 +70,9 @@ def parts_of(network: Network, data: str | None) -> tuple[Events, Events]:
     """
     recipe = network.recipe
     events = labelled_events(network, data)
-    if recipe is not None and "test part of the training data" in events.about:
-        part = recipe.split().validation
-        about = f"{len(part)} events, validation part of the training data"
-        return Events(part.features, part.labels, part.class_names, about), events
+    if recipe is not None and events.test_part:
+        part = recipe.labelled().validation
+        return of_dataset(part, about="validation part of the training data"), events
     order = np.argsort(np.random.PCG64(0).random_raw(len(events.labels)), kind="stable")
     half = len(order) // 2
     if half == 0:

@@ -44,7 +44,7 @@ def trainer_of(network: Network) -> Trainer:
         from samebits.train import fit, store
         from samebits.train.config import training_config
 
-        split = recipe.split()
+        split = recipe.labelled()
         config = training_config(**recipe.config)
         old = store.load_model(network.source / QAT_MODEL)
         model = _requantized(old, formats)

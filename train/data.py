@@ -1,4 +1,4 @@
-"""Data sets: a table of features with one class label per event, the shipped jets, a user's files.
+"""Data sets: features with a class label or numbers per event, the shipped jets, a user's files.
 
 Files are read by the functions of `samebits.train.readers`; everything that can be wrong with their
 content is checked here, once for all formats.
@@ -9,7 +9,7 @@ import importlib.resources
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,19 +20,23 @@ from .readers import READERS, Request, Table
 from .splits import parts
 
 __all__ = [
+    "Columns",
     "Dataset",
     "Features",
+    "Regression",
     "Split",
+    "classes_of",
     "in_order",
     "load",
     "load_column",
+    "load_events",
     "load_features",
     "load_jets",
 ]
 
 MAX_CLASSES = 1000  # more than that is an event number or a PDG code taken for a label
 
-Events = TypeVar("Events", "Features", "Dataset")
+Events = TypeVar("Events", bound="Features")
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
@@ -42,7 +46,7 @@ class Features:
     """Events without labels, as a simulation or a verification needs them.
 
     `features` (N, F) float32, finite; `feature_names` (F); `source` says where they come from;
-    `sha256` is the digest of the file they were read from.
+    `sha256` is the digest of the file they were read from (the parts of a split keep it).
     """
 
     features: FloatArray
@@ -53,29 +57,9 @@ class Features:
     def __len__(self) -> int:
         return len(self.features)
 
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """Events with one class label each; all events count the same (no weights).
-
-    `features` (N, F) float32, finite; `labels` (N,) int64, each an index into `class_names`;
-    `feature_names` (F); `source` says where they come from; `sha256` is the digest of the file they
-    were read from (the parts of a split keep it).
-    """
-
-    features: FloatArray
-    labels: IntArray
-    feature_names: tuple[str, ...]
-    class_names: tuple[str, ...]
-    source: str
-    sha256: str
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, events: npt.NDArray[np.intp]) -> "Dataset":
+    def take(self, events: npt.NDArray[np.intp]) -> Self:
         """The events with these indices, in that order."""
-        return replace(self, features=self.features[events], labels=self.labels[events])
+        return replace(self, features=self.features[events])
 
     def split(
         self,
@@ -83,7 +67,7 @@ class Dataset:
         fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
         *,
         stratified: bool = False,
-    ) -> "Split":
+    ) -> "Split[Self]":
         """Three disjoint parts that together are all events; equal seeds give equal parts.
 
         The parts are cut from one random order of the events. `stratified`: each class is cut
@@ -97,21 +81,96 @@ class Dataset:
         >>> [len(part) for part in load_jets().take(np.arange(1000)).split(seed=1).parts]
         [600, 200, 200]
         """
-        labels = self.labels if stratified else np.zeros(len(self), np.int64)
-        return Split(*(self.take(piece) for piece in parts(labels, seed, fractions, self.source)))
+        strata = self._strata() if stratified else np.zeros(len(self), np.int64)
+        return Split(*(self.take(piece) for piece in parts(strata, seed, fractions, self.source)))
+
+    def _strata(self) -> IntArray:
+        """A number for each event: of equal ones every part has its share."""
+        return np.zeros(len(self), np.int64)
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
+class Dataset(Features):
+    """Events with one class label each; all events count the same (no weights).
+
+    `labels` (N,) int64, each an index into `class_names`.
+    """
+
+    labels: IntArray
+    class_names: tuple[str, ...]
+
+    def take(self, events: npt.NDArray[np.intp]) -> Self:
+        """The events with these indices, in that order."""
+        return replace(self, features=self.features[events], labels=self.labels[events])
+
+    def _strata(self) -> IntArray:
+        return self.labels
+
+
+@dataclass(frozen=True, eq=False)
+class Regression(Features):
+    """Events with numbers that a network is to answer: `targets` (N, T) float32."""
+
+    targets: FloatArray
+    target_names: tuple[str, ...]
+
+    def take(self, events: npt.NDArray[np.intp]) -> Self:
+        """The events with these indices, in that order."""
+        return replace(self, features=self.features[events], targets=self.targets[events])
+
+
+@dataclass(frozen=True, eq=False)
+class Split(Generic[Events]):
     """The three parts of a data set; use the test part once, at the end."""
 
-    train: Dataset
-    validation: Dataset
-    test: Dataset
+    train: Events
+    validation: Events
+    test: Events
 
     @property
-    def parts(self) -> tuple[Dataset, Dataset, Dataset]:
+    def parts(self) -> tuple[Events, Events, Events]:
         return self.train, self.validation, self.test
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns of a file are: features (None: all others), and the label or the targets.
+
+    `label` names the column or array of class labels, which is left out where `labelled` is False;
+    with `targets` the events have numbers instead. `tree` is that of a .root file.
+    """
+
+    features: tuple[str, ...] | None = None
+    label: str = "label"
+    targets: tuple[str, ...] = ()
+    tree: str | None = None
+    labelled: bool = True
+
+
+def load_events(path: str | Path, columns: Columns) -> Features:
+    """Events as the columns say: a `Dataset`, a `Regression`, or `Features` without labels.
+
+    Raises:
+        DataError, MissingToolError: as `load`.
+    """
+    options: dict[str, Any] = {"features": columns.features, "tree": columns.tree}
+    if not columns.targets:
+        kind = load if columns.labelled else load_features
+        return kind(path, label=columns.label, **options)
+    table = load_features(path, label=columns.targets[0], **options)
+    kept = [name for name in table.feature_names if name not in columns.targets]
+    if not kept:
+        raise errors.DataError(f"{path}: no feature was selected besides the targets")
+    table = in_order(table, kept)
+    targets = [load_column(path, name, tree=columns.tree) for name in columns.targets]
+    values = np.stack(targets, axis=1).astype(np.float32)
+    if len(values) != len(table):
+        raise errors.DataError(
+            f"{path}: got {len(values)} targets for {len(table)} events, wanted one for each event"
+        )
+    return Regression(
+        table.features, table.feature_names, table.source, table.sha256, values, columns.targets
+    )
 
 
 def load_jets() -> Dataset:
@@ -160,7 +219,7 @@ def load(
             f"{path}: got {len(labels)} labels in '{label}' for {len(values)} events, wanted one "
             "label per event"
         )
-    return Dataset(values, labels, table.feature_names, class_names, str(path), sha256)
+    return Dataset(values, table.feature_names, str(path), sha256, labels, class_names)
 
 
 def load_features(
@@ -331,6 +390,11 @@ def _checked_labels(
     if class_names is None:
         class_names = tuple(str(i) for i in range(int(indices.max(initial=0)) + 1))
     return indices, class_names
+
+
+def classes_of(events: Features) -> tuple[str, ...]:
+    """The names of the classes; none of events without class labels."""
+    return events.class_names if isinstance(events, Dataset) else ()
 
 
 def in_order(events: Events, names: Sequence[str]) -> Events:

@@ -16,6 +16,7 @@ from samebits.firmware.results import Measured, NotRun
 from samebits.stages import check_folder
 from samebits.sweep import Grid, Row, Sweep, best, read_sweep, sweep, write
 from samebits.sweep_network import labelled_events, network_of
+from samebits.test_part import log_reading
 
 from .console import bar, command_line, err, line, out, print_json
 from .options import Json
@@ -90,6 +91,8 @@ def command(
     folder = output or (source if source.is_dir() else source.parent) / "sweep"
     check_folder(folder)
     events = labelled_events(network, data)
+    if events.test_part:
+        log_reading(source, network.recipe, "samebits sweep")
     grid = Grid(widths, factors, clocks or (target.clock_mhz,))
 
     def at_width(bits: int | None) -> Design:

@@ -125,7 +125,7 @@ def command(
             on_estimate=estimated,
         )
         advance(evaluations)
-    if network.recipe is not None and "test part" in tuned.tuning.confirmation.data:
+    if parts[1].test_part:
         log_reading(source, network.recipe, "samebits tune")
     with bar(f"compiling {output.name}", 1) as advance:
         design = compile_model(

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 
 from samebits import Design, errors
+from samebits.compile.target import Target
 from samebits.described import train_described
 from samebits.recipe import RECIPE, Recipe
 from samebits.record import load_record
-from samebits.report.facts import NotRun, Quantity, TrainingFacts
+from samebits.report.facts import NotRun, Quantity, RegressionFacts, TrainingFacts
+from samebits.stages import build_report, compile_model
+from samebits.test_part import labelled_events
+from samebits.train.data import Features, Regression
 
 from .cli.command import Command
 
@@ -98,7 +102,11 @@ def test_numbers_are_fitted_without_labels(folder: Path) -> None:
     facts = train_described(folder / "build", path, data=str(folder / "events.parquet"))
     assert facts.training.score_name == "root mean squared error"
     assert facts.firmware is not None
-    assert Recipe.read(folder / "build") is None  # nothing that a report could classify
+    recipe = Recipe.read(folder / "build")
+    assert recipe is not None
+    test = recipe.split().test
+    assert isinstance(test, Regression)
+    assert test.targets[:, 0].tolist() == (test.features[:, 0] - test.features[:, 1]).tolist()
     design = Design.from_onnx(folder / "build" / "model.onnx")
     assert design.feature_names == ("a", "b")
 
@@ -121,7 +129,7 @@ def test_events_that_do_not_fit(folder: Path) -> None:
     with pytest.raises(errors.UsageError, match=r"data\.targets is missing"):
         train_described(folder / "build", path, data=str(folder / "events.parquet"))
     path = written(folder, CLASSES + 'targets = ["a"]\n')
-    with pytest.raises(errors.UsageError, match=r"data\.targets: are the numbers of a regression"):
+    with pytest.raises(errors.UsageError, match=r"data\.targets: are numbers, but fit\.loss is"):
         train_described(folder / "build", path)
     assert not (folder / "build").exists()
 
@@ -137,3 +145,36 @@ def test_the_command_line_changes_single_numbers(
     assert ran.code == 0
     runs = json.loads(ran.stdout)["runs"]
     assert [(one["epochs"], one["bits"]) for one in runs] == [(1, None), (1, 4)]
+
+
+def test_reports_judge_a_regression_by_its_test_part(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    build, events = folder / "build", str(folder / "events.parquet")
+    train_described(build, written(folder, ANSWERS), data=events)
+    design = compile_model(build / "model.onnx", build, Target())
+    facts = build_report(design)
+    assert isinstance(facts.regression, RegressionFacts)
+    assert facts.regression.split == "test"
+    assert list(facts.regression.comparison.models) == ["float", "qat", "firmware"]
+    assert isinstance(facts.metrics, NotRun)
+    assert facts.metrics.reason == "the network predicts answer"
+    # the file of the training is its test part also where the target is named
+    again = build_report(design, events, target="answer").regression
+    assert isinstance(again, RegressionFacts)
+    assert again.comparison.models == facts.regression.comparison.models
+    assert "its test part is used" in caplog.text
+    reads = Recipe.read(build)
+    assert reads is not None
+    assert [entry["by"] for entry in reads.test_reads] == ["samebits report"] * 2
+
+
+def test_background_alone_has_a_test_part_for_bits_and_none_for_metrics(folder: Path) -> None:
+    build = folder / "build"
+    train_described(build, written(folder, BACKGROUND))
+    recipe = Recipe.read(build)
+    assert recipe is not None
+    assert type(recipe.split().test) is Features
+    assert labelled_events(None, recipe) == (None, "test")
+    with pytest.raises(errors.UsageError, match="with other labels or targets, or without"):
+        labelled_events(str(folder / "events.npz"), recipe)

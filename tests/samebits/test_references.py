@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from samebits import Design
+from samebits import Design, errors
 from samebits.adapter import physical_columns
 from samebits.compile.adapter import Adapter
 from samebits.compile.adapter.raw import random_fields
-from samebits.quality import class_scores, targets_of
-from samebits.recipe import KERAS_SHA256
+from samebits.quality import class_scores, target_columns
+from samebits.recipe import KERAS_SHA256, load_events
 from samebits.references import FIRMWARE, FLOAT_ONNX, Reference, references, scores_of
 from samebits.report.facts import NotRun
 from samebits.sim.onnx_engine import OnnxEngine
+from samebits.train.data import Regression
 
 from ..models import float_mlp, quantized_mlp
 from .test_adapter import ADAPTER
@@ -80,19 +81,22 @@ def test_one_output_of_two_classes() -> None:
 
 def test_columns_of_targets(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", features=np.ones((3, 2)), pt=[1.0, 2.0, 3.0], m=[0, 0, 1])
-    found = targets_of(tmp_path / "x.npz", "m, pt")
-    assert list(found) == ["m", "pt"]
-    assert found["pt"].tolist() == [1, 2, 3]
+    found = load_events(str(tmp_path / "x.npz"), target_columns("m, pt", ()))
+    assert isinstance(found, Regression)
+    assert found.target_names == ("m", "pt")
+    assert found.targets[:, 1].tolist() == [1, 2, 3]
+    with pytest.raises(errors.UsageError, match="wanted different names, got 'm,m'"):
+        target_columns("m,m", ())
 
 
-def test_networks_that_were_not_trained_on_classes(
+def test_networks_trained_in_the_folder(
     rng: np.random.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     design = Design.from_onnx(float_mlp().model())
     design.save(tmp_path / "build")
     events = rng.normal(0, 1, (20, 4)).astype(np.float32)
     models = {"model.keras": "a" * 64, "float.keras": "b" * 64}
-    record = {"data": None, "models": models, "sections": {}}
+    record = {"data": "x", "data_sha256": "", "seed": 0, "models": models, "sections": {}}
     (tmp_path / "build" / "training.json").write_text(json.dumps(record))
     assert [one.name for one in references(design)] == ["model.onnx"]  # no chain to these
 

@@ -28,7 +28,7 @@ def blobs(events: int, seed: int) -> Dataset:
     centres = np.array([[0, 0, 1], [2, 0, -1], [0, 2, 0]], np.float64)
     features = (centres[labels] + 0.4 * rng.normal(size=(events, 3))) * [100, 1, 0.05]
     return Dataset(
-        features.astype(np.float32), labels, ("a", "b", "c"), ("x", "y", "z"), "blobs", ""
+        features.astype(np.float32), ("a", "b", "c"), "blobs", "", labels, ("x", "y", "z")
     )
 
 
@@ -116,7 +116,7 @@ def test_the_input_layer_is_the_input_format(width: int) -> None:
 
 def test_wrong_feature_count_is_refused() -> None:
     model = build_float_mlp(PREPARED.exact, 3, hidden=(4,))
-    narrow = Dataset(TRAIN.features[:, :2], TRAIN.labels, ("a", "b"), TRAIN.class_names, "n", "")
+    narrow = Dataset(TRAIN.features[:, :2], ("a", "b"), "n", "", TRAIN.labels, TRAIN.class_names)
     with pytest.raises(errors.DataError) as caught:
         fitting.fit(model, narrow, narrow, CONFIG)
     assert str(caught.value) == (
