@@ -37,6 +37,14 @@ class Difference:
     low_95: float
     high_95: float
 
+    def __str__(self) -> str:
+        """The value with its 95 % interval; accuracies in percentage points."""
+        scale, digits, unit = (1, 4, "") if self.class_name else (100, 2, " points")
+        value, low, high = (
+            f"{scale * x:+.{digits}f}" for x in (self.value, self.low_95, self.high_95)
+        )
+        return f"{value}{unit}, 95 % interval {low} to {high}"
+
 
 @dataclass(frozen=True)
 class AccuracyGate:
@@ -61,6 +69,21 @@ class ModelComparison:
     models: tuple[ModelValues, ...]
     differences: tuple[Difference, ...]
     gate: AccuracyGate | None
+
+    def difference(self, model: str, class_name: str | None = None) -> Difference:
+        """That of a model's accuracy, or of its AUC for a class.
+
+        Raises: DataError for what was not compared.
+        """
+        for one in self.differences:
+            if (one.model, one.class_name) == (model, class_name):
+                return one
+        compared = dict.fromkeys(one.model for one in self.differences)
+        raise errors.DataError(
+            f"no difference of {model!r}{f', class {class_name!r}' if class_name else ''}; models "
+            f"compared with {self.reference!r}: {', '.join(compared)}; classes: "
+            f"{', '.join(self.class_names)}"
+        )
 
 
 def compare_models(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,11 +11,13 @@ import numpy.typing as npt
 
 from samebits import errors
 
+from .baselines import Baseline
 from .build import build, take_weights
 from .config import FitOptions
 from .diagnosis import Verdict, diagnose, loss_without_inputs
 from .formats import choose_formats, fold_batch_norm
 from .layers import Categories
+from .losses import score_name, score_text
 from .network import Network
 from .optimize import Augment, Curve, Pass, Samples, fit_samples, outputs, score
 from .scaling import SCALED_INTEGER_BITS, InputFormat, InputScaling, choose_scaling
@@ -48,16 +50,35 @@ class Trained:
 
         `firmware` are the answers of `Design.simulate` to the same samples.
         """
-        answers: dict[str, npt.NDArray[Any]] = {
-            "float": outputs(self.float_model, samples.inputs),
-            "quantized": outputs(self.model, samples.inputs),
-        }
+        answers = self.answers(samples.inputs)
         if firmware is not None:
             answers["firmware"] = firmware
         return {
             name: score(values, samples.targets, self.options.loss)
             for name, values in answers.items()
         }
+
+    def answers(self, inputs: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+        """The outputs (N, K) of "float" and "quantized"."""
+        return {
+            "float": outputs(self.float_model, inputs),
+            "quantized": outputs(self.model, inputs),
+        }
+
+    def summary(
+        self,
+        samples: Samples,
+        firmware: npt.NDArray[Any] | None = None,
+        baselines: Iterable[Baseline] = (),
+    ) -> str:
+        """`scores`, those of simple fits (`fit_baselines`), and the verdicts, a line each."""
+        loss = self.options.loss
+        found = self.scores(samples, firmware) | {fit.name: fit.score for fit in baselines}
+        lines = [
+            f"{score_name(loss)}, {name}: {score_text(value, loss)}"
+            for name, value in found.items()
+        ]
+        return "\n".join([*lines, *(f"loss curve: {verdict}" for verdict in self.verdicts)])
 
 
 def train_network(

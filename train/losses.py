@@ -11,7 +11,7 @@ from samebits import errors
 
 from .passes import Samples
 
-__all__ = ["KERAS_LOSSES", "check_targets", "column", "score"]
+__all__ = ["KERAS_LOSSES", "check_targets", "column", "score", "score_name", "score_text"]
 
 KERAS_LOSSES = {
     "mean_squared_error": "mean_squared_error",
@@ -38,6 +38,16 @@ def score(answers: npt.NDArray[Any], targets: npt.NDArray[Any], loss: str) -> fl
     if loss == "binary_crossentropy":
         return float(np.mean((answers > 0.5) == (targets > 0.5)))
     return float(np.sqrt(np.mean((answers - targets) ** 2)))
+
+
+def score_name(loss: str) -> str:
+    """What `score` is of a network with this loss."""
+    return "root mean squared error" if loss == "mean_squared_error" else "accuracy"
+
+
+def score_text(value: float, loss: str) -> str:
+    """A score as it is printed: accuracies in percent."""
+    return f"{value:.4f}" if loss == "mean_squared_error" else f"{100 * value:.1f} %"
 
 
 def column(targets: npt.NDArray[Any], loss: str) -> npt.NDArray[Any]:

@@ -39,12 +39,10 @@ class RangeTest:
 
     def draw(self, path: str | Path) -> None:
         """The losses over the rates, with the chosen one."""
-        import matplotlib as mpl
+        from matplotlib.figure import Figure
 
-        mpl.use("Agg")
-        import matplotlib.pyplot as plt
-
-        figure, axes = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
+        figure = Figure(figsize=(5.5, 3.8), layout="constrained")
+        axes = figure.subplots()
         axes.plot(self.rates, self.losses, color="#9aa5b1", linewidth=0.8, label="loss of a batch")
         axes.plot(self.rates, self.smoothed, color="#1f5fa8", label="smoothed")
         axes.axvline(
@@ -54,7 +52,6 @@ class RangeTest:
         axes.set(xscale="log", xlabel="learning rate", ylabel="training loss")
         axes.legend(frameon=False)
         figure.savefig(path, dpi=150)
-        plt.close(figure)
 
 
 def range_test(

@@ -17,12 +17,10 @@ _BLUE, _GREY, _RED = "#1f5fa8", "#9aa5b1", "#c0392b"
 
 def draw(found: Found, path: Path) -> None:
     """Writes the plot that fits: front, curve, heat map, or the scores of the trials in order."""
-    import matplotlib as mpl
+    from matplotlib.figure import Figure
 
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(5.5, 3.9), layout="constrained")
+    figure = Figure(figsize=(5.5, 3.9), layout="constrained")
+    axes = figure.subplots()
     values = {name: sorted({t.values[name] for t in found.trials}, key=_order)
               for name in found.names}  # fmt: skip
     cells = 1
@@ -37,7 +35,6 @@ def draw(found: Found, path: Path) -> None:
     else:
         _history(axes, found)
     figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 def _score(found: Found) -> str:

@@ -418,6 +418,16 @@ def test_values_and_intervals_of_a_real_difference() -> None:
     for d in got.differences:
         assert d.low_95 < d.low_68 < d.value < d.high_68 < d.high_95
         assert d.high_95 < 0  # the noise is far larger than the uncertainty
+    assert got.difference("firmware") is accuracy
+    assert got.difference("firmware", aucs[1].class_name) is aucs[1]
+    assert str(accuracy).startswith(f"{100 * accuracy.value:+.2f} points, 95 % interval -")
+    assert str(aucs[0]).startswith(f"{aucs[0].value:+.4f}, 95 % interval -")
+    with pytest.raises(errors.DataError) as raised:
+        got.difference("qat")
+    assert str(raised.value) == (
+        "no difference of 'qat'; models compared with 'float': firmware; classes: "
+        f"{', '.join(NAMES)}"
+    )
     # The paired difference of accuracy is a mean of -1, 0, 1 per event: its error is known.
     change = (worse.argmax(1) == labels).astype(float) - (scores.argmax(1) == labels)
     variance = sum(change[labels == c].var() * (labels == c).sum() for c in range(3))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from samebits import Design, errors
+from samebits.train.baselines import Baseline
 from samebits.train.bench import train_network
 from samebits.train.config import fit_options
 from samebits.train.network import (
@@ -67,6 +68,12 @@ def test_a_residual_network_is_trained_folded_and_compiled() -> None:
     assert scores["quantized"] == np.mean(decisions == test.targets)
     assert scores["firmware"] == np.mean(firmware.argmax(axis=1) == test.targets)
     assert np.mean(decisions == firmware.argmax(axis=1)) > 0.97
+    told = trained.summary(test, firmware, [Baseline("the largest class", 0.25, 0.1)]).splitlines()
+    assert told[2:4] == [
+        f"accuracy, firmware: {100 * scores['firmware']:.1f} %",
+        "accuracy, the largest class: 25.0 %",
+    ]
+    assert told[4:] == [f"loss curve: {verdict}" for verdict in trained.verdicts]
 
 
 def test_a_loss_that_is_not_finite_is_an_error() -> None:
