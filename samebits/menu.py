@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from samebits import errors
 from samebits.firmware.results import Facts, Text
-from samebits.sim.intervals import Fraction, fraction
+from samebits.sim.intervals import Fraction, fraction, weights_of
 from samebits.sim.trigger import Beam, MenuRow, menu, point_at_rate
 
 __all__ = [
@@ -29,7 +29,9 @@ __all__ = [
     "read_menu",
 ]
 
-_REPLICATES = 10_000
+_REPLICATES, _LEAST_REPLICATES = 10_000, 400
+_MOST_DRAWN = 1 << 24  # numbers of the bootstrap, before replicates are saved
+_HELD = 1 << 20  # of them at once
 
 
 class MenuSeed(BaseModel):
@@ -232,9 +234,9 @@ def measure_menu(
         signals=signals,
         models=models,
         differences=tuple(
-            _difference(model, reference, taken, beam, seed)
+            _difference(model, reference, taken, beam, weights, seed)
             for model in models
-            if model != reference and weights is None
+            if model != reference
         ),
     )
 
@@ -244,20 +246,32 @@ def _difference(
     reference: str,
     taken: Mapping[str, NDArray[np.bool_]],
     beam: Beam,
+    weights: NDArray[Any] | None,
     seed: int,
 ) -> MenuDifference:
-    """Bootstrap of the events that one of the two takes alone; the cuts stay as they are."""
-    events = len(taken[model])
-    alone = [int((taken[a] & ~taken[b]).sum()) for a, b in ((model, reference), (reference, model))]
-    shares = [alone[0] / events, alone[1] / events, 1 - sum(alone) / events]
-    drawn = np.random.default_rng(seed).multinomial(events, shares, _REPLICATES)
-    scale = beam.crossings_khz / events
-    spread = (drawn[:, 0] - drawn[:, 1]) * scale
+    """Bootstrap of the events, those that one of the two takes alone counted; the cuts stay.
+
+    Events of the same weight on the same side are alike: how many of each kind a replicate draws is
+    multinomial.
+    """
+    signs = taken[model].astype(np.int64) - taken[reference]
+    weight = weights_of(weights, len(signs))
+    kinds, counts = np.unique(np.stack([signs, weight], axis=1), axis=0, return_counts=True)
+    gain, size = kinds[:, 0] * kinds[:, 1], kinds[:, 1]
+    replicates = min(_REPLICATES, max(_LEAST_REPLICATES, _MOST_DRAWN // len(kinds)))
+    rng, parts = np.random.default_rng(seed), []
+    step = max(1, _HELD // len(kinds))
+    for start in range(0, replicates, step):
+        drawn = rng.multinomial(
+            len(signs), counts / len(signs), min(step, replicates - start)
+        ).astype(np.float64)
+        parts.append(drawn @ gain / (drawn @ size) * beam.crossings_khz)
+    spread = np.concatenate(parts)
     low_95, low_68, high_68, high_95 = np.percentile(spread, (2.5, 16, 84, 97.5)).tolist()
     return MenuDifference(
         model=model,
         reference=reference,
-        value=(alone[0] - alone[1]) * scale,
+        value=float(counts @ gain / weight.sum()) * beam.crossings_khz,
         low_68=low_68,
         high_68=high_68,
         low_95=low_95,

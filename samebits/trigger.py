@@ -151,9 +151,16 @@ def measure_trigger(
     differences = [
         difference
         for signal, scores in peaks.items()
-        if len(models) > 1 and weights is None
+        if len(models) > 1
         for difference in compare_at_rates(
-            noise, scores, beam, [*asked, *spread], reference=reference, name=signal, seed=seed
+            noise,
+            scores,
+            beam,
+            [*asked, *spread],
+            reference=reference,
+            name=signal,
+            weights=weights,
+            seed=seed,
         )
     ]
     return TriggerFacts(
@@ -204,31 +211,47 @@ def _turn_on(
 
 def score_place(design: Design, score: str | None) -> tuple[int, str]:
     """Which element of the flattened output is cut on, and how it is called."""
-    from samebits.recipe import recipe_of
-
     if len(design.graph.outputs) > 1:
         raise errors.UnsupportedError("a trigger on a network with several outputs")
     (output,) = design.graph.tensors_of(design.graph.outputs)
     size = int(np.prod(output.shape, dtype=int))
-    recipe, _ = recipe_of(design) if design.folder else (None, "")
-    classes = _class_names(design)
-    if recipe and recipe.sections and "data" in recipe.sections:
-        classes = [str(name) for name in recipe.sections["data"]["class_names"]]
+    classes = _class_names(design, size)
     if score is None:
         if size == 1:
             return 0, "the output"
         known = f": {', '.join(classes)}" if classes else f", 0 to {size - 1}"
         raise errors.UsageError(f"the network has {size} scores; choose one with --score{known}")
-    if score in classes[:size]:
+    if score in classes:
         return classes.index(score), f"score of {score}"
     if score.isdecimal() and int(score) < size:
         return int(score), f"output {score}"
     known = f"{', '.join(classes)}, or " if classes else ""
-    raise errors.UsageError(f"no score {score!r}; there are {known}0 to {size - 1}")
+    hint = "" if classes else "; samebits report --data FILE with class_names gives them names"
+    raise errors.UsageError(f"no score {score!r}; there are {known}0 to {size - 1}{hint}")
 
 
-def _class_names(design: Design) -> list[str]:
-    """What model.onnx calls the classes."""
+def _class_names(design: Design, size: int) -> list[str]:
+    """What the classes of so many scores are called; empty where nobody knows.
+
+    The training says it, or model.onnx (exported or calibrated by samebits), or the labelled events
+    of the last report.
+    """
+    from samebits.recipe import recipe_of
+    from samebits.report.facts import MetricsFacts
+    from samebits.stages import recorded_facts
+
+    found = _names_in_model(design)
+    if design.folder is not None:
+        recipe, _ = recipe_of(design)
+        if recipe is not None and "data" in recipe.sections:
+            found = [str(name) for name in recipe.sections["data"]["class_names"]]
+        metrics = None if found else recorded_facts(design).metrics
+        if isinstance(metrics, MetricsFacts):
+            found = list(next(iter(metrics.models.values())).class_names)
+    return found if len(found) == size else []
+
+
+def _names_in_model(design: Design) -> list[str]:
     import json
 
     import onnx

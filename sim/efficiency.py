@@ -112,6 +112,7 @@ def compare_at_rate(
     *,
     reference: str,
     name: str = "signal",
+    weights: ArrayLike | None = None,
     replicates: int = _REPLICATES,
     seed: int = 0,
 ) -> list[EfficiencyDifference]:
@@ -123,6 +124,7 @@ def compare_at_rate(
         [asked_khz],
         reference=reference,
         name=name,
+        weights=weights,
         replicates=replicates,
         seed=seed,
     )
@@ -136,6 +138,7 @@ def compare_at_rates(
     *,
     reference: str,
     name: str = "signal",
+    weights: ArrayLike | None = None,
     replicates: int = _REPLICATES,
     seed: int = 0,
 ) -> list[EfficiencyDifference]:
@@ -145,6 +148,8 @@ def compare_at_rates(
         unbiased: by model (N,) scores of the same unbiased events.
         signal: by model (M,) scores of the same signal events.
         reference: one of the models.
+        weights: (N,) of the unbiased events; None: all the same. A replicate multiplies each with
+            how often the event is drawn.
 
     Raises:
         UsageError: an unknown reference, or a rate that is not above 0.
@@ -163,16 +168,16 @@ def compare_at_rates(
     if len(sizes[0]) > 1 or len(sizes[1]) > 1:
         raise errors.DataError(f"{name}: the models have different numbers of events")
     n, m = sizes[0].pop(), sizes[1].pop()
+    weight = weights_of(weights, n)[:, None]
     allowed = [rate / beam.crossings_khz for rate in asked_khz]
     kept = {model: _Kept(backgrounds[model], signals[model], allowed) for model in backgrounds}
     labels = np.repeat(np.array([0, 1], dtype=np.int64), (n, m))
     found: dict[str, list[Array]] = {model: [] for model in kept}
-    for weights in replicate_weights(labels, replicates, seed):
+    for drawn in replicate_weights(labels, replicates, seed):
         for model, one in kept.items():
-            found[model].append(one.efficiency(weights[:n], weights[n:]))
-    whole = {
-        model: one.efficiency(np.ones((n, 1)), np.ones((m, 1)))[:, 0] for model, one in kept.items()
-    }
+            found[model].append(one.efficiency(drawn[:n] * weight, drawn[n:]))
+    ones = np.ones((m, 1))
+    whole = {model: one.efficiency(weight, ones)[:, 0] for model, one in kept.items()}
     spreads = {model: np.concatenate(parts, axis=1) for model, parts in found.items()}
     differences = []
     for place, rate in enumerate(asked_khz):

@@ -15,6 +15,7 @@ from . import (
     build,
     check,
     compare,
+    data,
     demo,
     diff,
     doctor,
@@ -49,7 +50,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _COMMANDS = (
-    *(demo, train, export, compile_command, simulate, ranges, verify, report),
+    *(demo, data, train, export, compile_command, simulate, ranges, verify, report),
     *(trigger, freeze, check, match, compare, rtl, build, library, emulate),
     *(sweep, tune, diff, doctor),
 )

@@ -16,7 +16,8 @@ from .console import bar, err, line, out
 
 __all__ = ["calibrated", "show"]
 
-FEATURES = "samebits.features"  # names of the columns, in the file's metadata
+# names of the columns and of the scores, in the file's metadata
+FEATURES, CLASSES = "samebits.features", "samebits.classes"
 COARSE = 0.02  # of the spread: more than twice what the default width leaves
 _SHOWN = 20  # columns in a table
 
@@ -73,6 +74,8 @@ def calibrated(
             progress=advance,
         )
     result.model.graph.name = model.name
+    if result.metrics and names and CLASSES not in {p.key for p in proto.metadata_props}:
+        result.model.metadata_props.add(key=CLASSES, value=json.dumps(list(names)))
     if columns:
         result.model.metadata_props.add(key=FEATURES, value=json.dumps(columns))
         line(

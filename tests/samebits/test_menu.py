@@ -63,7 +63,7 @@ def test_rates_are_counts(tmp_path: Path) -> None:
     assert type(found).model_validate_json(found.model_dump_json()) == found
 
 
-def test_equal_models_do_not_differ_and_weights_have_no_bootstrap(tmp_path: Path) -> None:
+def test_equal_models_do_not_differ_and_weights_of_one_are_none(tmp_path: Path) -> None:
     (tmp_path / "menu.toml").write_text(MENU)
     seeds = read_menu(tmp_path / "menu.toml").seed
     x = np.linspace(0, 1, 100)
@@ -71,8 +71,24 @@ def test_equal_models_do_not_differ_and_weights_have_no_bootstrap(tmp_path: Path
     (difference,) = measure_menu(seeds, values, FULL).differences
     assert (difference.value, difference.low_95, difference.high_95) == (0, 0, 0)
     weighted = measure_menu(seeds, values, FULL, np.ones(100))
-    assert weighted.differences == ()
-    assert weighted.models == measure_menu(seeds, values, FULL).models
+    assert weighted == measure_menu(seeds, values, FULL)
+
+
+def test_the_difference_of_weighted_menus_is_that_of_a_plain_bootstrap(tmp_path: Path) -> None:
+    (tmp_path / "menu.toml").write_text('[[seed]]\nname = "a"\nscore = "t"\nthreshold = 0.5\n')
+    seeds = read_menu(tmp_path / "menu.toml").seed
+    rng = np.random.default_rng(5)
+    score, weight = rng.uniform(size=400), rng.uniform(0.5, 2, 400)
+    other = score + rng.normal(0, 0.1, 400)
+    values = {"a": SeedValues("t", {"float": score, "firmware": other}, {})}
+    (found,) = measure_menu(seeds, values, FULL, weight).differences
+    change = (other >= 0.5).astype(float) - (score >= 0.5)
+    assert found.value == pytest.approx(np.average(change, weights=weight) * FULL.crossings_khz)
+    drawn = rng.integers(0, 400, (4000, 400))
+    plain = (change * weight)[drawn].sum(axis=1) / weight[drawn].sum(axis=1) * FULL.crossings_khz
+    wanted = np.percentile(plain, (2.5, 16, 84, 97.5))
+    bounds = (found.low_95, found.low_68, found.high_68, found.high_95)
+    assert bounds == pytest.approx(wanted, abs=0.15 * plain.std())
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,62 @@ def test_a_menu_adds_up() -> None:
     assert (off.total_khz.value, off.pure_khz.value, off.shared_khz) == (0, 0, 0)
 
 
+@st.composite
+def menus(draw: st.DrawFn) -> tuple[list[list[bool]], list[int]]:
+    """What up to four seeds take of each event, and weights of which one is not 0."""
+    events = draw(st.integers(1, 12))
+    row = st.lists(st.booleans(), min_size=events, max_size=events)
+    weights = draw(st.lists(st.integers(0, 3), min_size=events, max_size=events))
+    weights[draw(st.integers(0, events - 1))] = 1
+    return draw(st.lists(row, min_size=1, max_size=4)), weights
+
+
+@given(sample=menus())
+def test_total_pure_and_shared_rates_are_counts(
+    sample: tuple[list[list[bool]], list[int]],
+) -> None:
+    table, weights = sample
+    seeds = {str(number): row for number, row in enumerate(table)}
+    total, rows = menu(seeds, FULL, weights)
+    khz = FULL.crossings_khz / sum(weights)
+    taken = [[name for name, row in seeds.items() if row[i]] for i in range(len(weights))]
+    events = list(zip(taken, weights, strict=True))
+    assert total.value == pytest.approx(khz * sum(w for names, w in events if names))
+    for row in rows:
+        mine = [(names, w) for names, w in events if row.seed in names]
+        assert row.total_khz.value == pytest.approx(khz * sum(w for _, w in mine))
+        pure = sum(w for names, w in mine if names == [row.seed])
+        assert row.pure_khz.value == pytest.approx(khz * pure)
+        assert row.shared_khz == pytest.approx(khz * sum(w / len(names) for names, w in mine))
+        for other, rate in row.overlap_khz.items():
+            assert rate == pytest.approx(khz * sum(w for names, w in mine if other in names))
+
+
+@given(sample=samples(), weights=st.lists(st.integers(1, 3), min_size=30, max_size=30))
+def test_an_event_of_weight_two_is_two_events(
+    sample: tuple[list[int], list[int], float], weights: list[int]
+) -> None:
+    unbiased, signal, allowed = sample
+    beam, weight = Beam(100), weights[: len(unbiased)]
+    # between two rates that occur, so that rounding decides nothing
+    asked = (round(allowed * sum(weight)) + 0.5) / sum(weight) * beam.crossings_khz
+    repeated = np.repeat(unbiased, weight)
+    one = point_at_rate(unbiased, {"s": signal}, beam, asked, weight)
+    other = point_at_rate(repeated, {"s": signal}, beam, asked)
+    assert one.threshold == other.threshold
+    assert one.efficiency == other.efficiency
+    if one.rate_khz is not None and other.rate_khz is not None:
+        assert one.rate_khz.value == pytest.approx(other.rate_khz.value)
+        assert one.rate_khz.events <= len(unbiased) + 1e-9
+    given_ = {"a": unbiased, "b": [x // 2 for x in unbiased]}
+    peaks = {"a": signal, "b": [x // 2 for x in signal]}
+    more = {name: np.repeat(x, weight) for name, x in given_.items()}
+    few = {"reference": "a", "replicates": 2}
+    weighted = compare_at_rate(given_, peaks, beam, asked, weights=weight, **few)
+    plain = compare_at_rate(more, peaks, beam, asked, **few)
+    assert weighted[0].value == plain[0].value
+
+
 @pytest.mark.parametrize(
     ("unbiased", "match"),
     [([], "not empty"), ([1.0, float("nan")], "NaN"), ([[1.0]], "shape"), (["a"], "real numbers")],

@@ -36,7 +36,7 @@ def test_a_column_of_an_archive_may_be_one_of_its_features(tmp_path: Path) -> No
     np.savez(path, features=x, feature_names=["a", "mass"], w=np.array([3.0, 4.0]))
     assert load_column(path, "mass").tolist() == [20.0, 10.0]
     assert load_column(path, "w").tolist() == [3.0, 4.0]
-    with pytest.raises(errors.DataError, match="has no array pt; it has: .*, a, mass"):
+    with pytest.raises(errors.DataError, match=r"has no array pt; it has: .*, a, mass"):
         load_column(path, "pt")
     np.savez(path, features=x)  # x0 and x1 are made up: nobody can mean them
     with pytest.raises(errors.DataError, match="has no array x0"):
