@@ -131,7 +131,8 @@ def test_python_names_exist(page: str) -> None:
 
 def is_key(name: str) -> bool:
     """Whether it is a key of an ONNX file's metadata, or a file."""
-    return name == "samebits.json" or f'"{".".join(name.split(".")[:2])}' in sources()
+    top = ".".join(name.split(".")[:2])
+    return name == "samebits.json" or (not resolves(top) and f'"{top}' in sources())
 
 
 @cache
