@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -20,14 +18,15 @@ from samebits.compile.emitters.alkaid import AlkaidTrace, alkaid_version, deep_r
 from samebits.compile.emitters.alkaid_size import MAX_OPERATIONS
 from samebits.compile.ir import Graph
 
-from .parts import CLOSURE_LIMITS, Part, part_of
+from .parts import Part, part_of
 from .results import (
-    BUNCH_CROSSING_NS,
+    Facts,
     Kind,
     LayerLatency,
     Measured,
     NotRun,
     Quantity,
+    Text,
     layer_latency,
 )
 
@@ -57,44 +56,33 @@ LAYERS_NOTE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(Facts):
     """What alkaid expects of the whole graph on a part at a clock.
 
     Attributes:
         latency_cycles: from the input register to the output register; one cycle per stage.
         used: by resource (LUT, FF, DSP, BRAM36); FF are the bits of all pipeline registers.
-        share: fraction of the part's total, by resource.
-        over_limit: resources whose share is above `parts.CLOSURE_LIMITS`.
         stage_budget: delay that a stage may have: the clock period in alkaid's units.
         worst_stage: longest delay between two registers as they stand, before a synthesiser moves
             them (retiming); `fmax_mhz` is the clock that it allows.
         longest_operation: delay of the slowest single operation, which no pipeline can split.
-        delay_unit: nanoseconds per delay unit, kind "assumed"; `calibration` says why.
+        calibration: why a unit of delay is taken as `DELAY_UNIT_NS`.
         layers: shares of the latency, as `LAYERS_NOTE` says.
         notes: what a reader must know to use the numbers.
-        seconds: CPU time that the estimate took.
     """
 
-    tool: str
-    part: Part
+    tool: Text
     clock_mhz: float
     latency_cycles: Quantity
-    latency_ns: Quantity
-    bunch_crossings: Quantity
     initiation_interval: Quantity
     used: dict[str, Quantity]
-    share: dict[str, float]
-    over_limit: tuple[str, ...]
     stage_budget: Quantity
     worst_stage: Quantity
     fmax_mhz: Measured
     longest_operation: Quantity
-    delay_unit: Quantity
-    calibration: str
+    calibration: Text
     layers: tuple[LayerLatency, ...]
     notes: tuple[str, ...]
-    seconds: float
 
 
 def logic_of(
@@ -112,7 +100,7 @@ def logic_of(
 
 def estimate(
     graph: Graph,
-    part: str | Part,
+    part: str,
     clock_mhz: float,
     *,
     logic: Any = None,
@@ -124,7 +112,7 @@ def estimate(
 
     Args:
         graph: best simplified (`compile.passes.simplify`).
-        part: a full part name, or a `Part`.
+        part: its full name.
         clock_mhz: the clock that the pipeline is cut for.
         logic: `logic_of(graph)`, where it is there already.
         max_operations: larger graphs are refused, as `alkaid_size` counts them.
@@ -138,9 +126,8 @@ def estimate(
     """
     if not (math.isfinite(clock_mhz) and clock_mhz > 0):
         raise errors.UsageError(f"the clock must be above 0 MHz, got {clock_mhz}")
-    device = part if isinstance(part, Part) else part_of(part)
+    device = part_of(part)
     tool = f"alkaid {alkaid_version()}"
-    started = time.process_time()
 
     traced = None
     if logic is None or per_layer:
@@ -155,33 +142,22 @@ def estimate(
     budget = 1000.0 / clock_mhz / DELAY_UNIT_NS
     stages, register_bits = _pipeline(logic, budget)
     cycles = len(stages)
-    latency_ns = cycles * 1000.0 / clock_mhz
     used = {"LUT": math.ceil(sum(stage.cost for stage in stages)), "FF": register_bits}
     used |= {"DSP": 0, "BRAM36": 0}
-    share = {name: used[name] / total for name, total in device.totals.items()}
     slowest, worst = _longest_operation(logic), longest_delay(stages)
     return Estimate(
         tool=tool,
-        part=device,
         clock_mhz=float(clock_mhz),
         latency_cycles=quantity(cycles, "cycles"),
-        latency_ns=quantity(latency_ns, "ns"),
-        bunch_crossings=quantity(latency_ns / BUNCH_CROSSING_NS, "BX"),
         initiation_interval=quantity(1, "cycles"),
         used={name: quantity(value, _UNITS[name]) for name, value in used.items()},
-        share=share,
-        over_limit=tuple(name for name, limit in CLOSURE_LIMITS.items() if share[name] > limit),
         stage_budget=quantity(budget, "delay units", "assumed"),
         worst_stage=quantity(worst, "delay units"),
         fmax_mhz=fmax_mhz(worst, tool),
         longest_operation=quantity(slowest, "delay units"),
-        delay_unit=Quantity(
-            value=DELAY_UNIT_NS, unit="ns per delay unit", kind="assumed", tool=tool
-        ),
         calibration=CALIBRATION,
         layers=_layers(traced, cycles, clock_mhz, tool) if traced and per_layer else (),
         notes=_notes(logic, device, clock_mhz, budget, slowest),
-        seconds=time.process_time() - started,
     )
 
 

@@ -18,13 +18,14 @@ from samebits import errors
 from . import rtl_results
 from .open_tools import NEXTPNR, YOSYS, OpenTool, find_tool
 from .results import (
-    BUNCH_CROSSING_NS,
     LatencyEstimate,
     Measured,
     NotRun,
     Quantity,
     ResourceEstimate,
     Text,
+    at_clock,
+    latency_estimate,
 )
 from .rtl import Rtl
 from .rtl_results import Progress, RtlResult, Used
@@ -237,29 +238,22 @@ def _label(tool: OpenTool) -> str:
 
 
 def _latency(rtl: Rtl, fmax_mhz: float, tool: OpenTool) -> LatencyEstimate:
-    def quantity(value: float, unit: str) -> Quantity:
-        return Quantity(value=value, unit=unit, kind="synthesised", tool=_label(tool))
-
-    def cycles(value: int) -> Quantity:
-        written = f"alkaid {rtl.tools.get('alkaid', '')}".strip()
-        return Quantity(value=value, unit="cycles", kind="estimated", tool=written)
-
-    latency_ns = rtl.latency_cycles * 1000 / fmax_mhz
-    fmax = quantity(fmax_mhz, "MHz")
-    return LatencyEstimate(
-        source=f"rtl/ on Lattice {DEVICE}, not the target's part",
-        cycles=cycles(rtl.latency_cycles),
-        initiation_interval=cycles(1),
-        latency_ns=quantity(latency_ns, "ns"),
-        bunch_crossings=quantity(latency_ns / BUNCH_CROSSING_NS, "BX"),
-        clock_mhz=fmax,
-        fmax_mhz=fmax,
-        notes=(
+    fmax = Quantity(value=fmax_mhz, unit="MHz", kind="synthesised", tool=_label(tool))
+    written = latency_estimate(
+        f"rtl/ on Lattice {DEVICE}, not the target's part",
+        rtl.latency_cycles,
+        rtl.clock_mhz,
+        1,
+        "synthesised",
+        f"alkaid {rtl.tools.get('alkaid', '')}".strip(),
+        (
             f"the same RTL placed and routed on another device ({DEVICE}, LUT4): says nothing "
             f"about {rtl.part}; ns are counted with the device's fastest clock",
             "no register is moved (retiming), which the pipeline relies on",
         ),
+        fmax_mhz=fmax,
     )
+    return at_clock(written, fmax)
 
 
 def _resources(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
-from samebits import errors
+from pydantic import ValidationError
+
+from samebits import __version__, errors, storage
+from samebits.compile.emitters.alkaid import alkaid_version
 from samebits.design import Design
 from samebits.firmware.estimate import (
     DELAY_UNIT_NS,
@@ -17,12 +21,14 @@ from samebits.firmware.hls_estimate import describe, estimate_hls
 from samebits.firmware.parts import part_of
 from samebits.firmware.place_and_route import DEVICE, read_place_and_route
 from samebits.firmware.results import (
+    Facts,
     LatencyEstimate,
     LayerLatency,
     Measured,
     NotRun,
     Quantity,
     ResourceEstimate,
+    Text,
     latency_estimate,
     layer_latency,
 )
@@ -35,6 +41,7 @@ from samebits.vendor import results_of_hls, results_of_rtl
 
 __all__ = ["check_budget", "estimate_facts"]
 
+_ESTIMATE = "estimate.json"
 _RTL, _ALKAID = "rtl/ in Verilator", "unrolled logic, alkaid"
 _HLS = "hls/, Vitis HLS"
 _YOSYS, _ECP5 = "rtl/, yosys", f"rtl/ on Lattice {DEVICE}, not the target's part"
@@ -177,11 +184,31 @@ def _measured(
     )
 
 
+class _Kept(Facts):
+    """An estimate in a build directory. `made_from`: what gives the same estimate when equal."""
+
+    made_from: tuple[Text, ...]
+    estimate: Estimate
+
+
 def _alkaid_estimate(design: Design) -> Estimate | NotRun:
+    """The one that the build directory keeps, if nothing has changed that it follows from."""
     try:
-        return estimate(design.graph, design.target.part, design.target.clock_mhz)
+        made_from = (design.fingerprint, f"samebits {__version__}", f"alkaid {alkaid_version()}")
+        path = design.folder / _ESTIMATE if design.folder else None
+        if path is not None:
+            with contextlib.suppress(OSError, ValidationError):  # none, or damaged
+                kept = _Kept.model_validate_json(path.read_bytes())
+                if kept.made_from == made_from:
+                    return kept.estimate
+        found = estimate(design.graph, design.target.part, design.target.clock_mhz)
     except (errors.MissingToolError, errors.UnsupportedError) as error:
         return NotRun(reason=str(error))
+    if path is not None:
+        text = _Kept(made_from=made_from, estimate=found).model_dump_json(indent=1) + "\n"
+        with contextlib.suppress(errors.BuildError), storage.replace_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return found
 
 
 def _alkaid(

@@ -19,6 +19,7 @@ from ..results import (
     Quantity,
     ResourceEstimate,
     latency_estimate,
+    timed,
 )
 from ..rtl import Rtl
 from ..vendor_tools import VIVADO, VendorProgram, find, hls_of
@@ -193,16 +194,17 @@ class _Vivado:
             kind="synthesised" if kind == "synthesised" else "estimated",
             tool=_tool("Vivado", timing.version),
         )
-        return _at_clock(f"{source} {self.stage}", cycles, fmax, notes)
+        return _at_clock(f"{source} {self.stage}", cycles, fmax, timing.met, notes)
 
 
 def _at_clock(
-    source: str, cycles: LatencyEstimate, fmax: Measured, notes: list[str]
+    source: str, cycles: LatencyEstimate, fmax: Measured, met: bool, notes: list[str]
 ) -> LatencyEstimate:
     """The same cycles and nanoseconds, with what a timing analysis says of the clock."""
     if isinstance(cycles.cycles, Quantity):
         notes.append(f"cycles: {cycles.cycles.kind}, {cycles.cycles.tool}")
-    return cycles.model_copy(
+    # a violated hold time leaves Fmax as it is, and the clock is not met
+    return timed(cycles, fmax if met else None).model_copy(
         update={
             "source": source,
             "fmax_mhz": fmax,
@@ -305,7 +307,7 @@ def _sta_latency(
     ]
     tool = _tool("Quartus", fit.version)
     fmax = _quantity(1000 / (period_ns - report.setup_slack_ns), "MHz", "synthesised", tool)
-    return _at_clock("rtl/, Quartus after fitting", cycles, fmax, notes)
+    return _at_clock("rtl/, Quartus after fitting", cycles, fmax, report.met, notes)
 
 
 def _resources(

@@ -13,7 +13,6 @@ from samebits.compile.emitters.alkaid import alkaid_version, to_alkaid
 from samebits.compile.emitters.alkaid_size import count_operations
 from samebits.compile.ir import Format, Graph, Overflow, Rounding
 from samebits.firmware.estimate import estimate
-from samebits.firmware.parts import Part
 from samebits.firmware.results import Quantity
 
 pytest.importorskip("alkaid", reason="alkaid is in the extra rtl")
@@ -54,11 +53,7 @@ def test_one_adder_by_hand() -> None:
         "BRAM36": 0,
     }
     assert found.latency_cycles.value == 1
-    assert found.latency_ns.value == 5.0
-    assert found.bunch_crossings.value == 0.2
     assert found.initiation_interval.value == 1
-    assert found.share["LUT"] == 8 / 1_728_000
-    assert found.over_limit == ()
     (layer,) = found.layers
     assert (layer.layer, layer.cycles.value, layer.latency_ns.value) == ("sum", 1, 5.0)
     assert isinstance(found.fmax_mhz, Quantity)
@@ -92,10 +87,11 @@ def test_every_quantity_names_its_kind_and_tool() -> None:
     found = estimate(network(6, 4), PART, 200)
     tool = f"alkaid {alkaid_version()}"
     assert found.tool == tool
-    estimated = [found.latency_cycles, found.latency_ns, found.bunch_crossings]
-    estimated += [found.initiation_interval, *found.used.values(), found.worst_stage]
+    estimated = [found.latency_cycles, found.initiation_interval]
+    estimated += [*found.used.values(), found.worst_stage]
     assert {(quantity.kind, quantity.tool) for quantity in estimated} == {("estimated", tool)}
-    assert {found.stage_budget.kind, found.delay_unit.kind} == {"assumed"}
+    assert found.stage_budget.kind == "assumed"
+    assert {layer.latency_ns.kind for layer in found.layers} == {"assumed"}  # as the clock is
     assert "not checked by synthesis" in found.calibration
 
 
@@ -106,7 +102,7 @@ def test_the_shares_of_the_layers_add_up_to_the_latency() -> None:
         found.latency_cycles.value
     )
     assert sum(layer.latency_ns.value for layer in found.layers) == pytest.approx(
-        found.latency_ns.value
+        5 * found.latency_cycles.value
     )
     dense, relu = (sum(layer.cycles.value for layer in found.layers[i::2]) for i in (0, 1))
     assert dense > 3 * relu > 0
@@ -134,7 +130,7 @@ def test_the_same_graph_gives_the_same_numbers() -> None:
     assert first.layers == second.layers
 
 
-def test_closure_limits_and_notes() -> None:
+def test_notes() -> None:
     build = GraphBuilder()
     x = build.input("x", (64,), Format(True, 16, 8))
     y = build.apply("mul", x, x)
@@ -143,9 +139,6 @@ def test_closure_limits_and_notes() -> None:
     assert any("slower" in note and "7 series" in note for note in found.notes)
     assert found.longest_operation.value > found.stage_budget.value == 2.0
     assert any("needs registers inside that operation" in note for note in found.notes)
-    assert found.over_limit == ()
-    small = Part("small", "small", "UltraScale+", 100, 100_000, 10, 10, "made up")
-    assert estimate(build.graph((y.name,)), small, 500, per_layer=False).over_limit == ("LUT",)
 
 
 def test_too_large_a_graph_is_refused_before_tracing() -> None:

@@ -42,6 +42,11 @@ def _value(found: object) -> float:
     return found.value
 
 
+def _kind(found: object) -> str:
+    assert isinstance(found, Quantity)
+    return found.kind
+
+
 def test_nothing_was_run(tmp_path: Path) -> None:
     results = hls_results(_project(tmp_path), NOTHING)
     (latency,) = results.latencies
@@ -94,6 +99,8 @@ def test_co_simulation_measures_and_routing_tells_the_clock(tmp_path: Path) -> N
     assert _value(cosim.latency_ns) == 52.0
     assert routed.source == "hls/, Vivado after routing"
     assert routed.cycles == cosim.cycles
+    # the routed clock is met: that of cycles measured in the co-simulation is synthesised now
+    assert [_kind(each.latency_ns) for each in (cosim, routed)] == ["assumed", "synthesised"]
     assert routed.notes == (
         "timing after routing is met: worst setup slack 0.125 ns, hold 0.021 ns, at 2.5 ns "
         "(ap_clk)",
@@ -199,6 +206,7 @@ def test_rtl_in_vivado_and_quartus(tmp_path: Path) -> None:
         value=320.0, unit="MHz", kind="synthesised", tool="Vivado 2023.2"
     )
     assert (_value(vivado.cycles), _value(vivado.latency_ns)) == (9, 22.5)
+    assert _kind(vivado.latency_ns) == "assumed"  # a clock that is not met
     assert quartus.fmax_mhz is not None
     assert round(_value(quartus.fmax_mhz), 3) == round(1000 / 2.62, 3)
     assert results.resources[1].device == "5CSEBA6U23I7"

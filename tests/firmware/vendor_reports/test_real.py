@@ -82,7 +82,10 @@ def test_the_project_that_they_were_left_in(tmp_path: Path) -> None:
     found = hls_results(folder, {"PATH": "/nowhere"})
     (latency,) = found.latencies
     assert latency.latency_ns == Quantity(
-        value=50.0, unit="ns", kind="estimated", tool="Vivado HLS 2020.1"
+        value=50.0,
+        unit="ns",
+        kind="estimated",
+        tool="cycles estimated by Vivado HLS 2020.1, clock estimated: Vivado HLS 2020.1",
     )
     used = [{name: one.value for name, one in each.used.items()} for each in found.resources]
     assert used == [
