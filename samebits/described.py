@@ -21,6 +21,7 @@ from samebits.recipe import (
     JETS,
     KERAS_SHA256,
     QAT_MODEL,
+    RECIPE,
     Recipe,
     load_events,
     network_sha256,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from samebits.train.description import Description
     from samebits.train.passes import Pass, Samples
 
-__all__ = ["FitFacts", "train_described"]
+__all__ = ["FitFacts", "description_of", "samples_of", "train_described"]
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,23 @@ def _check_shape(events: Features, shape: tuple[int, ...]) -> None:
         )
 
 
-def samples_of(split: Split[Features], description: Description) -> tuple[Samples, Samples]:
+def description_of(recipe: Recipe) -> Description:
+    """The description of the network that was trained.
+
+    Raises:
+        BuildError: training.json holds none, or a damaged one.
+    """
+    from samebits.train.description import Description
+
+    try:
+        return Description.model_validate(recipe.sections["description"])
+    except (KeyError, ValueError) as error:
+        raise errors.BuildError(
+            f"{RECIPE}: holds no description of the network ({error}); train again"
+        ) from None
+
+
+def samples_of(split: Split[Any], description: Description) -> tuple[Samples, Samples]:
     """Training and validation part, events in the shape that the network takes.
 
     Of events without label or targets the inputs are the targets.

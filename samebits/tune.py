@@ -47,6 +47,7 @@ _SAVED_EVERY_S = 3.0
 _ESTIMATED = 6  # configurations whose LUTs are estimated
 _RESAMPLED = 1000
 _EXPLORED = 16.0  # budgets that a network to be trained may use up before it
+Steps = Callable[[int, int], None]
 TRAININGS, OF_SIZE = 5, 10  # at most: for a budget of quality, for a given size
 
 
@@ -97,9 +98,9 @@ def tune(
     most: int = 4000,
     folder: Path | None = None,
     trainer: Trainer | None = None,
-    on_training: Callable[[int], None] | None = None,
-    on_quantizer: Callable[[int, int], None] | None = None,
-    on_configuration: Callable[[int], None] | None = None,
+    on_training: Steps | None = None,
+    on_quantizer: Steps | None = None,
+    on_configuration: Steps | None = None,
     on_estimate: Callable[[int], None] | None = None,
 ) -> Tuned:
     """The formats of fewest bit operations within the budget, compiled and confirmed.
@@ -112,8 +113,8 @@ def tune(
         folder: where every evaluation is kept; the same search again goes on from there.
         trainer: trains configurations of the front, up to 16 budgets: of those that keep the budget
             after it, on the events of the search, the smallest is taken.
-        on_training, on_quantizer, on_configuration: progress, in trainings (of `TRAININGS`, or
-            `OF_SIZE`), quantizers of all and in new configurations.
+        on_training, on_quantizer, on_configuration: progress, in trainings, quantizers and new
+            configurations: how many are done, and of how many, which are fewer in the end.
         on_estimate: progress in estimates of LUTs, before and after.
 
     Raises:
@@ -131,7 +132,7 @@ def tune(
     def keep(new: int) -> None:
         nonlocal saved
         if on_configuration:
-            on_configuration(new)
+            on_configuration(new, most)
         if folder is not None and time.monotonic() - saved > _SAVED_EVERY_S:
             write_known(folder / CSV, digest, found.knobs, judge.class_names, search.known)
             saved = time.monotonic()
@@ -150,6 +151,8 @@ def tune(
         finally:
             if folder is not None:
                 write_known(folder / CSV, digest, found.knobs, judge.class_names, search.known)
+        if on_configuration:
+            on_configuration(search.new, search.new)
         seconds = time.perf_counter() - started
     luts: dict[Formats, Measured] = {}
     if objective == "lut":
@@ -193,6 +196,7 @@ def tune(
         ),
         confirmation=_confirm(found.design, design, other_events, budget),
         inputs_sha256=digest,
+        model_sha256=hashlib.sha256(design.model_bytes or b"").hexdigest(),
     )
     if folder is not None:
         with storage.replace_file(folder / JSON) as temporary:
@@ -270,7 +274,7 @@ def _trained(
     trainer: Trainer,
     events: Events,
     target: Target,
-    on_training: Callable[[int], None] | None,
+    on_training: Steps | None,
 ) -> tuple[Configuration, onnx.ModelProto, Design] | None:
     """The smallest network that keeps the budget after a training; None if none does.
 
@@ -288,7 +292,7 @@ def _trained(
     best: tuple[Configuration, onnx.ModelProto, Design] | None = None
     for number in range(TRAININGS):
         if on_training:
-            on_training(number)
+            on_training(number, TRAININGS)
         middle = (smallest + largest) // 2
         one, model, design = _train(found, search, trainer, events, target, front[middle])
         if search.share(one) <= 1:
@@ -300,7 +304,7 @@ def _trained(
         if smallest > largest or (smallest == largest == middle):
             break
     if on_training:
-        on_training(TRAININGS)
+        on_training(number + 1, number + 1)
     return best
 
 
@@ -312,7 +316,7 @@ def _trained_of_size(
     target: Target,
     limit: float,
     front: list[Configuration],
-    on_training: Callable[[int], None] | None,
+    on_training: Steps | None,
 ) -> tuple[Configuration, onnx.ModelProto, Design] | None:
     """Of the largest networks of the front within the limit, trained, the one of highest AUC.
 
@@ -324,7 +328,7 @@ def _trained_of_size(
         if not inside:
             break
         if on_training:
-            on_training(number)
+            on_training(number, OF_SIZE)
         trained = _train(found, search, trainer, events, target, inside[-1])
         aim = inside[-1].ebops - 1
         if trained[0].ebops <= limit:
@@ -332,7 +336,7 @@ def _trained_of_size(
         else:
             aim = min(aim, inside[-1].ebops * limit / trained[0].ebops)
     if on_training:
-        on_training(OF_SIZE)
+        on_training(OF_SIZE, OF_SIZE)
     return max(kept, key=lambda one: sum(one[0].auc), default=None)
 
 
@@ -378,9 +382,9 @@ def _confirm(before: Design, after: Design, events: Events, budget: Budget) -> C
         losses.append(
             Loss(
                 quantity=name,
-                value=-factor * one.value,
-                low_95=-factor * one.high_95,
-                high_95=-factor * one.low_95,
+                value=0 - factor * one.value,  # not -0.0
+                low_95=0 - factor * one.high_95,
+                high_95=0 - factor * one.low_95,
             )
         )
     auc = max(x - y for x, y in zip(values["before"][1], values["after"][1], strict=True))

@@ -86,7 +86,8 @@ class Confirmation(Facts):
 class Tuning(Facts):
     """One search: what it was made from, what it tried, what it chose.
 
-    `trained` says that the chosen network was trained in its formats after the search.
+    `trained` says that the chosen network was trained in its formats after the search;
+    `model_sha256` is the digest of its model.onnx.
     """
 
     network: Text
@@ -107,6 +108,7 @@ class Tuning(Facts):
     front: tuple[Point, ...]
     confirmation: Confirmation
     inputs_sha256: str
+    model_sha256: str
     samebits: Text = __version__
 
 

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from samebits import errors
 from samebits.compile.ir import Format
-from samebits.recipe import QAT_MODEL
+from samebits.described import description_of, samples_of
+from samebits.recipe import FLOAT_MODEL, QAT_MODEL, Recipe
 from samebits.sweep_network import Network
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import onnx
+
+    from samebits.train.data import Dataset, Split
 
 __all__ = ["Trainer", "trainer_of"]
 
@@ -31,24 +36,20 @@ def trainer_of(network: Network) -> Trainer:
         UsageError: a network that was not trained by `samebits train` or `samebits demo`.
     """
     recipe = network.recipe
-    if recipe is None or not recipe.config:
+    if recipe is None:
         raise errors.UsageError(
             f"--train: {network.source} holds no training of this design that could be repeated"
             + (f": {network.no_recipe}" if network.no_recipe else "")
-            + "; give a folder that samebits demo, or samebits train without --network, made, or "
-            "tune without --train"
+            + "; give a folder that samebits demo or samebits train made, or tune without --train"
         )
 
     def train(formats: Mapping[str, Format]) -> onnx.ModelProto:
         from samebits.compile.frontends.keras import export_keras
-        from samebits.train import fit, store
-        from samebits.train.config import training_config
+        from samebits.train import store
 
         split = recipe.labelled()
-        config = training_config(**recipe.config)
-        old = store.load_model(network.source / QAT_MODEL)
-        model = _requantized(old, formats)
-        fit.fit(model, split.train, split.validation, config, pruning=config.pruning)
+        model = _requantized(store.load_model(network.source / QAT_MODEL), formats)
+        _fit(model, split, recipe, network.source)
         exported = export_keras(model, split.train.feature_names, split.train.class_names)
         _check(exported, formats)
         return exported
@@ -56,11 +57,26 @@ def trainer_of(network: Network) -> Trainer:
     return train
 
 
+def _fit(model: Any, split: Split[Dataset], recipe: Recipe, folder: Path) -> None:
+    """Trains the quantized network as training.json says that it was trained."""
+    from samebits.train import fit, store
+    from samebits.train.config import training_config
+
+    if recipe.config:
+        config = training_config(**recipe.config)
+        fit.fit(model, split.train, split.validation, config, pruning=config.pruning)
+        return
+    description = description_of(recipe)
+    teacher = store.load_model(folder / FLOAT_MODEL) if description.quantized.distil else None
+    description.train_again(model, *samples_of(split, description), teacher)
+
+
 def _requantized(model: Any, formats: Mapping[str, Format]) -> Any:
     """The Keras network with other quantizers and the same weights.
 
     Names are those of the export: `dense_1_kernel` of a layer's weights, `relu_1` of a QActivation.
     """
+    from samebits.train.store import custom_objects
     from samebits.train.tensorflow import load, quiet
 
     kit = load()
@@ -80,8 +96,7 @@ def _requantized(model: Any, formats: Mapping[str, Format]) -> Any:
         if layer["class_name"] == "QActivation" and name in formats:
             options["activation"] = _activation(name, options["activation"], formats[name])
     with quiet():
-        custom = {n: getattr(kit.qkeras, n) for n in dir(kit.qkeras) if not n.startswith("_")}
-        new = kit.keras.Model.from_config(config, custom_objects=custom)
+        new = kit.keras.Model.from_config(config, custom_objects=custom_objects())
         new.set_weights(model.get_weights())
     return new
 

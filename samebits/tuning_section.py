@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from samebits.bit_operations import bit_operations, total
 from samebits.tune_record import JSON, SUBFOLDER, Tuning
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _log = logging.getLogger("samebits")
 def tuning_of(design: Design) -> Tuning | None:
     """The tuning that made a saved design; a record of another network is left out, with a warning.
 
-    The record belongs to the design if both have the same bit operations (EBOPs).
+    The record belongs to the design if it names the digest of its model.onnx.
     """
     if design.folder is None:
         return None
@@ -34,13 +34,14 @@ def tuning_of(design: Design) -> Tuning | None:
         why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
         _log.warning("%s: cannot be read (%s): the report says nothing of the tuning", path, why)
         return None
-    ebops = total(bit_operations(design.network.graph)).ebops
-    if ebops != found.after.ebops:
+    digest = hashlib.sha256(design.network.model_bytes or b"").hexdigest()
+    if digest != found.model_sha256:
         _log.warning(
-            "%s: is of another network (%s EBOPs, this one has %s): the report says nothing of it",
+            "%s: is of another network (model.onnx of sha256 %s, this one's is %s): the report "
+            "says nothing of it",
             path,
-            f"{found.after.ebops:,}",
-            f"{ebops:,}",
+            found.model_sha256[:12],
+            digest[:12],
         )
         return None
     return found

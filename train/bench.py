@@ -23,7 +23,7 @@ from .optimize import Augment, Curve, Pass, Samples, fit_samples, outputs, score
 from .scaling import SCALED_INTEGER_BITS, InputFormat, InputScaling, choose_scaling
 from .whitening import fit_whitened
 
-__all__ = ["Trained", "standardisation", "train_network"]
+__all__ = ["Trained", "fine_tune", "gentler", "standardisation", "train_network"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,13 +120,7 @@ def train_network(
     for part in (train, validation):
         _check_categories(network, part.inputs)
     scaling = standardisation(network, train.inputs, activation_bits)
-    fine_tuning = fine_tuning or options.model_copy(
-        update={
-            "epochs": -(-options.epochs // 2),
-            "learning_rate": options.learning_rate / 2,
-            "optimizer": "adam" if options.optimizer == "lbfgs" else options.optimizer,
-        }
-    )
+    fine_tuning = fine_tuning or gentler(options)
     if whiten and augment is not None:
         raise errors.UsageError("training: augmentation changes raw inputs; leave whitening out")
     if distil and options.loss != "categorical_crossentropy":
@@ -160,20 +154,54 @@ def train_network(
     )
     model = build(plain, table, scaling=scaling, seed=options.seed)
     take_weights(model, folded)
-    taught = train, validation
-    if distil:
-        fine_tuning = fine_tuning.model_copy(update={"loss": "kl_divergence"})
-        taught = (_with_answers(float_model, train), _with_answers(float_model, validation))
-    curve = fit_samples(
+    curve = fine_tune(
         model,
-        *taught,
+        train,
+        validation,
         fine_tuning,
         pruning=pruning,
+        teacher=float_model if distil else None,
         augment=augment,
         on_pass=told("quantized"),
     )
-    _finite(curve, "quantized", fine_tuning)
     return Trained(plain, options, float_model, model, table, float_curve, curve, verdicts)
+
+
+def gentler(options: FitOptions) -> FitOptions:
+    """What a quantized network is trained with unless something else is given: half of both."""
+    return options.model_copy(
+        update={
+            "epochs": -(-options.epochs // 2),
+            "learning_rate": options.learning_rate / 2,
+            "optimizer": "adam" if options.optimizer == "lbfgs" else options.optimizer,
+        }
+    )
+
+
+def fine_tune(
+    model: Any,
+    train: Samples,
+    validation: Samples,
+    options: FitOptions,
+    *,
+    pruning: float = 0.0,
+    teacher: Any = None,
+    augment: Augment | None = None,
+    on_pass: Callable[[Pass], None] | None = None,
+) -> Curve:
+    """Trains a quantized network from the weights that it has; a teacher's answers are its targets.
+
+    Raises:
+        DataError: the loss is no longer finite.
+    """
+    if teacher is not None:
+        options = options.model_copy(update={"loss": "kl_divergence"})
+        train, validation = _with_answers(teacher, train), _with_answers(teacher, validation)
+    curve = fit_samples(
+        model, train, validation, options, pruning=pruning, augment=augment, on_pass=on_pass
+    )
+    _finite(curve, "quantized", options)
+    return curve
 
 
 def standardisation(

@@ -26,12 +26,12 @@ import pydantic
 from samebits import errors
 
 from .anomaly import AnomalyTrigger, Score, train_anomaly_trigger
-from .bench import Trained, train_network
+from .bench import Trained, fine_tune, gentler, train_network
 from .build import BUILDERS
 from .config import FitOptions, fit_options
 from .layers import Activation, Function, Layer
 from .network import Initializer, Network
-from .optimize import Augment, Pass, Samples
+from .optimize import Augment, Curve, Pass, Samples
 
 __all__ = ["Anomaly", "Data", "Description", "Quantized", "describe", "read_description"]
 
@@ -175,6 +175,24 @@ class Description(Section):
             augment=augment,
             on_pass=on_pass,
             **self.quantized.model_dump(),
+        )
+
+    def train_again(
+        self, model: Any, train: Samples, validation: Samples, teacher: Any = None
+    ) -> Curve:
+        """Trains a quantized network of this description once more, from the weights that it has.
+
+        As the second stage of `train` does, without checkpoints and logs; `teacher` is the float
+        network, which only a distillation asks.
+        """
+        options = self.fine_options() or gentler(self.fit)
+        return fine_tune(
+            model,
+            train,
+            validation,
+            options.model_copy(update={"checkpoints": None, "tensorboard": None}),
+            pruning=self.quantized.pruning,
+            teacher=teacher if self.quantized.distil else None,
         )
 
     def train_trigger(

@@ -14,7 +14,7 @@ from .functions import FUNCTIONS
 from .keras3 import load_hgq, load_keras_3
 from .tensorflow import load, quiet
 
-__all__ = ["load_model", "save_model"]
+__all__ = ["custom_objects", "load_model", "save_model"]
 
 SUFFIXES = (".keras", ".h5")
 _TRUSTED = ("keras", "tf_keras", "qkeras", "builtins")
@@ -66,6 +66,13 @@ def load_model(path: str | Path) -> Any:
     return _load_keras_3(source, config) if newer else _load_keras_2(source)
 
 
+def custom_objects() -> dict[str, Any]:
+    """What Keras 2 must know to make a network of QKeras's layers and our functions, by name."""
+    custom: dict[str, Any] = {}
+    load().qkeras.utils._add_supported_quantized_objects(custom)
+    return custom | FUNCTIONS
+
+
 def _load_keras_3(source: Path, config: Any) -> Any:
     if source.suffix != ".keras":
         raise errors.ModelError(
@@ -88,13 +95,10 @@ def _load_keras_3(source: Path, config: Any) -> Any:
 
 def _load_keras_2(source: Path) -> Any:
     kit = load()
-    custom: dict[str, Any] = {}
-    kit.qkeras.utils._add_supported_quantized_objects(custom)
-    custom |= FUNCTIONS
     try:
         with quiet():
             return kit.keras.models.load_model(
-                source, custom_objects=custom, compile=False, safe_mode=True
+                source, custom_objects=custom_objects(), compile=False, safe_mode=True
             )
     except (ValueError, TypeError, KeyError, AttributeError, ImportError, OSError) as error:
         lines = str(error).strip().splitlines() or [repr(error)]

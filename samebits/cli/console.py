@@ -42,12 +42,15 @@ def _columns() -> tuple[Any, ...]:
 
 @contextlib.contextmanager
 def bar(title: str, total: int) -> Iterator[Callable[..., None]]:
-    """A progress bar on stderr; call what it yields with the number of steps done."""
+    """A progress bar on stderr; call what it yields with the number of steps done.
+
+    A second number is that of all steps, where there turn out to be fewer than at most.
+    """
     with Progress(*_columns(), console=err) as progress:
         task = progress.add_task(title, total=total)
 
-        def advance(done: int) -> None:
-            progress.update(task, completed=done)
+        def advance(done: int, of: int | None = None) -> None:
+            progress.update(task, completed=done, total=of)
 
         yield advance
 

@@ -101,7 +101,7 @@ def command(
     parts = parts_of(network, data)
     with contextlib.ExitStack() as bars:
         looked = bars.enter_context(bar("quantizers", 1))
-        advance = bars.enter_context(bar("configurations", evaluations))
+        tried = bars.enter_context(bar("configurations, at most", evaluations))
         estimated = bars.enter_context(bar("estimates of LUT", 2))
         trainings = OF_SIZE if max_ebops_share is not None else TRAININGS
         training = bars.enter_context(bar("trainings", trainings)) if train else None
@@ -121,10 +121,9 @@ def command(
             trainer=trainer,
             on_training=training,
             on_quantizer=on_quantizer,
-            on_configuration=advance,
+            on_configuration=tried,
             on_estimate=estimated,
         )
-        advance(evaluations)
     if parts[1].test_part:
         log_reading(source, network.recipe, "samebits tune")
     with bar(f"compiling {output.name}", 1) as advance:
@@ -210,6 +209,9 @@ def _show(tuned: Tuned) -> None:
     for name, point in (("before", found.before), ("after", found.after)):
         rows.add_row(name, *_cells(point))
     out.print(rows)
+    for name, point in (("before", found.before), ("after", found.after)):
+        if isinstance(point.lut, NotRun):
+            line(f"LUT {name}: not run: {point.lut.reason}")
     if found.trained:
         line("after: trained in these formats")
     saved = 100 * (1 - found.after.ebops / max(1, found.before.ebops))

@@ -6,17 +6,22 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from samebits import Design, errors
+from samebits.compile.frontends.onnx.formats import quantizers
+from samebits.compile.ir import Format
 from samebits.compile.target import Target
 from samebits.described import train_described
 from samebits.recipe import RECIPE, Recipe
 from samebits.record import load_record
 from samebits.report.facts import NotRun, Quantity, RegressionFacts, TrainingFacts
 from samebits.stages import build_report, compile_model
+from samebits.sweep_network import network_of
 from samebits.test_part import labelled_events
 from samebits.train.data import Features, Regression
+from samebits.tune_training import trainer_of
 
 from .cli.command import Command
 
@@ -167,6 +172,24 @@ def test_reports_judge_a_regression_by_its_test_part(
     reads = Recipe.read(build)
     assert reads is not None
     assert [entry["by"] for entry in reads.test_reads] == ["samebits report"] * 2
+
+
+def test_tuning_trains_described_networks_in_other_formats(folder: Path) -> None:
+    build = folder / "build"
+    text = CLASSES.replace("epochs = 3", "epochs = 1") + "[quantized]\ndistil = true\n"
+    train_described(build, written(folder, text))
+    compile_model(build / "model.onnx", build, Target())
+    wanted = {"relu_1": Format(False, 3, 1), "dense_1_kernel": Format(True, 4, 1)}
+    model = trainer_of(network_of(build))(wanted)
+    found = {one.name: one.grid for one in quantizers(model)}
+    for name, fmt in wanted.items():
+        grid = found[name]
+        assert grid is not None
+        assert (grid.width, grid.integer) == (fmt.width, fmt.integer)
+    before = {one.name: one for one in onnx.load(build / "model.onnx").graph.initializer}
+    after = {one.name: one for one in model.graph.initializer}
+    weights = [name for name in before if name in after and before[name].dims]
+    assert any(before[name] != after[name] for name in weights)  # it was trained
 
 
 def test_background_alone_has_a_test_part_for_bits_and_none_for_metrics(folder: Path) -> None:

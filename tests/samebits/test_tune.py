@@ -241,16 +241,17 @@ def quick(network: Tunable, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("quick")
 def test_a_tuned_network(model: onnx.ModelProto, tmp_path: Path) -> None:
     parts = halves(Design.from_onnx(model))
-    done: list[int] = []
+    done: list[tuple[int, int]] = []
     budget = NARROW
 
     def run(most: int = 150) -> Any:
         return tune(model, Target(), parts, budget, network="n", most=most, folder=tmp_path,
-                    on_configuration=done.append)  # fmt: skip
+                    on_configuration=lambda *steps: done.append(steps))  # fmt: skip
 
     tuned = run()
     found = tuned.tuning
-    assert done == list(range(2, found.evaluated_now + 1)) or done[0] == 1
+    assert [one for one, of in done if of == 150] == list(range(done[0][0], done[-1][0] + 1))
+    assert done[-1] == (found.evaluated_now, found.evaluated_now)
     assert found.after.ebops < found.before.ebops
     assert found.after.accuracy_drop_points <= 2
     whole = total(bit_operations(tuned.design.graph))
@@ -333,7 +334,7 @@ def test_a_search_that_is_cut_short_goes_on(model: onnx.ModelProto, tmp_path: Pa
     class Stop(Exception):
         pass
 
-    def stop(new: int) -> None:
+    def stop(new: int, most: int) -> None:
         if new == 20:
             raise Stop
 

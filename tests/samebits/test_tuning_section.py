@@ -1,5 +1,6 @@
 """The tuning in the report: whose it is, what the page and the terminal say of it."""
 
+import hashlib
 import io
 import logging
 import re
@@ -9,8 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from samebits import Target
-from samebits.bit_operations import bit_operations, total
+from samebits import Design, Target
 from samebits.firmware.results import NotRun, Quantity
 from samebits.report import ReportFacts, render_html, render_terminal
 from samebits.report.facts import LatencyFacts
@@ -35,7 +35,7 @@ def point(ebops: int, lost: float, lut: float) -> Point:
     )
 
 
-def tuning(ebops: int, within: bool = True) -> Tuning:
+def tuning(ebops: int, within: bool = True, sha256: str = "0" * 64) -> Tuning:
     before, after = point(4 * ebops, 0.0, 2000), point(ebops, 0.4, 500)
     return Tuning(
         network="wide <net>",
@@ -70,7 +70,13 @@ def tuning(ebops: int, within: bool = True) -> Tuning:
             within=within,
         ),
         inputs_sha256="0" * 64,
+        model_sha256=sha256,
     )
+
+
+def _digest(design: Design) -> str:
+    assert design.model_bytes is not None
+    return hashlib.sha256(design.model_bytes).hexdigest()
 
 
 def test_a_tuning_is_told_only_of_its_own_design(
@@ -80,24 +86,24 @@ def test_a_tuning_is_told_only_of_its_own_design(
     model = quantized_mlp(seed=8).save(tmp_path / "m.onnx")
     design = compile_model(model, build, Target())
     assert recorded_facts(design).tuning is None
-    ebops = total(bit_operations(design.graph)).ebops
     path = build / "tune" / "tune.json"
     path.parent.mkdir()
-    own = tuning(ebops)
+    digest = _digest(design)
+    own = tuning(1000, sha256=digest)
     path.write_text(own.model_dump_json())
     assert caplog.records == []
     facts = recorded_facts(design)
     assert facts.tuning == own
     assert ReportFacts.model_validate_json(facts.model_dump_json()) == facts
     with caplog.at_level(logging.WARNING, logger="samebits"):
-        path.write_text(tuning(ebops + 1).model_dump_json())
+        path.write_text(tuning(1000).model_dump_json())  # as many bit operations, another network
         assert recorded_facts(design).tuning is None
         path.write_text('{"network": 3}')
         assert recorded_facts(design).tuning is None
     other, damaged = (record.getMessage() for record in caplog.records)
     assert other == (
-        f"{path}: is of another network ({ebops + 1:,} EBOPs, this one has {ebops:,}): the report "
-        "says nothing of it"
+        f"{path}: is of another network (model.onnx of sha256 {'0' * 12}, this one's is "
+        f"{digest[:12]}): the report says nothing of it"
     )
     assert damaged.startswith(f"{path}: cannot be read (")
 
@@ -113,7 +119,7 @@ def test_a_tuned_build_says_why_it_has_no_metrics(
     assert build_report(design).metrics == NotRun(reason="no labelled data: give --data FILE")
     path = tmp_path / "build" / "tune" / "tune.json"
     path.parent.mkdir()
-    path.write_text(tuning(total(bit_operations(design.graph)).ebops).model_dump_json())
+    path.write_text(tuning(1000, sha256=_digest(design)).model_dump_json())
     facts = build_report(design)
     assert facts.tuning is not None
     assert facts.metrics == NotRun(
