@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from samebits import errors
 from samebits.firmware import toolchain
 from samebits.firmware.hls_project import HlsProject, write_project
-from samebits.firmware.process import end
+from samebits.firmware.process import own_session
 
 from .fuzz_network import quiet
 
@@ -218,20 +219,18 @@ def _included(name: str, project: Path) -> str:
 
 def _run_compiler(command: Sequence[str], folder: Path) -> str | None:
     """What the compiler said if it failed, None if it did not."""
-    with subprocess.Popen(
+    with own_session(
         command,
+        env=os.environ,
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        start_new_session=True,
     ) as process:
         try:
             _, said = process.communicate(timeout=_COMPILE_SECONDS)
         except subprocess.TimeoutExpired:
             return f"error: more than {_COMPILE_SECONDS:g} s"
-        finally:
-            end(process)
     return said.decode(errors="replace") if process.returncode else None
 
 
