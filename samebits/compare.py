@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from samebits.compile.emitters.onnx import output_names
 from samebits.firmware.results import Facts, Measured, NotRun, Text
-from samebits.record import layer_facts
 from samebits.report.facts import LayerFacts, MetricsFacts, ReportFacts
+from samebits.sections import layer_facts
 from samebits.verify import comparison_events
 
 if TYPE_CHECKING:

@@ -29,6 +29,7 @@ from samebits.recipe import (
     recipe_of,
 )
 from samebits.references import float_onnx
+from samebits.storage import check_folder
 from samebits.test_part import TEST, data_section, labelled_events, with_reading
 
 if TYPE_CHECKING:
@@ -85,10 +86,11 @@ def train_models(
         DataError: the data cannot be used.
     """
     from samebits import record
+    from samebits.sections import data_facts
     from samebits.train import fit, store
     from samebits.train.config import training_config
     from samebits.train.diagnosis import loss_without_inputs
-    from samebits.training_section import simple_fits
+    from samebits.training_section import simple_fits, training_facts, training_run
 
     check_folder(folder)
     config = config or training_config()
@@ -119,12 +121,12 @@ def train_models(
     without = loss_without_inputs(split.validation.labels, "categorical_crossentropy")
     settings = {"batch size": config.batch_size, "learning rate": config.learning_rate}
     runs = (
-        record.training_run("float", network, None, float_fit, settings, without),
-        record.training_run("qat", network, config.weight_bits, quantized_fit, settings, without),
+        training_run("float", network, None, float_fit, settings, without),
+        training_run("qat", network, config.weight_bits, quantized_fit, settings, without),
     )
     sections: dict[str, Any] = {
-        "data": record.data_facts(dataset, split),
-        "training": record.training_facts(runs, prepared, costs, simple),
+        "data": data_facts(dataset, split),
+        "training": training_facts(runs, prepared, costs, simple),
     }
     Recipe(
         data if data == JETS else os.path.abspath(data),
@@ -155,6 +157,7 @@ def export_model(source: Path, output: Path, *, check: bool = True, command: str
     from samebits.train.preprocessing import refuse_outside
     from samebits.train.store import load_model
 
+    check_folder(output.parent)
     model = refuse_outside(load_model(source))
     newer = is_keras_3(model)
     digest = network_sha256(source) or ""
@@ -182,8 +185,9 @@ def export_model(source: Path, output: Path, *, check: bool = True, command: str
     result = (check_keras_3_export if newer else check_export)(model, exported, events)
     if recipe and output.resolve() == (source.parent / storage.MODEL).resolve():
         from samebits import record
+        from samebits.sections import export_facts
 
-        record.record(source.parent, command, export=record.export_facts(output, result))
+        record.record(source.parent, command, export=export_facts(output, result))
     return result
 
 
@@ -215,6 +219,7 @@ def compile_model(
     from samebits.firmware.parts import part_of
 
     part_of(target.part)
+    check_folder(folder)
     from_file = Design.from_keras if source.suffix in (".keras", ".h5") else Design.from_onnx
     design = (
         from_file(source, target) if calibrated is None else Design.from_onnx(calibrated, target)
@@ -233,10 +238,11 @@ def fidelity_of(design: Design) -> Fidelity:
     """How far a saved design's firmware is from its model.onnx, measured and recorded."""
     from samebits import record
     from samebits.fidelity import measure_fidelity
+    from samebits.sections import fidelity_facts
 
     assert design.folder is not None
     fidelity = measure_fidelity(design)
-    record.record(design.folder, "", fidelity=record.fidelity_facts(fidelity))
+    record.record(design.folder, "", fidelity=fidelity_facts(fidelity))
     return fidelity
 
 
@@ -248,6 +254,7 @@ def _recorded(design: Design) -> tuple[ReportFacts, Recipe | None, str]:
     """
     from samebits import record
     from samebits.report.facts import NotRun, TrainingFacts
+    from samebits.sections import calibration_facts, layer_facts, target_facts
 
     assert design.folder is not None
     old = record.load_record(design.folder)
@@ -255,9 +262,9 @@ def _recorded(design: Design) -> tuple[ReportFacts, Recipe | None, str]:
     sections: dict[str, Any] = {
         "design": design.folder.resolve().name,
         "fingerprint": design.fingerprint,
-        "target": record.target_facts(design.target),
-        "layers": record.layer_facts(design.graph),
-        "calibration": record.calibration_facts(design),
+        "target": target_facts(design.target),
+        "layers": layer_facts(design.graph),
+        "calibration": calibration_facts(design),
         "export": old.export,
         "tuning": tuning_section.tuning_of(design),
         "adapter": old.adapter if old.fingerprint == design.fingerprint else None,
@@ -294,11 +301,14 @@ def verify_build(
     """Verifies a saved design on events, or on the test part of what it was trained on.
 
     Raises:
-        BuildError: training.json is damaged, or the data changed since the training.
+        BuildError: training.json is damaged, the data changed since the training, or the folder
+            cannot be written.
     """
     from samebits import record
+    from samebits.sections import verification_facts
 
     assert design.folder is not None
+    check_folder(design.folder)
     facts, recipe, why = _recorded(design)
     name = "data"
     if why:
@@ -308,7 +318,7 @@ def verify_build(
     result = design.verify(
         events, against, adversarial=adversarial, seed=seed, progress=progress, vcd=vcd
     )
-    new = record.verification_facts(result, name)
+    new = verification_facts(result, name)
     verification = record.merged(record.of_design(facts.verification, design), new)
     record.write(design.folder, record.updated(facts, command, verification=verification))
     return result
@@ -340,8 +350,11 @@ def build_report(
     from samebits.estimates import check_budget, estimate_facts
     from samebits.gates import with_gates
     from samebits.report import write_report
+    from samebits.sections import variant_facts
+    from samebits.standing_gates import standing_gates
 
     assert design.folder is not None
+    check_folder(design.folder)
     check_budget(budget_ns)
     design.check_files()
     facts, recipe, why = _recorded(design)
@@ -369,8 +382,8 @@ def build_report(
         adapter=measure_adapter(design),
         latency=latency,
         resources=resources,
-        variants=record.variant_facts(design),
-        gates=(*_bit_gates(facts), *_accuracy_gates(metrics), *_budget_gates(latency)),
+        variants=variant_facts(design),
+        gates=standing_gates(facts, metrics, latency),
     )
     if gates is not None:
         facts = with_gates(facts, gates)
@@ -412,77 +425,6 @@ def _quality(
     if not isinstance(test, Dataset):
         return NotRun(reason=why or tuning_section.no_labels(tuning)), absent, None, split
     return quality.classification(design, test, split, weights, why), absent, test.features, split
-
-
-def _accuracy_gates(metrics: Any) -> list[Any]:
-    from samebits.report.facts import Gate
-
-    gate = getattr(getattr(metrics, "comparison", None), "gate", None)
-    if gate is None:
-        return []
-    verb = "loses" if gate.drop_points > 0 else "gains"
-    detail = (
-        f"firmware {verb} {abs(gate.drop_points):.2f} percentage points against "
-        f"{gate.reference}, limit of the loss {gate.limit_points:g}"
-    )
-    return [Gate(name="accuracy", passed=gate.passed, detail=detail)]
-
-
-def _budget_gates(latency: Any) -> list[Any]:
-    """Whether the headline latency keeps the budget, if there is one."""
-    from samebits.report.facts import Gate, Quantity
-
-    estimate, budget = latency.headline, latency.budget_ns
-    if not isinstance(budget, Quantity):
-        return []
-    if estimate is None:
-        return [Gate(name="latency budget", passed=None, detail="no latency to compare")]
-    detail = (
-        f"{estimate.latency_ns.value:g} ns ({estimate.latency_ns.kind}: "
-        f"{estimate.latency_ns.tool}), budget {budget.value:g} ns"
-    )
-    passed: bool | None = estimate.latency_ns.value <= budget.value
-    fmax, clock = estimate.fmax_mhz, estimate.clock_mhz
-    if isinstance(fmax, Quantity) and isinstance(clock, Quantity) and fmax.value < clock.value:
-        at_fmax = estimate.latency_ns.value * clock.value / fmax.value
-        detail += (
-            f"; {fmax.tool} expects no more than {fmax.value:.4g} of {clock.value:g} MHz, and "
-            f"{at_fmax:.4g} ns there"
-        )
-        passed = None if passed and at_fmax > budget.value else passed
-    return [Gate(name="latency budget", passed=passed, detail=detail)]
-
-
-def _bit_gates(facts: ReportFacts) -> list[Any]:
-    from samebits.report.facts import Gate, NotRun
-
-    if isinstance(facts.verification, NotRun) or not facts.verification.ran:
-        detail = "bits not compared: run `samebits verify`"
-        return [Gate(name="same bits", passed=None, detail=detail)]
-    engines = ", ".join(engine.engine for engine in facts.verification.ran)
-    detail = f"{facts.verification.mismatching_bits} mismatching bits against {engines}"
-    if facts.verification.not_run:
-        absent = ", ".join(engine.engine for engine in facts.verification.not_run)
-        detail += f"; not run: {absent}"
-    if "csim" not in {engine.engine for engine in facts.verification.engines}:
-        detail += "; csim not asked for"
-    plain = [
-        engine.engine
-        for engine in facts.verification.ran
-        if not any(events.is_adversarial for events in engine.event_sets)
-    ]
-    if plain:
-        detail += f"; no adversarial inputs: {', '.join(plain)}"
-    return [Gate(name="same bits", passed=facts.same_bits, detail=detail)]
-
-
-def check_folder(folder: Path) -> None:
-    """Says before the long work, not after it, that a folder cannot be written."""
-    if folder.exists() and not folder.is_dir():
-        raise errors.BuildError(f"{folder}: is a file; give a folder")
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise errors.BuildError(f"{folder}: cannot be written: {existing} is not a writable folder")
 
 
 def _make_folder(folder: Path) -> None:

@@ -23,6 +23,7 @@ from samebits.firmware.process import locked
 __all__ = [
     "ARTEFACTS",
     "SCHEMA",
+    "check_folder",
     "fingerprint",
     "read_artefact",
     "read_design",
@@ -55,6 +56,15 @@ def fingerprint(graph: Graph, target: Target) -> str:
     for name in sorted(arrays):
         digest.update(arrays[name].tobytes())
     return digest.hexdigest()
+
+
+def check_folder(folder: Path) -> None:
+    """Says before the long work, not after it, that a folder cannot be written."""
+    if folder.exists() and not folder.is_dir():
+        raise errors.BuildError(f"{folder}: is a file; give a folder")
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise errors.BuildError(f"{folder}: cannot be written: {existing} is not a writable folder")
 
 
 @contextlib.contextmanager

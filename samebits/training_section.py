@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from samebits.firmware.results import NotRun, Quantity
+from samebits.report.facts import ScalingOption
 from samebits.report.training_facts import (
     BaselineFacts,
     TrainingCurve,
@@ -15,6 +16,7 @@ from samebits.report.training_facts import (
     TrainingRun,
     VerdictFacts,
 )
+from samebits.sections import measured
 
 if TYPE_CHECKING:
     from samebits.train.baselines import Baseline
@@ -28,6 +30,8 @@ __all__ = [
     "curve_facts",
     "settings_of",
     "simple_fits",
+    "training_facts",
+    "training_run",
     "verdict_facts",
 ]
 
@@ -65,9 +69,9 @@ def bench_section(
                 network=network,
                 bits=width,
                 epochs=len(curve.passes),
-                seconds=_number(curve.seconds, "s", tool),
+                seconds=measured(curve.seconds, "s", tool),
                 seed=trained.options.seed,
-                sparsity=_number(100 * sparsity(model), "%", "samebits"),
+                sparsity=measured(100 * sparsity(model), "%", "samebits"),
                 tool=tool,
                 curve=curve_facts(curve.passes),
                 settings=settings_of(trained.options.model_dump(mode="json")),
@@ -127,7 +131,7 @@ def baseline_facts(
         BaselineFacts(
             name=one.name,
             score=_score(one.score, regression),
-            seconds=_number(one.seconds, "s", tool),
+            seconds=measured(one.seconds, "s", tool),
         )
         for one in baselines
     )
@@ -145,14 +149,8 @@ def settings_of(values: Mapping[str, Any]) -> dict[str, str]:
 def _score(value: float, regression: bool) -> Quantity:
     tool = f"scikit-learn {importlib.metadata.version('scikit-learn')}"
     if regression:
-        return _number(value, "", tool)
-    return _number(100 * value, "%", tool)
-
-
-def _number(value: float, unit: str, tool: str) -> Quantity:
-    if " " not in tool:
-        tool = f"{tool} {importlib.metadata.version(tool)}"
-    return Quantity(value=value, unit=unit, kind="measured", tool=tool)
+        return measured(value, "", tool)
+    return measured(100 * value, "%", tool)
 
 
 def simple_fits(split: Split[Dataset], seed: int) -> tuple[Baseline, ...]:
@@ -162,3 +160,61 @@ def simple_fits(split: Split[Dataset], seed: int) -> tuple[Baseline, ...]:
 
     train, validation = (Samples(one.features, one.labels) for one in split.parts[:2])
     return fit_baselines(train, validation, "categorical_crossentropy", seed=seed)
+
+
+def training_run(
+    name: str,
+    network: str,
+    bits: int | None,
+    fit: Any,
+    settings: Mapping[str, Any] | None = None,
+    without_inputs: float | None = None,
+) -> TrainingRun:
+    """A `samebits.train.fit.FitResult` as the report shows it.
+
+    Args:
+        without_inputs: the loss of the best constant answer, for the verdicts on the curve.
+    """
+    from samebits.train.diagnosis import diagnose
+
+    tool = f"tf-keras {importlib.metadata.version('tf-keras')}"
+    verdicts: Sequence[Any] = ()
+    if fit.curve is not None and without_inputs is not None:
+        verdicts = diagnose(fit.curve, without_inputs)
+    return TrainingRun(
+        model=name,
+        network=network,
+        bits=bits,
+        epochs=len(fit.history),
+        seconds=measured(fit.seconds, "s", tool),
+        seed=fit.seed,
+        sparsity=measured(100 * fit.sparsity, "%", "samebits"),
+        tool=tool,
+        curve=curve_facts(fit.history if fit.curve is None else fit.curve.passes),
+        settings=settings_of(settings or {}),
+        best_epoch=fit.best_epoch,
+        verdicts=verdict_facts(verdicts),
+        score=measured(100 * fit.validation_accuracy, "%", "samebits"),
+    )
+
+
+def training_facts(
+    runs: tuple[TrainingRun, ...], prepared: Any, costs: Any, baselines: Any = None
+) -> TrainingFacts:
+    """How the models were fitted, and what each kind of input scaling costs."""
+    return TrainingFacts(
+        runs=runs,
+        scaling_chosen=prepared.scaling.kind,
+        scaling_options=tuple(
+            ScalingOption(
+                name=cost.kind,
+                accuracy=measured(100 * cost.accuracy, "%", "samebits"),
+                cost_points=measured(-100 * cost.difference, "percentage points", "samebits"),
+            )
+            for cost in costs
+        ),
+        input_format=str(prepared.input_format),
+        baselines=NotRun(reason="--no-baselines")
+        if baselines is None
+        else baseline_facts(baselines),
+    )

@@ -10,7 +10,7 @@ import pytest
 from samebits import Design
 from samebits.bit_operations import bit_operations, effective_bits, products, total
 from samebits.compile.ir import Format, Graph, Layer, Node, Tensor
-from samebits.record import layer_facts
+from samebits.sections import layer_facts
 
 from ..models import quantized_mlp
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from samebits import Design, Target, errors, record
+from samebits import Design, Target, errors, record, sections
 from samebits.fidelity import Fidelity, OutputFidelity
 from samebits.recipe import Recipe
 from samebits.report.facts import (
@@ -32,7 +32,7 @@ def verified(status: str = "equal", bad: int = 0) -> VerificationFacts:
         EngineReport("csim", status, detail, "hls4ml 1.3", (row,)),
         EngineReport("rtl", "not run", "no RTL yet"),
     )
-    return record.verification_facts(Verification(engines, {"data": 7, "ties": 3}))
+    return sections.verification_facts(Verification(engines, {"data": 7, "ties": 3}))
 
 
 def exported() -> ExportFacts:
@@ -42,7 +42,7 @@ def exported() -> ExportFacts:
 
 
 def target() -> TargetFacts:
-    return record.target_facts(Target())
+    return sections.target_facts(Target())
 
 
 def test_stages_in_order_keep_each_other(tmp_path: Path) -> None:
@@ -77,11 +77,11 @@ def test_a_command_stands_once_and_last(tmp_path: Path) -> None:
 
 def test_gates_and_the_page_do_not_outlive_what_they_show(tmp_path: Path) -> None:
     gate = Gate(name="same bits", passed=True, detail="0 mismatching bits")
-    for sections in ({"verification": verified("MISMATCH", 2)}, {"metrics": NotRun(reason="no")}):
+    for changed in ({"verification": verified("MISMATCH", 2)}, {"metrics": NotRun(reason="no")}):
         facts = record.record(tmp_path, "", verification=verified(), gates=(gate,))
         assert facts.gates == (gate,)
         (tmp_path / "report.html").touch()
-        assert record.record(tmp_path, "", **sections).gates == ()
+        assert record.record(tmp_path, "", **changed).gates == ()
         assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
 
 
@@ -138,7 +138,7 @@ def test_engines_that_were_compared_earlier_stay() -> None:
     def ran(*names: str, events: int) -> VerificationFacts:
         engines = tuple(EngineReport(name, "equal", "", "t 1", (row,)) for name in names)
         absent = EngineReport("onnxruntime", "not run", "not installed")
-        return record.verification_facts(Verification((*engines, absent), {"ties": events}))
+        return sections.verification_facts(Verification((*engines, absent), {"ties": events}))
 
     first, second = ran("csim", "native", events=5), ran("native", "rtl", events=9)
     both = record.merged(first, second)
@@ -153,7 +153,7 @@ def test_engines_that_were_compared_earlier_stay() -> None:
     assert record.merged(NotRun(reason="no"), first) == first
     # an engine that cannot run any more does not take back what it showed of the same design
     gone = EngineReport("csim", "not run", "no compiler")
-    later = record.verification_facts(Verification((gone,), {"ties": 5}))
+    later = sections.verification_facts(Verification((gone,), {"ties": 5}))
     assert record.merged(both, later) == both
     worse = record.merged(both, verified("MISMATCH", 2))
     assert worse.first_mismatch == "first difference in layer fc1"
@@ -162,7 +162,7 @@ def test_engines_that_were_compared_earlier_stay() -> None:
 
 def test_fidelity_as_the_report_shows_it(tmp_path: Path) -> None:
     outputs = (OutputFidelity("y", 0.25, 8.0, 0.5), OutputFidelity("z", float("nan"), 1.0, None))
-    facts = record.fidelity_facts(Fidelity(outputs, 100, "onnxruntime 1"))
+    facts = sections.fidelity_facts(Fidelity(outputs, 100, "onnxruntime 1"))
     assert isinstance(facts, FidelityFacts)
     assert facts.outputs[0].equal_decisions == Quantity(
         value=50.0, unit="%", kind="measured", tool="onnxruntime 1"
@@ -173,7 +173,7 @@ def test_fidelity_as_the_report_shows_it(tmp_path: Path) -> None:
     assert facts.outputs[1].equal_decisions == NotRun(
         reason="one element per event decides nothing"
     )
-    assert record.fidelity_facts(Fidelity(reason="no file")) == NotRun(reason="no file")
+    assert sections.fidelity_facts(Fidelity(reason="no file")) == NotRun(reason="no file")
     assert record.record(tmp_path, "", fidelity=facts).fidelity == facts
     dropped = record.record(tmp_path, "", target=target()).fidelity
     assert dropped == NotRun(reason="no fidelity measurement in this run")
@@ -213,7 +213,7 @@ def test_the_sweep_of_another_design_is_not_shown(tmp_path: Path) -> None:
     model, build = quantized_mlp().save(tmp_path / "m.onnx"), tmp_path / "build"
     design = compile_model(model, build, Target())
     none = "no sweep here: `samebits sweep` tries widths, clocks, reuse factors"
-    assert record.variant_facts(design) == NotRun(reason=none)
+    assert sections.variant_facts(design) == NotRun(reason=none)
     sweep = Sweep(
         network="m",
         part=design.target.part,
@@ -225,10 +225,10 @@ def test_the_sweep_of_another_design_is_not_shown(tmp_path: Path) -> None:
         rows=(),
     )
     write(sweep, build / "sweep")
-    assert record.variant_facts(design) == sweep
+    assert sections.variant_facts(design) == sweep
     assert record.record(build, "", variants=sweep).variants == sweep
     other = compile_model(model, build, Target(clock_mhz=300), force=True)
     assert isinstance(record.load_record(build).variants, NotRun)
-    assert record.variant_facts(other) == NotRun(
+    assert sections.variant_facts(other) == NotRun(
         reason="sweep/ is of another design: run `samebits sweep` again"
     )

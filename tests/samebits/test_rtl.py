@@ -12,7 +12,7 @@ from samebits.estimates import estimate_facts
 from samebits.firmware import toolchain, verilator
 from samebits.firmware.results import Quantity
 from samebits.firmware.rtl import read_rtl
-from samebits.record import verification_facts
+from samebits.sections import verification_facts
 
 from ..models import quantized_mlp
 
