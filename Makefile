@@ -66,7 +66,7 @@ typecheck: $(STAMP)
 	@cd .typecheck && $(abspath $(BIN))/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache samebits
 
 bench: $(STAMP)
-	$(BIN)/python -P benchmarks/speed.py $(BENCH_OPTIONS)
+	$(BIN)/python benchmarks/speed.py $(BENCH_OPTIONS)
 
 # The source distribution first, then the wheel from it, so that both are complete.
 wheel: $(STAMP)

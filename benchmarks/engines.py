@@ -16,16 +16,15 @@ import argparse
 import contextlib
 import io
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from networks import NETWORKS, Network
-from speed import THREADS, median_s
+from timing import chosen_names, median_s, one_thread, random_events
 
 _STREAM_CHUNK = 1_000_000
 _COMPARED = 200  # events of which every bit is compared
@@ -33,16 +32,13 @@ _COMPARED = 200  # events of which every bit is compared
 
 def measure(network: Network) -> dict[str, float]:
     """Events per second of both engines, their ratio, and the bits that differ."""
-    import numpy as np
-
     import samebits
 
     model = network.make()
     start = time.perf_counter()
     design = samebits.Design.from_hls4ml(model)
     lower_s = time.perf_counter() - start
-    shape = design.graph.tensors[design.graph.inputs[0]].shape
-    x = np.random.default_rng(0).normal(size=(network.events, *shape)).astype(np.float32)
+    x = random_events(design, network.events)
     numpy_s = median_s(lambda: design.simulate(x), 7)
     with contextlib.redirect_stdout(io.StringIO()):
         start = time.perf_counter()
@@ -66,15 +62,12 @@ def measure(network: Network) -> dict[str, float]:
 
 def measure_alkaid(name: str = "jet tagger, 6 bits", events: int = 100_000) -> dict[str, float]:
     """The NumPy engine against the interpreter of alkaid's trace, events per second."""
-    import numpy as np
-
     import samebits
     from samebits.compile.emitters.alkaid import to_alkaid
 
     design = samebits.Design.from_hls4ml(NETWORKS[name].make())
     logic = to_alkaid(design.graph)
-    shape = design.graph.tensors[design.graph.inputs[0]].shape
-    x = np.random.default_rng(0).normal(size=(events, *shape)).astype(np.float32)
+    x = random_events(design, events)
     grid = np.asarray(design.engine.run([x], design.graph.inputs)[0])  # as the ports carry it
     answers = logic.predict(grid, n_threads=1)
     numpy_s = median_s(lambda: design.simulate(x), 7)
@@ -92,13 +85,10 @@ def measure_stream(events: int, workers: int, name: str = "jet tagger, 6 bits") 
     """Events per second and the largest memory of the process, the network's answers not kept."""
     import resource
 
-    import numpy as np
-
     import samebits
 
     design = samebits.Design.from_hls4ml(NETWORKS[name].make())
-    shape = design.graph.tensors[design.graph.inputs[0]].shape
-    x = np.random.default_rng(0).normal(size=(_STREAM_CHUNK, *shape)).astype(np.float32)
+    x = random_events(design, _STREAM_CHUNK)
     seconds = []
     for _ in range(0, events, _STREAM_CHUNK):
         start = time.perf_counter()
@@ -133,18 +123,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else "\n".join(f"{k:<30}{v:>14,.1f}" for k, v in row.items())
         )
         return int(row.get("differing values", 0) > 0)
-    chosen = [
-        name
-        for name in NETWORKS
-        if not options.names or any(part in name for part in options.names)
-    ]
     results: dict[str, Any] = {}
     if not options.json:
         print(
             f"{'network':<28}{'NumPy ev/s':>13}{'csim ev/s':>12}{'ratio':>8}{'wanted':>8}", end=""
         )
         print(f"{'lowering':>10}{'compile':>9}{'differing':>11}")
-    for name in chosen:
+    for name in chosen_names(NETWORKS, options.names):
         results[name] = row = measure(NETWORKS[name])
         if not options.json:
             numpy_rate, csim_rate, ratio, wanted, lower_s, compile_s, differing = row.values()
@@ -159,9 +144,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    if any(os.environ.get(name) != "1" for name in THREADS):
-        # the thread count is read when NumPy is imported: start again with one thread
-        environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
-        command = [sys.executable, *sys.argv]
-        sys.exit(subprocess.run(command, env=environment, check=False).returncode)
+    one_thread()
     sys.exit(main())

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from speed import THREADS
+import numpy as np
+from timing import chosen_names, one_thread, random_events
 
 _CHUNKS = (16, 64, 256, 1024, 4096, 16384)
 
@@ -62,8 +61,6 @@ NETWORKS: dict[str, tuple[Callable[[Any], Any], int, str]] = {
 
 def measure(name: str, repeats: int) -> dict[str, float]:
     """Events per second of the three engines, and how many numbers differ."""
-    import numpy as np
-
     import samebits
     from samebits.compile.frontends.keras import export_keras
     from samebits.sim.onnx_engine import OnnxEngine
@@ -74,8 +71,7 @@ def measure(name: str, repeats: int) -> dict[str, float]:
     strategy = "Latency" if io_type == "io_parallel" else "Resource"
     target = samebits.Target(io_type=io_type, strategy=strategy)
     design = samebits.Design.from_onnx(model, target)
-    shape = design.graph.tensors[design.graph.inputs[0]].shape
-    x = np.random.default_rng(0).normal(size=(events, *shape)).astype(np.float32)
+    x = random_events(design, events)
     runs: dict[tuple[str, int], Callable[[], Any]] = {
         ("NumPy engine", 0): lambda: design.simulate(x)
     }
@@ -118,8 +114,8 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    chosen = [n for n in NETWORKS if not options.names or any(p in n for p in options.names)]
-    results = {name: measure(name, options.repeats) for name in chosen}
+    names = chosen_names(NETWORKS, options.names)
+    results = {name: measure(name, options.repeats) for name in names}
     if options.json:
         print(json.dumps(results))
     else:
@@ -131,10 +127,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    if any(os.environ.get(name) != "1" for name in THREADS):
-        # the thread count is read when NumPy is imported: start again with one thread
-        quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
-        environment = {**os.environ, **quiet, **dict.fromkeys(THREADS, "1")}
-        command = [sys.executable, *sys.argv]
-        sys.exit(subprocess.run(command, env=environment, check=False).returncode)
+    one_thread()
     sys.exit(main())

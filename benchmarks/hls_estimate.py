@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -192,7 +192,7 @@ def _fit_slow(reports: Sequence[Report], delay: Sequence[float]) -> float:
     return min((round(0.05 * step, 2) for step in range(20, 101)), key=cost)
 
 
-def _relative(
+def relative_fit(
     terms: Sequence[Values], values: Sequence[float], given: Sequence[float] | None = None
 ) -> Values:
     """Least squares of the relative deviations; coefficients that would be negative are zero.
@@ -223,12 +223,12 @@ def _fit_lut(reports: Sequence[Report]) -> tuple[float, ...]:
             if value and lut_terms(layer).any():
                 terms.append(lut_terms(layer))
                 values.append(value)
-    return tuple(round(float(found), 4) for found in _relative(terms, values))
+    return tuple(round(float(found), 4) for found in relative_fit(terms, values))
 
 
 def _fit_ff(reports: Sequence[Report], lut: Sequence[float]) -> tuple[float, ...]:
     terms = [ff_terms(r.layers, predict_lut(r, lut), r.usable, family_of(r.part)) for r in reports]
-    found = _relative(
+    found = relative_fit(
         [term[1:] for term in terms],
         [report.measured["FF"] for report in reports],
         given=[term[0] for term in terms],
@@ -454,29 +454,43 @@ def model_of(reports: Sequence[Report]) -> dict[str, Any]:
 
 
 def as_text(model: dict[str, Any]) -> str:
-    """The text of hls_model.json."""
+    """The text of hls_model.json or hls_stages.json."""
     return json.dumps(model, indent=1) + "\n"
+
+
+def compared(predicted: Mapping[str, float], measured: Mapping[str, float]) -> str:
+    """Predicted and measured numbers side by side, with the relative deviations."""
+    return "  ".join(
+        f"{name} {value:.0f}/{measured[name]:.0f}"
+        f" ({100 * deviation(name, value, measured[name]):+.0f} %)"
+        for name, value in predicted.items()
+        if name in measured
+    )
+
+
+def deliver(model: dict[str, Any], path: Path, write: bool) -> None:
+    """Prints a fitted model, and writes it if asked to."""
+    print(as_text(model))
+    if write:
+        path.write_text(as_text(model), encoding="utf-8")
+
+
+def wants_file(description: str, path: Path) -> bool:
+    """Whether the command line has --write."""
+    parser = argparse.ArgumentParser(description=description.split("\n\n")[0])
+    parser.add_argument("--write", action="store_true", help=f"write firmware/{path.name}")
+    return bool(parser.parse_args().write)
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--write", action="store_true", help="write firmware/hls_model.json")
-    write = parser.parse_args().write
+    write = wants_file(__doc__, MODEL)
     reports = read()
     for report, predicted, _ in held_out(reports):
-        columns = "  ".join(
-            f"{name} {value:.0f}/{report.measured[name]:.0f}"
-            f" ({100 * deviation(name, value, report.measured[name]):+.0f} %)"
-            for name, value in predicted.items()
-            if name in report.measured
-        )
         unused = "" if report.fitted else "  not fitted: " + report.remark
-        print(f"{report.source.split('@')[0]} {report.name[-34:]}: {columns}{unused}")
-    model = model_of(reports)
-    print(as_text(model))
-    if write:
-        MODEL.write_text(as_text(model), encoding="utf-8")
+        numbers = compared(predicted, report.measured)
+        print(f"{report.source.split('@')[0]} {report.name[-34:]}: {numbers}{unused}")
+    deliver(model_of(reports), MODEL, write)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ recurrent layers are all of one owner, and there each report is held out by itse
 
 from __future__ import annotations
 
-import argparse
 import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -40,7 +39,15 @@ from samebits.firmware.hls_stages import (
 )
 from samebits.firmware.parts import family_of
 
-from .hls_estimate import WEIGHT_COLUMNS, _relative, as_text, deviation, summary
+from .hls_estimate import (
+    WEIGHT_COLUMNS,
+    compared,
+    deliver,
+    deviation,
+    relative_fit,
+    summary,
+    wants_file,
+)
 
 FIRMWARE = Path(__file__).parents[1] / "firmware"
 REPORTS, MODEL = FIRMWARE / "hls_calibration_stages.csv", FIRMWARE / "hls_stages.json"
@@ -217,7 +224,7 @@ def _overhead(stages: Sequence[Stage]) -> list[float]:
         terms.append(overhead_terms(layer, where))
         values.append(where.reuse + max(extra, 1.0))
         known.append(float(where.reuse))
-    return _rounded(_relative(terms, values, known))
+    return _rounded(relative_fit(terms, values, known))
 
 
 def _step(stages: Sequence[Stage]) -> float:
@@ -249,7 +256,7 @@ def _unrolled(stages: Sequence[Stage]) -> list[list[float]]:
         for at, name in enumerate(("lut", "ff")):
             terms[at].append(unrolled_terms(layer, logic, stage.where.usable_ns)[at])
             values[at].append(max(stage.measured[name], 1.0))
-    return [_rounded(_relative(t, v)) for t, v in zip(terms, values, strict=True)]
+    return [_rounded(relative_fit(t, v)) for t, v in zip(terms, values, strict=True)]
 
 
 def _logic(stages: Sequence[Stage], kind: str, name: str) -> list[float]:
@@ -261,7 +268,7 @@ def _logic(stages: Sequence[Stage], kind: str, name: str) -> list[float]:
     if not here:
         return [0.0, 1.0]
     terms = [logic_terms(stage.layer, stage.where.stream) for stage in here]
-    return _rounded(_relative(terms, [max(stage.measured[name], 1.0) for stage in here]))
+    return _rounded(relative_fit(terms, [max(stage.measured[name], 1.0) for stage in here]))
 
 
 def _fifo_logic(reports: Sequence[Report]) -> list[float]:
@@ -386,23 +393,12 @@ def model_of(reports: Sequence[Report]) -> dict[str, Any]:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--write", action="store_true", help="write firmware/hls_stages.json")
-    write = parser.parse_args().write
+    write = wants_file(__doc__, MODEL)
     reports = read()
     for report, predicted in held_out(reports):
-        measured = measured_of(report)
-        columns = "  ".join(
-            f"{name} {value:.0f}/{measured[name]:.0f}"
-            f" ({100 * deviation(name, value, measured[name]):+.0f} %)"
-            for name, value in predicted.items()
-            if name in measured
-        )
-        print(f"{report.group}: {report.owner} {report.name[-24:]}: {columns}")
-    model = model_of(reports)
-    print(as_text(model))
-    if write:
-        MODEL.write_text(as_text(model), encoding="utf-8")
+        numbers = compared(predicted, measured_of(report))
+        print(f"{report.group}: {report.owner} {report.name[-24:]}: {numbers}")
+    deliver(model_of(reports), MODEL, write)
 
 
 if __name__ == "__main__":

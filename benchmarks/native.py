@@ -12,17 +12,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import os
 import subprocess
-import sys
 import tempfile
 import time
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from networks import NETWORKS
-from speed import THREADS, float_network
+import numpy as np
+from networks import NETWORKS, float_network
+from timing import one_thread, random_events
 
 _ALONE = """#include "emulator.h"
 #include <chrono>
@@ -51,23 +49,13 @@ int main() {{
 
 def measure(batch: int) -> dict[str, float]:
     """Nanoseconds per event, and the ratios."""
-    import numpy as np
-    from onnx import helper, numpy_helper
-
     import samebits
     from samebits.sim.onnx_engine import OnnxEngine
 
     converted = NETWORKS["jet tagger, 6 bits"].make()
     design = samebits.Design.from_hls4ml(converted)
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(batch, 16)).astype(np.float32)
-    sizes = (16, 64, 32, 32, 5)
-    shapes = [
-        numpy_helper.from_array(rng.normal(size=pair).astype(np.float32), f"w{i}")
-        for i, pair in enumerate(pairwise(sizes))
-    ]
-    only_weights = helper.make_model(helper.make_graph([], "weights", [], [], shapes))
-    session = OnnxEngine(float_network(only_weights)).session
+    x = random_events(design, batch)
+    session = OnnxEngine(float_network((16, 64, 32, 32, 5))).session
     name = session.get_inputs()[0].name
     native = design.native
     best = {"native": 1e9, "ONNX Runtime float32": 1e9}
@@ -122,8 +110,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if any(os.environ.get(name) != "1" for name in THREADS):
-        environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
-        command = [sys.executable, *sys.argv]
-        sys.exit(subprocess.run(command, env=environment, check=False).returncode)
+    one_thread()
     main()

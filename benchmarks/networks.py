@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["NETWORKS", "Network"]
+__all__ = ["NETWORKS", "Network", "float_network"]
 
 Layer = dict[str, Any]
 EIGHT_BITS = {"weight": "fixed<8,2>", "bias": "fixed<8,2>", "accum": "fixed<28,12>"}
@@ -25,7 +25,8 @@ RELU8 = {"result": "ufixed<8,3,RND_CONV,SAT>"}
 
 @dataclass(frozen=True)
 class Network:
-    """A network, the batch that suits the engines, and what issue of speed is promised of it."""
+    """A network, events at a time that suit the engines, and how many times as fast as the C
+    simulation the NumPy engine must be (`wanted`)."""
 
     make: Callable[[], Any]
     events: int
@@ -334,3 +335,34 @@ NETWORKS = {
     "deep set, 8 bits": Network(deep_set, 20_000, 2_000, 30, "32 x 3"),
     "attention, 8 bits": Network(attention, 10_000, 2_000, 30, "2 heads, 16 x 16"),
 }
+
+
+def float_network(sizes: Sequence[int]) -> bytes:
+    """A float32 ONNX network of dense layers with random weights: Gemm, Relu, Softmax."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    nodes, initializers, value = [], [], "x"
+    for number, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
+        if number:
+            nodes.append(helper.make_node("Relu", [value], [f"r{number}"]))
+            value = f"r{number}"
+        for name, shape in ((f"w{number}", (n_in, n_out)), (f"b{number}", (n_out,))):
+            values = rng.normal(size=shape).astype(np.float32)
+            initializers.append(numpy_helper.from_array(values, name))
+        nodes.append(helper.make_node("Gemm", [value, f"w{number}", f"b{number}"], [f"g{number}"]))
+        value = f"g{number}"
+    nodes.append(helper.make_node("Softmax", [value], ["y"]))
+    graph = helper.make_graph(
+        nodes,
+        "float32",
+        [helper.make_tensor_value_info("x", 1, ["N", sizes[0]])],
+        [helper.make_tensor_value_info("y", 1, ["N", sizes[-1]])],
+        initializers,
+    )
+    made: bytes = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10
+    ).SerializeToString()
+    onnx.checker.check_model(made)
+    return made

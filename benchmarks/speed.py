@@ -1,6 +1,6 @@
 """Speeds of every software engine side by side in one run, single thread, medians.
 
-    python -P benchmarks/speed.py build/demo [--events 100000] [--json]
+    python benchmarks/speed.py build/demo [--events 100000] [--json]
 
 Needs a build directory that `samebits demo` made, a C++ compiler and the extra `train`'s data
 loader; prints a table and the ratios that README quotes. Run it on an otherwise idle machine.
@@ -14,67 +14,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+import numpy as np
+from networks import float_network
+from timing import median_s, one_thread
+
 KERNELS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
-
-
-def median_s(run: Callable[[], Any], repeats: int) -> float:
-    """Median wall time of `repeats` calls after one warm-up call."""
-    run()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
-
-
-def float_network(model: Any) -> bytes:
-    """The float32 network of the same shape: Gemm, Relu, Softmax."""
-    import numpy as np
-    import onnx
-    from onnx import helper, numpy_helper
-
-    weights = [
-        numpy_helper.to_array(t)
-        for t in model.graph.initializer
-        if len(t.dims) == 2 and min(t.dims) > 1
-    ]
-    rng = np.random.default_rng(0)
-    nodes, initializers, value = [], [], "x"
-    for number, weight in enumerate(weights):
-        weight = rng.normal(size=weight.shape).astype(np.float32)
-        bias = rng.normal(size=weight.shape[1]).astype(np.float32)
-        initializers += [
-            numpy_helper.from_array(weight, f"w{number}"),
-            numpy_helper.from_array(bias, f"b{number}"),
-        ]
-        nodes.append(helper.make_node("Gemm", [value, f"w{number}", f"b{number}"], [f"g{number}"]))
-        value = f"g{number}"
-        if number < len(weights) - 1:
-            nodes.append(helper.make_node("Relu", [value], [f"r{number}"]))
-            value = f"r{number}"
-    nodes.append(helper.make_node("Softmax", [value], ["y"]))
-    graph = helper.make_graph(
-        nodes,
-        "float32",
-        [helper.make_tensor_value_info("x", 1, ["N", weights[0].shape[0]])],
-        [helper.make_tensor_value_info("y", 1, ["N", weights[-1].shape[1]])],
-        initializers,
-    )
-    made: bytes = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10
-    ).SerializeToString()
-    onnx.checker.check_model(made)
-    return made
 
 
 def new_process_s(code: str, repeats: int = 5) -> float:
@@ -88,9 +38,14 @@ def new_process_s(code: str, repeats: int = 5) -> float:
     return median_s(run, repeats)
 
 
+def onnx_s(engine: Any, x: Any, repeats: int) -> float:
+    """Median wall time of an `OnnxEngine` of one input; only the session runs."""
+    session, name = engine.session, engine.session.get_inputs()[0].name
+    return median_s(lambda: session.run(None, {name: x}), repeats)
+
+
 def measure(build: Path, events: int) -> dict[str, float]:
     """Every number in seconds."""
-    import numpy as np
     import onnx
 
     import samebits
@@ -104,17 +59,15 @@ def measure(build: Path, events: int) -> dict[str, float]:
     model = onnx.load(build / "model.onnx")
     numbers: dict[str, float] = {}
     numbers["NumPy engine"] = median_s(lambda: design.simulate(x), 15)
-    float32 = OnnxEngine(float_network(model), "all")
-    session, name = float32.session, float32.session.get_inputs()[0].name
     numbers["native emulator"] = median_s(lambda: design.simulate(x, engine="native"), 15)
-    numbers["ONNX Runtime, float32 network"] = median_s(lambda: session.run(None, {name: x}), 15)
-    firmware = OnnxEngine(str(build / "firmware.onnx")).session
-    name = firmware.get_inputs()[0].name
-    numbers["ONNX Runtime, firmware.onnx"] = median_s(lambda: firmware.run(None, {name: x}), 7)
-    quantized = OnnxEngine(str(build / "model.onnx")).session
-    name = quantized.get_inputs()[0].name
-    numbers["ONNX Runtime, model.onnx (QONNX)"] = median_s(
-        lambda: quantized.run(None, {name: x}), 5
+    sizes = [tuple(each.dims) for each in model.graph.initializer if len(each.dims) == 2]
+    sizes = [pair for pair in sizes if min(pair) > 1]
+    float32 = OnnxEngine(float_network((sizes[0][0], *(n_out for _, n_out in sizes))), "all")
+    numbers["ONNX Runtime, float32 network"] = onnx_s(float32, x, 15)
+    firmware = OnnxEngine(str(build / "firmware.onnx"))
+    numbers["ONNX Runtime, firmware.onnx"] = onnx_s(firmware, x, 7)
+    numbers["ONNX Runtime, model.onnx (QONNX)"] = onnx_s(
+        OnnxEngine(str(build / "model.onnx")), x, 5
     )
     csim = CSimulation(build / "hls")
     start = time.perf_counter()
@@ -136,8 +89,6 @@ def measure(build: Path, events: int) -> dict[str, float]:
 def hls4ml_predict_s(build: Path, events: int) -> float:
     """hls4ml's own compile() and predict() of the same model; the compile time is not counted."""
     import tempfile
-
-    import numpy as np
 
     import samebits
     from samebits.train.data import load_jets
@@ -180,14 +131,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if any(os.environ.get(name) != "1" for name in THREADS) or (
-        "--forced-kernels" not in sys.argv and any(name in os.environ for name in KERNELS)
-    ):
-        # OpenBLAS reads them when NumPy is imported: start again
-        quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
-        environment = {**os.environ, **quiet, **dict.fromkeys(THREADS, "1")}
-        if "--forced-kernels" not in sys.argv:
-            environment = {key: value for key, value in environment.items() if key not in KERNELS}
-        arguments = [sys.executable, "-P", __file__, *sys.argv[1:]]
-        sys.exit(subprocess.run(arguments, env=environment, check=False).returncode)
+    one_thread(without=() if "--forced-kernels" in sys.argv else KERNELS)
     main()
