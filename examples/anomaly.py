@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score, roc_curve
@@ -77,7 +78,7 @@ def difference(models: Mapping[str, Scores], signal: str, weights: np.ndarray) -
         ("background", signal),
         weights=counted,
     )
-    return next(d for d in compared.differences if (d.model, d.class_name) == ("firmware", signal))
+    return compared.difference("firmware", signal)
 
 
 def efficiency(scores: Scores, signal: str, weights: np.ndarray) -> str:
@@ -93,12 +94,8 @@ def efficiency(scores: Scores, signal: str, weights: np.ndarray) -> str:
 
 def draw(models: Mapping[str, Scores], weights: np.ndarray, path: Path) -> None:
     """The firmware's score for every class, and ROC curves of firmware and float."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.2), layout="constrained")
+    figure = Figure(figsize=(10.5, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
     firmware = models["firmware"]
     bins = np.geomspace(1, max(score.max() for score in firmware.values()), 51)
     for number, (kind, score) in enumerate(firmware.items()):
@@ -127,7 +124,6 @@ def draw(models: Mapping[str, Scores], weights: np.ndarray, path: Path) -> None:
     right.axvline(PASSING, color="grey", lw=0.8)
     right.legend(frameon=False)
     figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 def main(folder: Path, quick: bool = False) -> None:
@@ -164,11 +160,7 @@ def main(folder: Path, quick: bool = False) -> None:
                 f"{signal}, {name}: AUC {auc(scores, signal, weights):.4f}, at 1 % of the "
                 f"background {passing}"
             )
-        one = difference(models, signal, weights)
-        print(
-            f"{signal}, firmware minus float: AUC {one.value:+.4f}, 95 % interval "
-            f"{one.low_95:+.4f} to {one.high_95:+.4f}"
-        )
+        print(f"{signal}, firmware minus float: AUC {difference(models, signal, weights)}")
     mean = np.mean([auc(models["firmware"], signal, weights) for signal in signals])
     print(f"mean AUC, firmware: {mean:.4f}")
     for verdict in trigger.autoencoder.verdicts:

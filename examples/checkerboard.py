@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 import samebits
 from samebits.train.baselines import fit_baselines
@@ -46,16 +47,12 @@ def turned(x: Any, y: Any, random: np.random.Generator) -> tuple[Any, Any]:
 
 def draw(design: samebits.Design, test: Samples, path: Path) -> None:
     """The firmware's decisions over the board, and the test events it gets wrong."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
     side = np.linspace(-1, 1, 201)
     grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     found = np.asarray(design.simulate(grid)).argmax(axis=1).reshape(201, 201)
     wrong = np.asarray(design.simulate(test.inputs)).argmax(axis=1) != test.targets
-    figure, axes = plt.subplots(figsize=(5, 5), layout="constrained")
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
     axes.pcolormesh(side, side, found, cmap="RdBu_r", alpha=0.5, rasterized=True)
     axes.plot(*test.inputs[wrong].T, "kx", markersize=4)
     for line in (-0.5, 0, 0.5):
@@ -64,7 +61,6 @@ def draw(design: samebits.Design, test: Samples, path: Path) -> None:
     title = f"firmware: {wrong.sum()} of {len(wrong)} test events wrong (crosses)"
     axes.set(xlabel="$x_0$", ylabel="$x_1$", title=title, aspect="equal")
     figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 def main(folder: Path) -> None:
@@ -83,12 +79,8 @@ def main(folder: Path) -> None:
     test = split.test.read("the final numbers")
     verification = design.verify(test.inputs, against=["onnxruntime"])
     answers = np.asarray(design.simulate(test.inputs))
-    for name, value in trained.scores(test, answers).items():
-        print(f"accuracy, {name}: {100 * value:.1f} %")
-    for baseline in fit_baselines(split.train, test, description.fit.loss):
-        print(f"accuracy, {baseline.name}: {100 * baseline.score:.1f} %")
-    for verdict in trained.verdicts:
-        print(f"loss curve: {verdict}")
+    baselines = fit_baselines(split.train, test, description.fit.loss)
+    print(trained.summary(test, answers, baselines))
     print(f"readings of the test part: {len(split.test.reads)}")
     print(f"mismatching bits: {verification.mismatching_bits}")
     draw(design, test, folder / "checkerboard.png")

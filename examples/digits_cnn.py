@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import train_test_split
@@ -39,12 +40,7 @@ def parts() -> tuple[Samples, Samples, Samples]:
 
 def draw(test: Samples, decisions: np.ndarray, path: Path) -> None:
     """The firmware's confusion matrix, and the first images that it takes for another digit."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure = plt.figure(figsize=(9, 4.5), layout="constrained")
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1.2, 1))
     axes = left.subplots()
     counts = confusion_matrix(test.targets, decisions)
@@ -64,7 +60,6 @@ def draw(test: Samples, decisions: np.ndarray, path: Path) -> None:
             axes.imshow(test.inputs[event, :, :, 0], cmap="gray_r")
             axes.set_title(f"{test.targets[event]} taken for {decisions[event]}", fontsize=9)
     figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 def main(folder: Path) -> None:
@@ -76,15 +71,11 @@ def main(folder: Path) -> None:
     design = samebits.Design.from_keras(trained.model)
     verification = design.verify(test.inputs, against=["onnxruntime"])
     answers = np.asarray(design.simulate(test.inputs))
-    for name, value in trained.scores(test, answers).items():
-        print(f"accuracy, {name}: {100 * value:.1f} %")
-    for baseline in fit_baselines(train, test, description.fit.loss, trees=False):
-        print(f"accuracy, {baseline.name}: {100 * baseline.score:.1f} %")
+    baselines = fit_baselines(train, test, description.fit.loss, trees=False)
+    print(trained.summary(test, answers, baselines))
     decisions = answers.argmax(axis=1)
     low, high = clopper_pearson(int(np.sum(decisions == test.targets)), len(test), 0.95)
     print(f"95 % interval of the firmware's accuracy: {100 * low:.1f} to {100 * high:.1f} %")
-    for verdict in trained.verdicts:
-        print(f"loss curve: {verdict}")
     print(f"mismatching bits: {verification.mismatching_bits}")
     draw(test, decisions, folder / "digits_cnn.png")
     print(f"plot: {folder / 'digits_cnn.png'}")

@@ -16,22 +16,22 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 import samebits
 from samebits.sim.metrics import classification_metrics
 from samebits.sim.model_comparison import compare_models
 from samebits.train.baselines import fit_baselines
 from samebits.train.description import read_description
-from samebits.train.optimize import Samples, outputs
-from samebits.train.physics_samples import load_constituents
+from samebits.train.optimize import Samples
+from samebits.train.physics_samples import JetConstituents, load_constituents
 from samebits.train.progress import bench_progress
 
 CONFIG = Path(__file__).with_suffix(".toml")
 
 
-def parts(jets: int) -> tuple[Samples, Samples, Samples]:
+def parts(data: JetConstituents, jets: int) -> tuple[Samples, Samples, Samples]:
     """Train, validation and test part: 60, 20 and 20 % of the first jets, which are mixed."""
-    data = load_constituents()
     samples = Samples(data.constituents[:jets], data.labels[:jets])
     edges = (np.array([0.6, 0.8]) * jets).astype(int)
     train, validation, test = (samples.take(events) for events in np.split(np.arange(jets), edges))
@@ -51,47 +51,29 @@ def main(folder: Path, quick: bool = False) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     description = read_description(CONFIG, {"fit": {"epochs": 12}} if quick else None)
     data = load_constituents()
-    train, validation, test = parts(5000 if quick else len(data))
+    train, validation, test = parts(data, 5000 if quick else len(data))
     with bench_progress(description.fit) as on_pass:
         trained = description.train(train, validation, on_pass=on_pass)
     design = samebits.Design.from_keras(trained.model)
     verification = design.verify(test.inputs, against=["onnxruntime"])
-    scores = {
-        "float": outputs(trained.float_model, test.inputs),
-        "quantized": outputs(trained.model, test.inputs),
-        "firmware": np.asarray(design.simulate(test.inputs)),
-    }
-    for name, value in trained.scores(test, scores["firmware"]).items():
-        print(f"accuracy, {name}: {100 * value:.1f} %")
+    answers = np.asarray(design.simulate(test.inputs))
+    baselines = fit_baselines(train, test, description.fit.loss, trees=not quick, kernels=not quick)
+    print(trained.summary(test, answers, baselines))
+    scores = trained.answers(test.inputs) | {"firmware": answers}
     compared = compare_models(scores, test.targets, data.class_names)
-    difference = next(
-        d for d in compared.differences if (d.model, d.quantity) == ("firmware", "accuracy")
-    )
-    value, low, high = (100 * x for x in (difference.value, difference.low_95, difference.high_95))
-    print(f"firmware minus float: {value:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}")
-    simple_fits = fit_baselines(
-        train, test, description.fit.loss, trees=not quick, kernels=not quick
-    )
-    for baseline in simple_fits:
-        print(f"accuracy, {baseline.name}: {100 * baseline.score:.1f} %")
-    for verdict in trained.verdicts:
-        print(f"loss curve: {verdict}")
+    print(f"firmware minus float: {compared.difference('firmware')}")
     again = np.asarray(design.simulate(shuffled(test.inputs)))
-    changed = np.any(again != scores["firmware"], axis=1)
+    changed = np.any(again != answers, axis=1)
     print(f"jets that depend on the order of constituents: {int(changed.sum())}")
     print(f"mismatching bits: {verification.mismatching_bits}")
-    draw(test, scores["firmware"], data.class_names, folder / "jets_constituents.png")
+    draw(test, answers, data.class_names, folder / "jets_constituents.png")
     print(f"plot: {folder / 'jets_constituents.png'}")
 
 
 def draw(test: Samples, firmware: np.ndarray, names: tuple[str, ...], path: Path) -> None:
     """The firmware's confusion matrix, and the constituents of a jet that it is sure of."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, (left, *rest) = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    left, *rest = figure.subplots(1, 3)
     shares = np.array(classification_metrics(firmware, test.targets, names).confusion_by_row)
     left.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), share in np.ndenumerate(shares):
@@ -109,7 +91,6 @@ def draw(test: Samples, firmware: np.ndarray, names: tuple[str, ...], path: Path
         axes.set_title(f"{name} jet, score {score.max():.2f} (area: share of pT)")
         axes.set_aspect("equal")
     figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 if __name__ == "__main__":

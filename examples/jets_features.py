@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 import samebits
 from samebits.sim.metrics import ClassificationMetrics, classification_metrics
@@ -26,7 +27,7 @@ from samebits.sim.model_comparison import compare_models
 from samebits.train.baselines import fit_baselines
 from samebits.train.data import Dataset, load_jets
 from samebits.train.description import read_description
-from samebits.train.optimize import Samples, outputs
+from samebits.train.optimize import Samples
 from samebits.train.progress import bench_progress
 
 CONFIG = Path(__file__).with_suffix(".toml")
@@ -35,12 +36,8 @@ BACKGROUND = 0.01  # the share of other jets that may pass
 
 def draw(metrics: Mapping[str, ClassificationMetrics], path: Path) -> None:
     """Every class against the rest: efficiency against the share of other jets that pass."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6, 4.5), layout="constrained")
+    figure = Figure(figsize=(6, 4.5), layout="constrained")
+    axes = figure.subplots()
     styles = {"float": {"ls": "-", "alpha": 0.5}, "firmware": {"ls": "--"}}
     for name, style in styles.items():
         for number, one in enumerate(metrics[name].classes):
@@ -63,7 +60,6 @@ def draw(metrics: Mapping[str, ClassificationMetrics], path: Path) -> None:
     )
     axes.legend(frameon=False)
     figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 def main(folder: Path, quick: bool = False) -> None:
@@ -77,19 +73,11 @@ def main(folder: Path, quick: bool = False) -> None:
         trained = description.train(train, validation, on_pass=on_pass)
     design = samebits.Design.from_keras(trained.model)
     verification = design.verify(test.inputs, against=["onnxruntime"])
-    scores = {
-        "float": outputs(trained.float_model, test.inputs),
-        "quantized": outputs(trained.model, test.inputs),
-        "firmware": np.asarray(design.simulate(test.inputs)),
-    }
+    answers = np.asarray(design.simulate(test.inputs))
+    baselines = fit_baselines(train, test, description.fit.loss, trees=not quick, kernels=not quick)
+    print(trained.summary(test, answers, baselines))
+    scores = trained.answers(test.inputs) | {"firmware": answers}
     report(data, test, scores, folder / "jets_features.png")
-    simple_fits = fit_baselines(
-        train, test, description.fit.loss, trees=not quick, kernels=not quick
-    )
-    for baseline in simple_fits:
-        print(f"accuracy, {baseline.name}: {100 * baseline.score:.1f} %")
-    for verdict in trained.verdicts:
-        print(f"loss curve: {verdict}")
     print(f"mismatching bits: {verification.mismatching_bits}")
 
 
@@ -99,14 +87,8 @@ def report(data: Dataset, test: Samples, scores: Mapping[str, np.ndarray], plot:
         name: classification_metrics(s, test.targets, data.class_names, (BACKGROUND,))
         for name, s in scores.items()
     }
-    for name, found in metrics.items():
-        print(f"accuracy, {name}: {100 * found.accuracy:.1f} %")
     compared = compare_models(scores, test.targets, data.class_names)
-    difference = next(
-        d for d in compared.differences if (d.model, d.quantity) == ("firmware", "accuracy")
-    )
-    value, low, high = (100 * x for x in (difference.value, difference.low_95, difference.high_95))
-    print(f"firmware minus float: {value:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}")
+    print(f"firmware minus float: {compared.difference('firmware')}")
     for name, found in metrics.items():
         aucs = ", ".join(f"{one.name} {one.auc:.3f}" for one in found.classes)
         print(f"AUC, {name}: {aucs}")

@@ -15,13 +15,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
 
 import samebits
 from samebits.sim.metrics import classification_metrics
 from samebits.sim.model_comparison import compare_models
 from samebits.train.baselines import fit_baselines
 from samebits.train.description import read_description
-from samebits.train.optimize import Samples, outputs
+from samebits.train.optimize import Samples
 from samebits.train.physics_samples import jet_images, load_constituents
 from samebits.train.progress import bench_progress
 
@@ -42,42 +44,22 @@ def main(folder: Path, quick: bool = False) -> None:
     design = samebits.Design.from_keras(trained.model)
     # without adversarial events, which take long to find for images
     verification = design.verify(test.inputs, against=["onnxruntime"], adversarial=False)
-    scores = {
-        "float": outputs(trained.float_model, test.inputs),
-        "quantized": outputs(trained.model, test.inputs),
-        "firmware": np.asarray(design.simulate(test.inputs)),
-    }
-    for name, value in trained.scores(test, scores["firmware"]).items():
-        print(f"accuracy, {name}: {100 * value:.1f} %")
+    answers = np.asarray(design.simulate(test.inputs))
+    baselines = fit_baselines(train, test, description.fit.loss, trees=not quick, kernels=False)
+    print(trained.summary(test, answers, baselines))
+    scores = trained.answers(test.inputs) | {"firmware": answers}
     compared = compare_models(scores, test.targets, data.class_names)
-    difference = next(
-        d for d in compared.differences if (d.model, d.quantity) == ("firmware", "accuracy")
-    )
-    value, low, high = (100 * x for x in (difference.value, difference.low_95, difference.high_95))
-    print(f"firmware minus float: {value:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}")
-    for baseline in fit_baselines(
-        train, test, description.fit.loss, trees=not quick, kernels=False
-    ):
-        print(f"accuracy, {baseline.name}: {100 * baseline.score:.1f} %")
-    for verdict in trained.verdicts:
-        print(f"loss curve: {verdict}")
+    print(f"firmware minus float: {compared.difference('firmware')}")
     print(f"mismatching bits: {verification.mismatching_bits}")
-    draw(test, scores["firmware"], data.class_names, folder / "jets_images.png")
+    draw(test, answers, data.class_names, folder / "jets_images.png")
     print(f"plot: {folder / 'jets_images.png'}")
 
 
 def draw(test: Samples, firmware: np.ndarray, names: tuple[str, ...], path: Path) -> None:
     """The mean image of every class, and the firmware's efficiency for it against the rest."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-    from matplotlib.colors import LogNorm
-
     metrics = classification_metrics(firmware, test.targets, names)
-    figure, axes = plt.subplots(
-        1, 6, figsize=(16, 3), layout="constrained", width_ratios=[1] * 5 + [1.5]
-    )
+    figure = Figure(figsize=(16, 3), layout="constrained")
+    axes = figure.subplots(1, 6, width_ratios=[1] * 5 + [1.5])
     for number, one in enumerate(metrics.classes):
         mean = test.inputs[test.targets == number, :, :, 0].mean(axis=0)
         image = axes[number].imshow(
@@ -100,7 +82,6 @@ def draw(test: Samples, firmware: np.ndarray, names: tuple[str, ...], path: Path
     )
     axes[5].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 import samebits
 from samebits.train.baselines import fit_baselines
@@ -42,7 +43,7 @@ def events(count: int, seed: int) -> Samples:
     return Samples(x, plane(x) + random.normal(0, SIGMA, count))
 
 
-def compare_models(network: Network, train: Samples, options: FitOptions) -> None:
+def print_criteria(network: Network, train: Samples, options: FitOptions) -> None:
     """Prints AIC, BIC and the cross-validated error of three models."""
     mean = np.full(len(train), train.targets.mean())
     criteria = {"the mean": information(mean, train.targets, options.loss, 1)}
@@ -64,14 +65,10 @@ def compare_models(network: Network, train: Samples, options: FitOptions) -> Non
 
 def draw(design: samebits.Design, test: Samples, path: Path) -> None:
     """The firmware's answers against the truth, and what it is off by."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
     answers = np.asarray(design.simulate(test.inputs))[:, 0]
     truth = plane(test.inputs)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
     left.plot(truth, test.targets, ".", color="silver", markersize=3, label="events")
     left.plot(truth, answers, ".", color="tab:red", markersize=3, label="firmware")
     left.plot([truth.min(), truth.max()], [truth.min(), truth.max()], "k-", linewidth=0.8)
@@ -80,7 +77,6 @@ def draw(design: samebits.Design, test: Samples, path: Path) -> None:
     right.hist(answers - truth, bins=40, color="tab:red")
     right.set(xlabel="firmware minus plane", ylabel="events", title=f"noise of an event: {SIGMA}")
     figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 def main(folder: Path) -> None:
@@ -88,15 +84,13 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     description = read_description(Path(__file__).with_suffix(".toml"))
     train, test = events(500, 1), events(1000, 3)
-    compare_models(description.network.network(), train, description.fit)
+    print_criteria(description.network.network(), train, description.fit)
     trained = description.train(train, events(500, 2))
     design = samebits.Design.from_keras(trained.model)
     verification = design.verify(test.inputs, against=["onnxruntime"])
     answers = np.asarray(design.simulate(test.inputs))
-    for name, value in trained.scores(test, answers).items():
-        print(f"root mean squared error, {name}: {value:.4f}")
-    for baseline in fit_baselines(train, test, description.fit.loss):
-        print(f"root mean squared error, {baseline.name}: {baseline.score:.4f}")
+    baselines = fit_baselines(train, test, description.fit.loss)
+    print(trained.summary(test, answers, baselines))
     print(f"mismatching bits: {verification.mismatching_bits}")
     draw(design, test, folder / "plane_fit.png")
     print(f"plot: {folder / 'plane_fit.png'}")

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 import samebits
 from samebits.train.baselines import fit_baselines
@@ -33,16 +34,10 @@ def events(count: int, seed: int) -> Samples:
 
 def draw(design: samebits.Design, path: Path) -> None:
     """The function, the firmware's answer, and their difference."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
     x = np.linspace(-3, 3, 601)[:, None]
     answer = np.asarray(design.simulate(x))[:, 0]
-    figure, (above, below) = plt.subplots(
-        2, figsize=(6, 5), sharex=True, layout="constrained", height_ratios=(3, 1)
-    )
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
     above.plot(x, function(x), color="black", label="function")
     above.step(x[:, 0], answer, color="tab:red", where="mid", label="firmware")
     above.set(ylabel="y", title="16 + 16 hidden units")
@@ -51,7 +46,6 @@ def draw(design: samebits.Design, path: Path) -> None:
     below.step(x[:, 0], answer - function(x[:, 0]), color="tab:red", where="mid")
     below.set(xlabel="x", ylabel="difference")
     figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 def main(folder: Path) -> None:
@@ -63,12 +57,8 @@ def main(folder: Path) -> None:
     design = samebits.Design.from_keras(trained.model)
     verification = design.verify(test.inputs, against=["onnxruntime"])
     answers = np.asarray(design.simulate(test.inputs))
-    for name, value in trained.scores(test, answers).items():
-        print(f"root mean squared error, {name}: {value:.4f}")
-    for baseline in fit_baselines(train, test, description.fit.loss):
-        print(f"root mean squared error, {baseline.name}: {baseline.score:.4f}")
-    for verdict in trained.verdicts:
-        print(f"loss curve: {verdict}")
+    baselines = fit_baselines(train, test, description.fit.loss)
+    print(trained.summary(test, answers, baselines))
     print(f"mismatching bits: {verification.mismatching_bits}")
     draw(design, folder / "regression.png")
     print(f"plot: {folder / 'regression.png'}")

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 import samebits
 from samebits.train.baselines import fit_baselines
@@ -34,15 +35,11 @@ def events(count: int, seed: int) -> Samples:
 
 def draw(design: samebits.Design, test: Samples, path: Path) -> None:
     """The firmware's decisions over the square, and the test events."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
     side = np.linspace(-1, 1, 201)
     grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     arms = np.asarray(design.simulate(grid)).argmax(axis=1).reshape(201, 201)
-    figure, axes = plt.subplots(figsize=(5, 5), layout="constrained")
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
     axes.pcolormesh(side, side, arms, cmap="RdBu_r", alpha=0.35, rasterized=True)
     for arm, colour in enumerate(("navy", "darkred")):
         x = test.inputs[test.targets == arm]
@@ -50,7 +47,6 @@ def draw(design: samebits.Design, test: Samples, path: Path) -> None:
     axes.set(xlabel="$x_0$", ylabel="$x_1$", title="decisions of the firmware", aspect="equal")
     axes.legend(loc="upper right")
     figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 def main(folder: Path) -> None:
@@ -62,12 +58,8 @@ def main(folder: Path) -> None:
     design = samebits.Design.from_keras(trained.model)
     verification = design.verify(test.inputs, against=["onnxruntime"])
     answers = np.asarray(design.simulate(test.inputs))
-    for name, value in trained.scores(test, answers).items():
-        print(f"accuracy, {name}: {100 * value:.1f} %")
-    for baseline in fit_baselines(train, test, description.fit.loss):
-        print(f"accuracy, {baseline.name}: {100 * baseline.score:.1f} %")
-    for verdict in trained.verdicts:
-        print(f"loss curve: {verdict}")
+    baselines = fit_baselines(train, test, description.fit.loss)
+    print(trained.summary(test, answers, baselines))
     print(f"mismatching bits: {verification.mismatching_bits}")
     draw(design, test, folder / "spiral.png")
     print(f"plot: {folder / 'spiral.png'}")

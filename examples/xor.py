@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 import samebits
 from samebits.train.baselines import fit_baselines
@@ -27,21 +28,16 @@ def events(count: int, seed: int) -> Samples:
 
 def draw(design: samebits.Design, path: Path) -> None:
     """The firmware's answer over the square."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
     side = np.linspace(-1, 1, 101)
     grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     answers = np.asarray(design.simulate(grid)).reshape(101, 101)
-    figure, axes = plt.subplots(figsize=(5, 4.2), layout="constrained")
+    figure = Figure(figsize=(5, 4.2), layout="constrained")
+    axes = figure.subplots()
     image = axes.pcolormesh(side, side, answers, vmin=0, vmax=1, cmap="RdBu_r", rasterized=True)
     axes.contour(side, side, answers, [0.5], colors="black")
-    figure.colorbar(image, label="firmware's answer")
+    figure.colorbar(image, ax=axes, label="firmware's answer")
     axes.set(xlabel="$x_0$", ylabel="$x_1$", title="XOR, decision at 0.5", aspect="equal")
     figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 def main(folder: Path) -> None:
@@ -53,12 +49,8 @@ def main(folder: Path) -> None:
     design = samebits.Design.from_keras(trained.model)
     verification = design.verify(test.inputs, against=["onnxruntime"])
     answers = np.asarray(design.simulate(test.inputs))
-    for name, value in trained.scores(test, answers).items():
-        print(f"accuracy, {name}: {100 * value:.1f} %")
-    for baseline in fit_baselines(train, test, description.fit.loss):
-        print(f"accuracy, {baseline.name}: {100 * baseline.score:.1f} %")
-    for verdict in trained.verdicts:
-        print(f"loss curve: {verdict}")
+    baselines = fit_baselines(train, test, description.fit.loss)
+    print(trained.summary(test, answers, baselines))
     print(f"mismatching bits: {verification.mismatching_bits}")
     draw(design, folder / "xor.png")
     print(f"plot: {folder / 'xor.png'}")
