@@ -27,6 +27,7 @@ from samebits.recipe import (
     load_data,
     network_sha256,
     recipe_of,
+    save_networks,
 )
 from samebits.references import float_onnx
 from samebits.storage import check_folder
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from samebits.fidelity import Fidelity
     from samebits.gates import Gates
     from samebits.report import ReportFacts
+    from samebits.report.facts import DataFacts, NotRun
     from samebits.sim.verification import Verification
     from samebits.train.config import TrainingConfig
     from samebits.tune_record import Tuning
@@ -87,7 +89,7 @@ def train_models(
     """
     from samebits import record
     from samebits.sections import data_facts
-    from samebits.train import fit, store
+    from samebits.train import fit
     from samebits.train.config import training_config
     from samebits.train.diagnosis import loss_without_inputs
     from samebits.training_section import simple_fits, training_facts, training_run
@@ -107,17 +109,15 @@ def train_models(
             *part, config, start=float_model, on_epoch=lambda e: advance(e.number)
         )
     costs = fit.scaling_costs(float_model, split.validation, prepared)
-    _make_folder(folder)
-    store.save_model(float_model, folder / FLOAT_MODEL)
-    store.save_model(model, folder / QAT_MODEL)
-    float_onnx(folder, network_sha256(folder / FLOAT_MODEL) or "", float_model)
-    sizes = [len(dataset.feature_names), *config.hidden, len(dataset.class_names)]
-    network = "-".join(map(str, sizes))
     simple = None
     if baselines:
         with bar("simple fits", 1) as advance:
             simple = simple_fits(split, config.seed)
             advance(1)
+    digests = save_networks(folder, {FLOAT_MODEL: float_model, QAT_MODEL: model})
+    float_onnx(folder, digests[FLOAT_MODEL], float_model)
+    sizes = [len(dataset.feature_names), *config.hidden, len(dataset.class_names)]
+    network = "-".join(map(str, sizes))
     without = loss_without_inputs(split.validation.labels, "categorical_crossentropy")
     settings = {"batch size": config.batch_size, "learning rate": config.learning_rate}
     runs = (
@@ -132,7 +132,7 @@ def train_models(
         data if data == JETS else os.path.abspath(data),
         dataset.sha256,
         config.seed,
-        {name: network_sha256(folder / name) or "" for name in (QAT_MODEL, FLOAT_MODEL)},
+        digests,
         demo,
         config.model_dump(mode="json"),
         {name: section.model_dump(mode="json") for name, section in sections.items()},
@@ -277,9 +277,22 @@ def _recorded(design: Design) -> tuple[ReportFacts, Recipe | None, str]:
     if old.fingerprint == design.fingerprint:
         verification = record.of_design(old.verification, design)
         sections |= {"fidelity": old.fidelity, "verification": verification}
-    if all(getattr(old, name) == value for name, value in sections.items()):
+    changed = {name for name, value in sections.items() if getattr(old, name) != value}
+    if changed == {"data"} and recipe is not None and _same_events(old.data, sections["data"]):
+        # another reading of the test part makes no number old
+        return old.model_copy(update={"data": sections["data"]}), recipe, why
+    if not changed:
         return old, recipe, why
     return record.updated(old, "", **sections), recipe, why
+
+
+def _same_events(old: DataFacts | NotRun, new: DataFacts) -> bool:
+    """Whether nothing but the readings of the test part differs."""
+    from samebits.report.facts import NotRun
+
+    if isinstance(old, NotRun):
+        return False
+    return old.model_copy(update={"test_reads": new.test_reads}) == new
 
 
 def recorded_facts(design: Design) -> ReportFacts:
@@ -425,12 +438,3 @@ def _quality(
     if not isinstance(test, Dataset):
         return NotRun(reason=why or tuning_section.no_labels(tuning)), absent, None, split
     return quality.classification(design, test, split, weights, why), absent, test.features, split
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise errors.BuildError(f"{folder}: cannot be made: {error.strerror}") from None
-    if not os.access(folder, os.W_OK):
-        raise errors.BuildError(f"{folder}: is not writable")

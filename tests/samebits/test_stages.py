@@ -2,6 +2,7 @@
 
 import hashlib
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from samebits.sim.onnx_engine import OnnxEngine
 from samebits.stages import (
     build_report,
     compile_model,
+    recorded_facts,
     train_models,
     verify_build,
 )
 from samebits.standing_gates import standing_gates
+from samebits.test_part import log_reading
 
 from ..models import ModelWriter, float_mlp, quantized_mlp
 
@@ -332,3 +335,26 @@ def test_a_clock_that_cannot_be_reached_keeps_no_budget(
     assert gate.name == "latency budget"
     assert gate.passed is passed
     assert ("100 ns there" in gate.detail) == (fmax < 200)
+
+
+def test_a_reading_of_the_test_part_makes_no_number_old(built: Design, tmp_path: Path) -> None:
+    folder = tmp_path / "build"
+    recipe = Recipe.read(folder)
+    assert recipe is not None
+    data = {
+        **{"name": "d", "source": "d.npz", "sha256": recipe.data_sha256},
+        "events": {"train": 60, "validation": 20, "test": 20},
+        **{"class_names": ("a", "b", "c"), "feature_names": ("p", "q", "r", "s")},
+    }
+    training = {
+        **{"runs": (), "scaling_chosen": "none", "scaling_options": ()},
+        "input_format": "fixed<8,4>",
+    }
+    replace(recipe, sections={"data": data, "training": training}).write(folder)
+    before = record.updated(recorded_facts(built), "x", menu=NotRun(reason="marked"))
+    record.write(folder, before)
+    log_reading(folder, Recipe.read(folder), "samebits compare")
+    after = recorded_facts(built)
+    assert isinstance(after.data, DataFacts)
+    assert [reading.by for reading in after.data.test_reads] == ["samebits compare"]
+    assert after.model_copy(update={"data": before.data}) == before
