@@ -24,7 +24,7 @@ from samebits.recipe import (
     RECIPE,
     Recipe,
     load_events,
-    network_sha256,
+    save_networks,
 )
 from samebits.references import float_onnx
 from samebits.stages import Bar, check_folder, no_bar
@@ -75,7 +75,6 @@ def train_described(
     """
     from samebits import record
     from samebits.compile.frontends.keras import export_keras
-    from samebits.train import store
     from samebits.train.anomaly import AnomalyTrigger
     from samebits.train.baselines import fit_baselines
     from samebits.train.data import classes_of
@@ -91,10 +90,7 @@ def train_described(
     split = events.split(options.seed, stratified=True)
     made = _trained(description, split, bar)
     fitted = made.autoencoder if isinstance(made, AnomalyTrigger) else made
-    folder.mkdir(parents=True, exist_ok=True)
-    store.save_model(made.float_model, folder / FLOAT_MODEL)
-    store.save_model(made.model, folder / QAT_MODEL)
-    digests = {name: network_sha256(folder / name) or "" for name in (QAT_MODEL, FLOAT_MODEL)}
+    digests = save_networks(folder, {FLOAT_MODEL: made.float_model, QAT_MODEL: made.model})
     float_onnx(folder, digests[FLOAT_MODEL], made.float_model)
     exported = export_keras(made.model, events.feature_names, classes_of(events))
     exported.metadata_props.add(key=KERAS_SHA256, value=digests[QAT_MODEL])

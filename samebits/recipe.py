@@ -13,6 +13,7 @@ import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -22,7 +23,15 @@ if TYPE_CHECKING:
     from samebits.design import Design
     from samebits.train.data import Columns, Dataset, Features, Split
 
-__all__ = ["JETS", "Recipe", "file_sha256", "load_data", "network_sha256", "recipe_of"]
+__all__ = [
+    "JETS",
+    "Recipe",
+    "file_sha256",
+    "load_data",
+    "network_sha256",
+    "recipe_of",
+    "save_networks",
+]
 
 JETS = "jets"
 QAT_MODEL, FLOAT_MODEL, RECIPE = "model.keras", "float.keras", "training.json"
@@ -85,6 +94,22 @@ def network_sha256(path: Path) -> str | None:
             return digest.hexdigest()
     except (OSError, ValueError, zipfile.BadZipFile):
         return file_sha256(path)
+
+
+def save_networks(folder: Path, networks: Mapping[str, Any]) -> dict[str, str]:
+    """Writes networks into a folder by file name, all of them or none; gives their digests.
+
+    Raises:
+        BuildError: the folder cannot be written.
+    """
+    from samebits.train.store import save_model
+
+    writers = {name: partial(save_model, network) for name, network in networks.items()}
+    try:
+        storage.write_files(folder, writers)
+    except errors.UsageError as error:  # of save_model, which names the temporary file
+        raise errors.BuildError(f"{folder}: cannot be written: {error.__cause__}") from None
+    return {name: network_sha256(folder / name) or "" for name in networks}
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,10 +25,12 @@ __all__ = [
     "SCHEMA",
     "check_folder",
     "fingerprint",
+    "made_folder",
     "read_artefact",
     "read_design",
     "replace_file",
     "write_design",
+    "write_files",
 ]
 
 SCHEMA = 1
@@ -68,26 +70,40 @@ def check_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
+def made_folder(folder: Path) -> Iterator[Path]:
+    """The folder, made where it is missing; what was made is taken away if the block fails and
+    left nothing in it."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+    except BaseException:
+        for path in missing:
+            with contextlib.suppress(OSError):  # not empty, or never made
+                path.rmdir()
+        raise
+
+
+@contextlib.contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; it takes the place of `path` if the block ends well.
 
     Raises:
         BuildError: the folder cannot be written, or the disk is full.
     """
-    temporary: str | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        yield Path(temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-        temporary = None
+        with made_folder(path.parent) as folder:
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=folder)
+            temporary = Path(name)
+            try:
+                os.close(handle)
+                yield temporary
+                temporary.chmod(0o644)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
     except OSError as error:
         raise errors.BuildError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def write_design(
@@ -112,40 +128,58 @@ def write_design(
     """
     mark = fingerprint(graph, target)
     _check_replaceable(folder, mark, model, force)
-    created = not folder.exists()
-    stage: Path | None = None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
-        values, arrays = graph_to_json(graph)
-        np.savez_compressed(stage / ARRAYS, allow_pickle=False, **arrays)
-        for name, data in ((MODEL, model), (FIRMWARE, firmware)):
-            if data is not None:
-                (stage / name).write_bytes(data)
-        for name, write in folders.items():
-            write(stage / name)
-        files = {p.name: _sha256(p) for p in sorted(stage.iterdir()) if p.is_file()}
-        design = {
-            "schema": SCHEMA,
-            "fingerprint": mark,
-            "target": target.to_json(),
-            **facts,
-            "files": files,
-            "graph": values,
-        }
-        (stage / DESIGN).write_text(json.dumps(design, separators=(",", ":")) + "\n")
-        with locked(folder):
-            _replace(folder, stage)
+        with made_folder(folder), _stage_in(folder) as stage:
+            values, arrays = graph_to_json(graph)
+            np.savez_compressed(stage / ARRAYS, allow_pickle=False, **arrays)
+            for name, data in ((MODEL, model), (FIRMWARE, firmware)):
+                if data is not None:
+                    (stage / name).write_bytes(data)
+            for name, write in folders.items():
+                write(stage / name)
+            files = {p.name: _sha256(p) for p in sorted(stage.iterdir()) if p.is_file()}
+            design = {
+                "schema": SCHEMA,
+                "fingerprint": mark,
+                "target": target.to_json(),
+                **facts,
+                "files": files,
+                "graph": values,
+            }
+            (stage / DESIGN).write_text(json.dumps(design, separators=(",", ":")) + "\n")
+            with locked(folder):
+                _replace(folder, stage)
     except shutil.Error as error:  # a copy of many files, each with its own reason
         raise errors.BuildError(f"{folder}: cannot be written: {error}") from None
     except OSError as error:
         raise errors.BuildError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    finally:
-        if stage is not None:
-            shutil.rmtree(stage, ignore_errors=True)
-        if created and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
     return files
+
+
+def write_files(folder: Path, writers: Mapping[str, Callable[[Path], object]]) -> None:
+    """Writes files into a folder by name, all of them or none.
+
+    Raises:
+        BuildError: the folder cannot be written.
+    """
+    try:
+        with made_folder(folder), _stage_in(folder) as stage:
+            for name, write in writers.items():
+                write(stage / name)
+            for name in writers:
+                os.replace(stage / name, folder / name)
+    except OSError as error:
+        raise errors.BuildError(f"{folder}: cannot be written: {error.strerror or error}") from None
+
+
+@contextlib.contextmanager
+def _stage_in(folder: Path) -> Iterator[Path]:
+    """A folder beside the files that are to be replaced; gone with what is left in it."""
+    stage = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
 
 
 def _replace(folder: Path, stage: Path) -> None:

@@ -418,3 +418,28 @@ def test_several_at_once_in_one_folder(design: Design, tmp_path: Path) -> None:
         "hls/a",
         "model.onnx",
     ]
+
+
+def test_files_are_written_all_or_none(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "build"
+
+    def full(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(errors.BuildError) as error:
+        storage.write_files(folder, {"a": lambda path: path.write_bytes(b"1"), "b": full})
+    assert str(error.value) == f"{folder}: cannot be written: No space left on device"
+    assert list(tmp_path.iterdir()) == []
+    storage.write_files(folder, {"a": lambda path: path.write_bytes(b"1")})
+    with pytest.raises(errors.BuildError):
+        storage.write_files(folder, {"a": lambda path: path.write_bytes(b"2"), "b": full})
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"a": b"1"}
+
+
+def test_a_file_that_fails_leaves_no_folder(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    with pytest.raises(KeyboardInterrupt), storage.replace_file(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
