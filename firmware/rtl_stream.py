@@ -7,6 +7,7 @@ resets are random bits, which must never come out as an event.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from samebits import errors
 
 from .rtl import Rtl
 from .verilator import RtlSimulation
+from .waveform import is_fst, write_fst
 
 __all__ = ["Schedule", "StreamFacts", "record", "schedule", "stimulus", "stream"]
 
@@ -199,11 +201,12 @@ def record(
 ) -> int:
     """Writes the waveform of one event of the same stream; gives the time of its answer in it.
 
-    The cycles around the event are those of `stream`; `simulation` is built with `trace`. A cycle
-    is 2 units of time.
+    FST if `path` ends in .fst, else VCD. The cycles around the event are those of `stream`;
+    `simulation` is built with `trace`. A cycle is 2 units of time.
 
     Raises:
         BuildError: the file cannot be written. ToolError: the simulation fails.
+        MissingToolError: no library for FST.
     """
     rtl, rng = simulation.rtl, np.random.default_rng(seed)
     planned = schedule(len(inputs[0]), rtl.latency_cycles, rng)
@@ -212,10 +215,16 @@ def record(
     edge = int(np.flatnonzero(answers == event)[0])
     start = max(0, edge - rtl.latency_cycles - _SEEN)
     kept = slice(start, edge + 3)
+    arguments = (planned.in_valid[kept], planned.rst[kept], [x[kept] for x in given])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as temporary:
+            made = Path(temporary) / "waveform.vcd"
+            simulation.run(*arguments, made)
+            if is_fst(path):
+                vcd, made = made, made.with_suffix(path.suffix)
+                write_fst(vcd, made)
+            made.replace(path)
     except OSError as error:
         raise errors.BuildError(f"{path}: cannot be written: {error.strerror}") from None
-    simulation.run(planned.in_valid[kept], planned.rst[kept], [x[kept] for x in given], path)
     return 2 * (edge - start) + 1

@@ -400,7 +400,7 @@ class Design:
             adversarial: add ties, saturation, extremes, zeros, subnormals, and random inputs chosen
                 to reach ties and overflows inside the network.
             progress: called with (engine, events done, events).
-            vcd: a file for the waveform of the RTL's first mismatch.
+            vcd: a file for the waveform of the RTL's first mismatch; FST if it ends in .fst.
 
         Raises:
             UsageError: an engine that does not exist.

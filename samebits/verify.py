@@ -62,6 +62,10 @@ def verify(
         raise errors.UsageError("verify: give events, or leave the adversarial inputs on")
     if vcd is not None and "rtl" not in against:
         raise errors.UsageError("verify: a waveform is of the RTL: verify against rtl too")
+    if vcd is not None:
+        from samebits.firmware.waveform import check_waveform
+
+        check_waveform(Path(vcd))
     design.check_files()
     inputs, events, coverage = comparison_events(design, x, adversarial, seed)
     reports: list[EngineReport] = []

@@ -42,7 +42,8 @@ def command(
     ] = False,
     within: Within = None,
     vcd: Annotated[
-        Path | None, typer.Option("--vcd", help="Waveform of the RTL's first mismatch.")
+        Path | None,
+        typer.Option("--vcd", help="Waveform of the RTL's first mismatch; FST if it ends in .fst."),
     ] = None,
     junit: Junit = None,
     github: Github = False,

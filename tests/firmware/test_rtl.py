@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from samebits.firmware.verilator import RtlSimulation, find_verilator
 from samebits.sim.numpy_engine import NumpyEngine
 
 from ..corpus.runner import load_graph
+from .test_waveform import changes_of_fst, changes_of_vcd
 
 pytest.importorskip("alkaid", reason="alkaid is in the extra rtl")
 
@@ -175,6 +177,11 @@ def test_a_waveform_of_one_event(network: Graph, built: RtlSimulation, tmp_path:
     names = re.findall(r"\$var wire +\d+ \S+ (\S+)", text)
     assert {"clk", "rst", "in_valid", "out_valid", "out_act"} <= set(names)
     assert f"#{end}\n" in text
+    if find_spec("pylibfst"):
+        other = tmp_path / "event.fst"
+        assert record(built, drawn(network, EVENTS, np.random.default_rng(0)), 0, 150, other) == end
+        assert changes_of_fst(other) == changes_of_vcd(text)
+    assert {each.suffix for each in tmp_path.iterdir()} <= {".vcd", ".fst"}
 
 
 @simulated
