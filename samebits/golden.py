@@ -179,32 +179,20 @@ def freeze(
         BuildError: the folder holds other golden vectors and `force` is not set.
         UsageError: no events at all.
     """
-    from samebits.inputs import check_inputs, raw_events
     from samebits.record import versions
 
     design.check_files()
-    rng = np.random.default_rng(seed)
-    picked: Any = None
-    if x is not None and events:
-        arrays = check_inputs(design.graph, raw_events(design, x))
-        keep = _pick(rng, len(arrays[0]), events)
-        picked = GraphInputs(zip(design.graph.inputs, (a[keep] for a in arrays), strict=True))
-    if picked is None and not adversarial:
-        raise errors.UsageError("freeze: no events: give data, or leave adversarial inputs on")
     tell = progress or (lambda *_: None)
     tell("choosing events", 0, 1)
-    made, counts, _ = comparison_events(design, picked, adversarial > 0, seed)
+    inputs, counts = _chosen_events(design, x if events else None, events, adversarial, seed)
     tell("choosing events", 1, 1)
-    inputs, counts = _thinned(rng, made, counts, adversarial)
-    # what every reader of events gives, whatever the width of the input format
-    inputs = [as_finite(array.astype(np.float64), np.float32) for array in inputs]
     agreed = _agreeing(design, inputs, against, progress)
-    graph = design.graph
-    names = _names(design)
+    graph, names = design.graph, _names(design)
     values = dict(
         zip(names, design.engine.run(inputs, [t.name for t in names.values()]), strict=True)
     )
     hidden = {name: tensor for name, tensor in names.items() if name.startswith("layer:")}
+    outputs = {name: tensor for name, tensor in names.items() if name not in hidden}
     full = layers == "full" or (
         layers == "auto" and sum(values[name].size for name in hidden) <= _FULL_ELEMENTS
     )
@@ -214,15 +202,8 @@ def freeze(
             expected[f"digest:{name}"] = digests(values[name])
         else:
             expected[name] = _packed(values[name], tensor.format)
-    if len(graph.inputs) == 1:
-        stored = {"features": inputs[0]}
-        if design.feature_names:
-            stored["feature_names"] = np.array(design.feature_names)
-    else:
-        stored = dict(zip(graph.inputs, inputs, strict=True))
-    files = {INPUTS: _npz(stored), EXPECTED: _npz(expected)}
+    files = {INPUTS: _npz(_stored(design, inputs)), EXPECTED: _npz(expected)}
     if csv or (folder / INPUT_WORDS).exists():
-        outputs = {name: t for name, t in names.items() if name not in hidden}
         files |= {
             INPUT_WORDS: _csv({name: graph.tensors[name] for name in graph.inputs}, inputs),
             EXPECTED_WORDS: _csv(outputs, [values[name] for name in outputs]),
@@ -235,7 +216,7 @@ def freeze(
         versions=versions(),
         agreed=agreed,
         seed=seed,
-        data=data if picked is not None else "",
+        data=data if x is not None and events else "",
         events=counts,
         feature_names=design.feature_names,
         inputs=tuple(
@@ -247,15 +228,46 @@ def freeze(
             for name, tensor in hidden.items()
         ),
         outputs=tuple(
-            _tensor_facts(name, tensor, values[name])
-            for name, tensor in names.items()
-            if name not in hidden
+            _tensor_facts(name, tensor, values[name]) for name, tensor in outputs.items()
         ),
         layer_values="full" if full else "digests",
         files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     )
     _write(folder, {**files, FACTS: _text(facts).encode()}, force)
     return read_golden(folder)
+
+
+def _chosen_events(
+    design: Design, x: Any, events: int, adversarial: int, seed: int
+) -> tuple[list[Array], dict[str, int]]:
+    """Float64 arrays of the graph's inputs, and how many events there are of each kind.
+
+    Raises: UsageError where there are none at all.
+    """
+    from samebits.inputs import check_inputs, raw_events
+
+    if x is None and not adversarial:
+        raise errors.UsageError("freeze: no events: give data, or leave adversarial inputs on")
+    rng = np.random.default_rng(seed)
+    picked: Any = None
+    if x is not None:
+        arrays = check_inputs(design.graph, raw_events(design, x))
+        keep = _pick(rng, len(arrays[0]), events)
+        picked = GraphInputs(zip(design.graph.inputs, (a[keep] for a in arrays), strict=True))
+    made, counts, _ = comparison_events(design, picked, adversarial > 0, seed)
+    inputs, counts = _thinned(rng, made, counts, adversarial)
+    # what every reader of events gives, whatever the width of the input format
+    return [as_finite(array.astype(np.float64), np.float32) for array in inputs], counts
+
+
+def _stored(design: Design, inputs: Sequence[Array]) -> dict[str, Array]:
+    """The arrays of inputs.npz: a table of features, or every input by its name."""
+    if len(inputs) > 1:
+        return dict(zip(design.graph.inputs, inputs, strict=True))
+    stored = {"features": inputs[0]}
+    if design.feature_names:
+        stored["feature_names"] = np.array(design.feature_names)
+    return stored
 
 
 def _csv(tensors: Mapping[str, Tensor], values: Sequence[Array]) -> bytes:

@@ -1,6 +1,6 @@
 """Accuracy and AUC of several models on the same events, with paired bootstrap intervals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,21 +110,10 @@ def compare_models(
     Raises: DataError as `classification_metrics`, and for an unknown reference or no replicates.
     """
     names = checked_names(class_names)
-    if reference not in scores:
-        raise errors.DataError(
-            f"reference model {reference!r} has no scores; there are scores of: {', '.join(scores)}"
-        )
     if n_bootstrap < 1:
         raise errors.DataError(f"n_bootstrap is {n_bootstrap}; give at least 1, 1000 is usual")
-    arrays = {m: checked_scores(s, len(names), f"scores of {m!r}") for m, s in scores.items()}
-    for model, s in arrays.items():
-        if len(s) != len(arrays[reference]):
-            raise errors.DataError(
-                f"scores of {model!r} have {len(s)} events, those of {reference!r} "
-                f"{len(arrays[reference])}; a paired comparison needs the same events in one order"
-            )
+    arrays = _checked(scores, names, reference)
     y = checked_labels(labels, len(arrays[reference]), names)
-
     correct = {m: s.argmax(axis=1) == y for m, s in arrays.items()}
     ranked = {
         m: [RankedScores(s[:, c], y == c) for c in range(len(names))] for m, s in arrays.items()
@@ -144,42 +133,10 @@ def compare_models(
         for m in arrays:
             batches[m].append(_evaluate(correct[m], ranked[m], replicate))
     replicates = {m: np.concatenate(parts, axis=1) for m, parts in batches.items()}
-
-    differences = []
-    for m in arrays:
-        if m == reference:
-            continue
-        value = values[m] - values[reference]
-        low_95, low_68, high_68, high_95 = np.quantile(
-            replicates[m] - replicates[reference], [0.025, 0.16, 0.84, 0.975], axis=1
-        )
-        for k, class_name in enumerate((None, *names)):
-            differences.append(
-                Difference(
-                    model=m,
-                    quantity="accuracy" if class_name is None else "auc",
-                    class_name=class_name,
-                    value=float(value[k]),
-                    low_68=float(low_68[k]),
-                    high_68=float(high_68[k]),
-                    low_95=float(low_95[k]),
-                    high_95=float(high_95[k]),
-                )
-            )
     gate = None
     if gated in arrays and gated != reference:
-        lost: float = int(correct[reference].sum()) - int(correct[gated].sum())
-        total = float(len(y))
-        if w is not None:
-            change = correct[reference].astype(int) - correct[gated].astype(int)
-            lost, total = float((w[:, 0] * change).sum()), float(w.sum())
-        gate = AccuracyGate(
-            model=gated,
-            reference=reference,
-            drop_points=100 * lost / total,
-            limit_points=limit_points,
-            passed=100 * lost <= limit_points * total,
-        )
+        change = correct[reference].astype(int) - correct[gated].astype(int)
+        gate = _gate(gated, reference, change, w, limit_points)
     return ModelComparison(
         reference=reference,
         class_names=names,
@@ -189,8 +146,78 @@ def compare_models(
         models=tuple(
             ModelValues(m, float(v[0]), tuple(float(a) for a in v[1:])) for m, v in values.items()
         ),
-        differences=tuple(differences),
+        differences=tuple(
+            difference
+            for m in arrays
+            if m != reference
+            for difference in _differences(
+                m, values[m] - values[reference], replicates[m] - replicates[reference], names
+            )
+        ),
         gate=gate,
+    )
+
+
+def _checked(
+    scores: Mapping[str, ArrayLike], names: tuple[str, ...], reference: str
+) -> dict[str, NDArray[np.float64]]:
+    """Scores (N, C) of every model.
+
+    Raises: DataError for wrong shapes, different numbers of events, and an unknown reference.
+    """
+    if reference not in scores:
+        raise errors.DataError(
+            f"reference model {reference!r} has no scores; there are scores of: {', '.join(scores)}"
+        )
+    arrays = {m: checked_scores(s, len(names), f"scores of {m!r}") for m, s in scores.items()}
+    for model, s in arrays.items():
+        if len(s) != len(arrays[reference]):
+            raise errors.DataError(
+                f"scores of {model!r} have {len(s)} events, those of {reference!r} "
+                f"{len(arrays[reference])}; a paired comparison needs the same events in one order"
+            )
+    return arrays
+
+
+def _differences(
+    model: str,
+    values: NDArray[np.float64],
+    replicates: NDArray[np.float64],
+    names: tuple[str, ...],
+) -> Iterator[Difference]:
+    """Of the accuracy and of every AUC; `values` (1 + C,) and `replicates` (1 + C, B)."""
+    ends = np.quantile(replicates, [0.025, 0.16, 0.84, 0.975], axis=1)
+    for k, class_name in enumerate((None, *names)):
+        low_95, low_68, high_68, high_95 = map(float, ends[:, k])
+        yield Difference(
+            model=model,
+            quantity="accuracy" if class_name is None else "auc",
+            class_name=class_name,
+            value=float(values[k]),
+            low_68=low_68,
+            high_68=high_68,
+            low_95=low_95,
+            high_95=high_95,
+        )
+
+
+def _gate(
+    model: str,
+    reference: str,
+    change: NDArray[np.int_],
+    weights: NDArray[np.float64] | None,
+    limit_points: float,
+) -> AccuracyGate:
+    """`change` (N,) is 1 where only the reference is right, -1 where only the model is."""
+    lost, total = float(change.sum()), float(len(change))
+    if weights is not None:
+        lost, total = float((weights[:, 0] * change).sum()), float(weights.sum())
+    return AccuracyGate(
+        model=model,
+        reference=reference,
+        drop_points=100 * lost / total,
+        limit_points=limit_points,
+        passed=100 * lost <= limit_points * total,
     )
 
 

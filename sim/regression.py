@@ -5,7 +5,7 @@ events are drawn with replacement. An error is prediction minus target.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,16 +127,7 @@ def regression_metrics(
         raise errors.DataError("regression needs models, targets and at least one replicate")
     wanted = {name: numbers(values, f"target {name}") for name, values in targets.items()}
     count = len(next(iter(wanted.values())))
-    shape = (count, len(wanted))
-    answers = {}
-    for model, given in predictions.items():
-        answer = np.asarray(given, dtype=np.float64)
-        if answer.shape != shape or any(len(one) != count for one in wanted.values()):
-            raise errors.DataError(
-                f"{model}: predictions of shape {answer.shape}, wanted {shape}: one column for "
-                f"each target ({', '.join(wanted)})"
-            )
-        answers[model] = answer
+    answers = _answers(predictions, wanted)
     weight = None if weights is None else weights_of(weights, count)
     single = {
         (model, name): _Errors(numbers(answer[:, column], f"{model}, {name}") - target, target)
@@ -156,7 +147,7 @@ def regression_metrics(
     }
     reference = next(iter(answers))
     found: dict[str, dict[str, TargetMetrics]] = {model: {} for model in answers}
-    differences = []
+    differences: list[RegressionDifference] = []
     for column, (name, target) in enumerate(wanted.items()):
         for model, answer in answers.items():
             key = model, name
@@ -164,23 +155,10 @@ def regression_metrics(
             values[key]["rms"] = np.array([math.sqrt(exact)])
             found[model][name] = _of_model(values[key], replicates[key], single[key].error, target)
         for model in answers:
-            if model == reference:
-                continue
-            for what in ("rms", "bias", "resolution"):
-                change = replicates[model, name][what] - replicates[reference, name][what]
-                low_95, low_68, high_68, high_95 = np.quantile(change, [0.025, 0.16, 0.84, 0.975])
-                differences.append(
-                    RegressionDifference(
-                        model=model,
-                        target=name,
-                        quantity=what,
-                        value=float(values[model, name][what][0])
-                        - float(values[reference, name][what][0]),
-                        low_68=float(low_68),
-                        high_68=float(high_68),
-                        low_95=float(low_95),
-                        high_95=float(high_95),
-                    )
+            if model != reference:
+                pair, base = (model, name), (reference, name)
+                differences += _differences(
+                    pair, values[pair], values[base], replicates[pair], replicates[base]
                 )
     return RegressionComparison(
         events=count,
@@ -191,6 +169,53 @@ def regression_metrics(
         models=found,
         differences=tuple(differences),
     )
+
+
+def _answers(
+    predictions: Mapping[str, ArrayLike], targets: Mapping[str, Array]
+) -> dict[str, Array]:
+    """By model (N, targets).
+
+    Raises: DataError for other shapes.
+    """
+    count = len(next(iter(targets.values())))
+    shape = (count, len(targets))
+    answers = {}
+    for model, given in predictions.items():
+        answer = np.asarray(given, dtype=np.float64)
+        if answer.shape != shape or any(len(one) != count for one in targets.values()):
+            raise errors.DataError(
+                f"{model}: predictions of shape {answer.shape}, wanted {shape}: one column for "
+                f"each target ({', '.join(targets)})"
+            )
+        answers[model] = answer
+    return answers
+
+
+def _differences(
+    key: tuple[str, str],
+    values: Mapping[str, Array],
+    base: Mapping[str, Array],
+    replicates: Mapping[str, Array],
+    base_replicates: Mapping[str, Array],
+) -> Iterator[RegressionDifference]:
+    """Of one model and target, to the same quantities of the reference (`base`)."""
+    model, target = key
+    for what in ("rms", "bias", "resolution"):
+        change = replicates[what] - base_replicates[what]
+        low_95, low_68, high_68, high_95 = map(
+            float, np.quantile(change, [0.025, 0.16, 0.84, 0.975])
+        )
+        yield RegressionDifference(
+            model=model,
+            target=target,
+            quantity=what,
+            value=float(values[what][0]) - float(base[what][0]),
+            low_68=low_68,
+            high_68=high_68,
+            low_95=low_95,
+            high_95=high_95,
+        )
 
 
 class _Errors:
