@@ -10,15 +10,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samebits.compare_physics import (
+    TriggerEvents,
+    both_menus,
+    both_regressions,
+    both_triggers,
+    measure_both,
+)
 from samebits.compile.emitters.onnx import output_names
 from samebits.firmware.results import Facts, Measured, NotRun, Text
-from samebits.report.facts import LayerFacts, MetricsFacts, ReportFacts
+from samebits.menu import MenuFacts
+from samebits.report.facts import LayerFacts, MetricsFacts, RegressionFacts, ReportFacts
 from samebits.sections import layer_facts
+from samebits.trigger import TriggerFacts
 from samebits.verify import comparison_events
 
 if TYPE_CHECKING:
     from samebits.design import Design
-    from samebits.train.data import Dataset
+    from samebits.train.data import Features
 
 __all__ = ["BitsFacts", "ComparisonFacts", "NumberRow", "OutputBits", "TextRow", "compare"]
 
@@ -85,6 +94,9 @@ class ComparisonFacts(Facts):
     shared_layers: int
     bits: BitsFacts | NotRun
     metrics: MetricsFacts | NotRun
+    regression: RegressionFacts | NotRun
+    trigger: TriggerFacts | NotRun
+    menu: MenuFacts | NotRun
     latency: tuple[NumberRow, ...] | NotRun
     resources: tuple[NumberRow, ...] | NotRun
 
@@ -95,7 +107,14 @@ class ComparisonFacts(Facts):
 
 
 def compare(
-    a: Design, b: Design, data: str | None = None, x: Any = None, *, seed: int = 0
+    a: Design,
+    b: Design,
+    data: str | None = None,
+    x: Any = None,
+    *,
+    target: str | None = None,
+    trigger: TriggerEvents | None = None,
+    seed: int = 0,
 ) -> ComparisonFacts:
     """Two saved designs side by side.
 
@@ -104,6 +123,8 @@ def compare(
             or no metrics.
         x: events for the bits, as for `Design.simulate`; None: the labelled ones, or adversarial
             inputs where there are none.
+        target: columns of the data, A or A,B, that a regression gives.
+        trigger: events to measure rates with; None: what both have recorded.
 
     Raises:
         BuildError: a damaged build directory.
@@ -115,7 +136,7 @@ def compare(
     assert b.folder is not None
     names = _two_names(a.folder, b.folder)
     recorded = recorded_facts(a), recorded_facts(b)
-    test, split, why = _labelled(a, b, names, data)
+    test, split, why = _labelled(a, b, names, data, target)
     bits = _bits(a, b, test, split, x, seed)
     layers, shared = _layers(layer_facts(a.graph), layer_facts(b.graph))
     return ComparisonFacts(
@@ -128,6 +149,13 @@ def compare(
         shared_layers=shared,
         bits=bits,
         metrics=_metrics(names, a, b, test, split, why),
+        regression=_regression(names, a, b, test, split, why),
+        trigger=(
+            both_triggers(names, *recorded)
+            if trigger is None
+            else measure_both(names, (a, b), trigger)
+        ),
+        menu=both_menus(names, *recorded),
         latency=_latency(*recorded),
         resources=_resources(*recorded),
     )
@@ -192,12 +220,12 @@ def _of_layer(layer: LayerFacts) -> dict[str, str]:
 
 
 def _labelled(
-    a: Design, b: Design, names: tuple[str, str], data: str | None
-) -> tuple[Dataset | None, str, str]:
-    """Labelled events that both can take, what they are, and why there are none."""
+    a: Design, b: Design, names: tuple[str, str], data: str | None, target: str | None
+) -> tuple[Features | None, str, str]:
+    """Events with labels or targets that both can take, what they are, and why there are none."""
+    from samebits.quality import target_columns
     from samebits.recipe import recipe_of
     from samebits.test_part import TEST, labelled_events, log_reading
-    from samebits.train.data import Dataset
 
     recipes = [recipe_of(design)[0] for design in (a, b)]
     trained = [recipe for recipe in recipes if recipe is not None]
@@ -206,11 +234,12 @@ def _labelled(
     same = len(trained) < 2 or trained[0].same_parts(trained[1])
     if data is None and not same:
         return None, "", "the two were trained on other parts or other data: give --data"
-    test, split = labelled_events(data, trained[0] if trained else None, a.feature_names)
+    columns = None if target is None else target_columns(target, a.feature_names)
+    test, split = labelled_events(data, trained[0] if trained else None, a.feature_names, columns)
     if test is not None and not same and test.sha256 in [one.data_sha256 for one in trained]:
         return None, "", f"one of the two was trained on {data}: give other events"
-    if not isinstance(test, Dataset):
-        return None, "", "the events have no class labels; samebits report shows other errors"
+    if test is None:
+        return None, "", "the events have neither class labels nor targets"
     if split == TEST:
         for design, recipe in zip((a, b), recipes, strict=True):
             assert design.folder is not None
@@ -239,7 +268,7 @@ def _shapes(shapes: list[tuple[int, ...]]) -> str:
 
 
 def _bits(
-    a: Design, b: Design, test: Dataset | None, split: str, x: Any, seed: int
+    a: Design, b: Design, test: Features | None, split: str, x: Any, seed: int
 ) -> BitsFacts | NotRun:
     """Both on the same events."""
     if why := _no_pair(a, b):
@@ -302,19 +331,17 @@ def _first_layer(a: Design, b: Design, events: list[Array]) -> str:
 
 
 def _metrics(
-    names: tuple[str, str], a: Design, b: Design, test: Dataset | None, split: str, why: str
+    names: tuple[str, str], a: Design, b: Design, test: Features | None, split: str, why: str
 ) -> MetricsFacts | NotRun:
     import importlib.metadata
 
     from samebits.sim.metrics import classification_metrics, compare_models
+    from samebits.train.data import Dataset
 
-    why = why or _no_pair(a, b)
-    if test is None or why:
-        return NotRun(reason=why or "no labelled data: give --data")
-    if len(a.graph.inputs) > 1 or len(a.graph.outputs) > 1:
-        return NotRun(reason="the networks have several inputs or outputs")
-    inputs, _, _ = comparison_events(a, test.features, False, 0)
-    answers = [design.engine.run(inputs, design.graph.outputs)[0] for design in (a, b)]
+    why = why or _no_single_pair(a, b)
+    if not isinstance(test, Dataset) or why:
+        return NotRun(reason=why or "the events have no class labels")
+    answers = _answers(a, b, test)
     shape = answers[0].shape[1:]
     if shape != (len(test.class_names),):
         return NotRun(
@@ -335,6 +362,30 @@ def _metrics(
             gate=None,  # a report's own
         ),
     )
+
+
+def _regression(
+    names: tuple[str, str], a: Design, b: Design, test: Features | None, split: str, why: str
+) -> RegressionFacts | NotRun:
+    from samebits.train.data import Regression
+
+    why = why or _no_single_pair(a, b)
+    if not isinstance(test, Regression) or why:
+        return NotRun(reason=why or "the events have no targets: give --data and --target")
+    return both_regressions(names, _answers(a, b, test), test, split)
+
+
+def _no_single_pair(a: Design, b: Design) -> str:
+    """Why the two have no answer each to the same events; empty if they have."""
+    if why := _no_pair(a, b):
+        return why
+    several = len(a.graph.inputs) > 1 or len(a.graph.outputs) > 1
+    return "the networks have several inputs or outputs" if several else ""
+
+
+def _answers(a: Design, b: Design, test: Features) -> list[Array]:
+    inputs, _, _ = comparison_events(a, test.features, False, 0)
+    return [design.engine.run(inputs, design.graph.outputs)[0] for design in (a, b)]
 
 
 def _latency(a: ReportFacts, b: ReportFacts) -> tuple[NumberRow, ...] | NotRun:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from samebits import errors
 from samebits.firmware.results import Facts, Text
-from samebits.references import FIRMWARE, scores_of
+from samebits.references import scores_of
 from samebits.sim.trigger import (
     Beam,
     EfficiencyDifference,
@@ -40,6 +40,7 @@ __all__ = [
     "measure_trigger",
     "record_trigger",
     "score_place",
+    "trigger_facts",
 ]
 
 _CURVE_RATES = 24
@@ -62,7 +63,8 @@ class TriggerFacts(Facts):
     """Rates and efficiencies of all models on the same events; the firmware comes last.
 
     `score` says in words what is cut on; `crossings_khz` is the rate of taking every crossing.
-    `differences` are those at the asked rates, `difference_curve` those over all rates.
+    `differences` are those at the asked rates, `difference_curve` those over all rates;
+    `no_differences` says why there are none.
     """
 
     score: Text
@@ -76,6 +78,7 @@ class TriggerFacts(Facts):
     models: dict[str, TriggerModel]
     differences: tuple[EfficiencyDifference, ...] = ()
     difference_curve: tuple[EfficiencyDifference, ...] = ()
+    no_differences: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,11 +122,51 @@ def measure_trigger(
         raise errors.UsageError("give at least one signal and one rate")
     place, words = score_place(design, score)
     noise = {name: values[:, place] for name, values in scores_of(design, unbiased).items()}
-    models = list(noise)
     peaks: dict[str, dict[str, NDArray[Any]]] = {}
     for signal, given in signals.items():
         found = scores_of(design, given.events)
-        peaks[signal] = {name: found[name][:, place] for name in models}
+        peaks[signal] = {name: found[name][:, place] for name in noise}
+    return trigger_facts(
+        noise,
+        peaks,
+        {signal: given.offline for signal, given in signals.items()},
+        beam,
+        rates_khz,
+        score=words,
+        weights=weights,
+        edges=edges,
+        unbiased_name=unbiased_name,
+        offline_name=offline_name,
+        seed=seed,
+    )
+
+
+def trigger_facts(
+    noise: Mapping[str, NDArray[Any]],
+    peaks: Mapping[str, Mapping[str, NDArray[Any]]],
+    offline: Mapping[str, NDArray[Any] | None],
+    beam: Beam,
+    rates_khz: Sequence[float],
+    *,
+    score: str,
+    weights: Any = None,
+    edges: Sequence[float] = (),
+    unbiased_name: str = "unbiased events",
+    offline_name: str = "",
+    seed: int = 0,
+) -> TriggerFacts:
+    """The trigger's numbers of models whose scores are known.
+
+    Args:
+        noise: by model (N,) scores of the same unbiased events; the first is the reference of the
+            differences.
+        peaks: by signal, then by model, (M,) scores.
+        offline: by signal (M,) the quantity of turn-on curves, or None.
+
+    Raises:
+        UsageError: a rate that is not above 0. DataError: scores or weights of wrong shape.
+    """
+    models = list(noise)
     measured = {}
     for name in models:
         points = tuple(
@@ -131,9 +174,9 @@ def measure_trigger(
             for rate in rates_khz
         )
         turn_ons = {
-            signal: tuple(_turn_on(given.offline, peaks[signal][name], p, edges) for p in points)
-            for signal, given in signals.items()
-            if given.offline is not None
+            signal: tuple(_turn_on(quantity, peaks[signal][name], p, edges) for p in points)
+            for signal, quantity in offline.items()
+            if quantity is not None
         }
         measured[name] = TriggerModel(
             curve=rate_curve(noise[name], beam, weights),
@@ -141,7 +184,6 @@ def measure_trigger(
             turn_ons=turn_ons,
             scan=threshold_scan(noise[name], {s: peaks[s][name] for s in peaks}, beam, weights),
         )
-    reference = models[0]
     asked = [
         rate
         for number, rate in enumerate(rates_khz)
@@ -157,20 +199,20 @@ def measure_trigger(
             scores,
             beam,
             [*asked, *spread],
-            reference=reference,
+            reference=models[0],
             name=signal,
             weights=weights,
             seed=seed,
         )
     ]
     return TriggerFacts(
-        score=words,
+        score=score,
         bunches=beam.bunches,
         luminosity_ratio=beam.luminosity_ratio,
         crossings_khz=beam.crossings_khz,
         unbiased=unbiased_name,
-        unbiased_events=len(noise[FIRMWARE]),
-        signals={name: len(scores[FIRMWARE]) for name, scores in peaks.items()},
+        unbiased_events=len(noise[models[0]]),
+        signals={name: len(scores[models[0]]) for name, scores in peaks.items()},
         offline=offline_name,
         models=measured,
         differences=tuple(d for rate in asked for d in differences if d.asked_khz == rate),

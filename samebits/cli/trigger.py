@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -15,6 +14,19 @@ from samebits.design import Design
 
 from .console import bar, command_line, line, out, print_json
 from .options import Build, Json, Seed, Tree, events_of
+from .trigger_options import (
+    Edges,
+    LuminosityRatio,
+    Offline,
+    RateKhz,
+    Score,
+    SignalFiles,
+    Weight,
+    bin_edges,
+    rates,
+    signal_files,
+    signals_of,
+)
 
 if TYPE_CHECKING:
     from samebits.menu import MenuFacts, MenuSeed, SeedValues
@@ -23,7 +35,6 @@ if TYPE_CHECKING:
     from samebits.trigger import TriggerFacts
 
 NAME = "trigger"
-_MOST_BINS = 1000
 
 
 def command(
@@ -35,37 +46,17 @@ def command(
     bunches: Annotated[
         int, typer.Option("--bunches", help="Colliding bunches in the machine, 1 to 3564.")
     ],
-    signal: Annotated[
-        list[str] | None,
-        typer.Option("--signal", help="Signal events: FILE or NAME=FILE; repeatable."),
-    ] = None,
-    rate_khz: Annotated[
-        str | None, typer.Option("--rate-khz", help="Rates to find cuts for, separated by commas.")
-    ] = None,
+    signal: SignalFiles = None,
+    rate_khz: RateKhz = None,
     menu: Annotated[
         Path | None,
         typer.Option("--menu", help="Seeds in a TOML file: total, pure and shared rates."),
     ] = None,
-    score: Annotated[
-        str | None,
-        typer.Option("--score", help="Class or index of the output that is cut on."),
-    ] = None,
-    luminosity_ratio: Annotated[
-        float,
-        typer.Option(
-            "--luminosity-ratio", help="Luminosity of the target over that of the unbiased events."
-        ),
-    ] = 1.0,
-    weight: Annotated[
-        str | None, typer.Option("--weight", help="Column with weights of the unbiased events.")
-    ] = None,
-    offline: Annotated[
-        str | None,
-        typer.Option("--offline", help="Column of the signals for turn-on curves, such as a pT."),
-    ] = None,
-    edges: Annotated[
-        str | None, typer.Option("--edges", help="Bins of the turn-on curves: LOW:HIGH:BINS.")
-    ] = None,
+    score: Score = None,
+    luminosity_ratio: LuminosityRatio = 1.0,
+    weight: Weight = None,
+    offline: Offline = None,
+    edges: Edges = None,
     tree: Tree = None,
     seed: Seed = 0,
     json: Json = False,
@@ -74,39 +65,27 @@ def command(
     from samebits.menu import measure_menu, read_menu
     from samebits.sim.trigger import Beam
     from samebits.train.data import load_column
-    from samebits.trigger import Signal, measure_trigger, record_trigger
+    from samebits.trigger import measure_trigger, record_trigger
 
     if menu is None and not (signal and rate_khz):
         raise errors.UsageError("give --signal and --rate-khz, or --menu")
-    beam, bins = Beam(bunches, luminosity_ratio), _edges(edges, offline)
-    rates = _rates(rate_khz) if rate_khz else []
-    if rates and not signal:
+    beam, bins = Beam(bunches, luminosity_ratio), bin_edges(edges, offline)
+    asked = rates(rate_khz) if rate_khz else []
+    if asked and not signal:
         raise errors.UsageError("--rate-khz needs --signal")
     seeds = None if menu is None else read_menu(menu)
     design = Design.load(build)
-    files: dict[str, Path] = {}
-    for text in signal or []:
-        name, _, file = text.rpartition("=")
-        path = Path(file)
-        if (name or path.stem) in files:
-            raise errors.UsageError(f"--signal: {name or path.stem} is given twice")
-        files[name or path.stem] = path
+    files = signal_files(signal)
     weights = load_column(unbiased, weight, tree=tree) if weight else None
     facts, menu_facts = None, None
     with bar("rates and efficiencies", 1) as advance:
-        if rates:
+        if asked:
             facts = measure_trigger(
                 design,
                 events_of(design, unbiased),
-                {
-                    name: Signal(
-                        events_of(design, path),
-                        load_column(path, offline, tree=tree) if offline else None,
-                    )
-                    for name, path in files.items()
-                },
+                signals_of(design, files, offline, tree),
                 beam,
-                rates,
+                asked,
                 score=score,
                 weights=weights,
                 edges=bins,
@@ -135,9 +114,9 @@ def command(
         print_json({**found.pop("", {}), **found})
         return
     if facts is not None:
-        _show(facts)
+        show(facts)
     if menu_facts is not None:
-        _show_menu(menu_facts)
+        show_menu(menu_facts)
     line(f"recorded in {build / 'report.json'}; next: samebits report {build}")
 
 
@@ -176,7 +155,8 @@ def _seed_values(
     return SeedValues(words, of(unbiased), {name: of(path) for name, path in signals.items()})
 
 
-def _show_menu(facts: MenuFacts) -> None:
+def show_menu(facts: MenuFacts) -> None:
+    """Prints total, pure and shared rates of the seeds."""
     line(
         f"menu {facts.file}: {facts.unbiased_events:,} unbiased events of {facts.unbiased}, "
         f"{facts.bunches} bunches, luminosity x {facts.luminosity_ratio:g}"
@@ -223,33 +203,8 @@ def _interval(rate: Fraction) -> str:
     return f"{_khz(rate.value)} ({_khz(rate.low)} to {_khz(rate.high)})"
 
 
-def _rates(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise errors.UsageError(
-            f"--rate-khz must be numbers separated by commas, got {text!r}"
-        ) from None
-
-
-def _edges(text: str | None, offline: str | None) -> list[float]:
-    if (text is None) != (offline is None):
-        raise errors.UsageError("turn-on curves need both --offline COLUMN and --edges")
-    if text is None:
-        return []
-    try:
-        low, high, bins = text.split(":")
-        numbers = float(low), float(high), int(bins)
-    except ValueError:
-        raise errors.UsageError(f"--edges must be LOW:HIGH:BINS, got {text!r}") from None
-    if not (numbers[0] < numbers[1] and 1 <= numbers[2] <= _MOST_BINS):
-        raise errors.UsageError(
-            f"--edges: wanted LOW below HIGH and 1 to {_MOST_BINS} bins, got {text!r}"
-        )
-    return [float(edge) for edge in np.linspace(numbers[0], numbers[1], numbers[2] + 1)]
-
-
-def _show(facts: TriggerFacts) -> None:
+def show(facts: TriggerFacts) -> None:
+    """Prints rates, efficiencies, differences and turn-ons."""
     line(
         f"{facts.score}; {facts.unbiased_events:,} unbiased events of {facts.unbiased}, "
         f"{facts.bunches} bunches, luminosity x {facts.luminosity_ratio:g}: "

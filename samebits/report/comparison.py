@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from samebits import __version__
 
-from . import plots
+from . import plots, rates
 from .facts import MetricsFacts, NotRun, Quantity
 from .html import template
 from .wording import format_number, format_points, format_share
@@ -106,7 +106,8 @@ def comparison_html(facts: ComparisonFacts) -> str:
 
     Raises: MissingToolError without jinja2, matplotlib or mplhep.
     """
-    drawn: dict[str, list[plots.Plot]] = {"roc": [], "scores": [], "differences": []}
+    names = "roc", "scores", "differences", "response", "rates", "turn_on", "menu"
+    drawn: dict[str, list[plots.Plot]] = {name: [] for name in names}
     rows: list[MetricRow] = []
     if not isinstance(facts.metrics, NotRun):
         rows = metric_rows(facts.metrics)
@@ -114,8 +115,17 @@ def comparison_html(facts: ComparisonFacts) -> str:
         drawn["scores"] = plots.score_histograms(facts.metrics)
         assert not isinstance(facts.metrics.comparison, NotRun)
         drawn["differences"] = plots.differences(facts.metrics.comparison)
+    if not isinstance(facts.regression, NotRun):
+        drawn["response"] = plots.responses(facts.regression)
+    if not isinstance(facts.trigger, NotRun):
+        drawn["rates"] = rates.rate_plots(facts.trigger)
+        drawn["turn_on"] = rates.turn_on_plots(facts.trigger)
+    if not isinstance(facts.menu, NotRun):
+        drawn["menu"] = rates.menu_plots(facts.menu)
     text: str = template("compare.html.j2").render(
         c=facts,
+        facts=facts,  # as the report's own sections call it
+        max_turn_ons=rates.MAX_TURN_ONS,
         words=verdict(facts),
         metric_rows=rows,
         plots=drawn,

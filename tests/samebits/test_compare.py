@@ -9,11 +9,14 @@ import pytest
 
 from samebits import Design, Target
 from samebits.compare import ComparisonFacts, NumberRow, TextRow, compare
+from samebits.compare_physics import TriggerEvents, both_triggers
 from samebits.firmware.results import NotRun, Quantity, latency_estimate
 from samebits.record import updated, write
 from samebits.report.comparison import change, comparison_html, metric_rows, verdict
-from samebits.report.facts import LatencyFacts
+from samebits.report.facts import LatencyFacts, RegressionFacts
+from samebits.sim.trigger import Beam
 from samebits.stages import recorded_facts
+from samebits.trigger import Signal, TriggerFacts, measure_trigger
 
 from ..models import ModelWriter, quantized_mlp
 
@@ -180,3 +183,92 @@ def test_the_page(facts: ComparisonFacts) -> None:
     assert "<script>" not in text.split("</main>")[0]
     assert html.escape("<script>") in text
     assert "<b>" not in text
+
+
+@pytest.fixture(scope="module")
+def given(designs: tuple[Design, Design]) -> TriggerEvents:
+    rng = np.random.default_rng(9)
+    noise, peak = rng.normal(0, 2, (500, 4)), rng.normal(1, 2, (300, 4))
+    signals = {"H": Signal(peak, peak[:, 0])}
+    edges = [-4.0, 0.0, 4.0]
+    return TriggerEvents(
+        (noise, noise), (signals, signals), Beam(2000), [9000.0], "1", None, edges, offline_name="x"
+    )
+
+
+def test_rates_are_those_of_both_on_the_same_events(
+    designs: tuple[Design, Design], labelled: Path, given: TriggerEvents
+) -> None:
+    facts = compare(*designs, str(labelled), trigger=given)
+    assert isinstance(facts.trigger, TriggerFacts)
+    assert list(facts.trigger.models) == ["wide", "narrow"]
+    kept = []
+    for design, model in zip(designs, facts.trigger.models.values(), strict=True):
+        noise, peak = (
+            np.asarray(design.simulate(x))[:, 1]
+            for x in (given.unbiased[0], given.signals[0]["H"].events)
+        )
+        (point,) = model.points
+        assert point.threshold is not None
+        assert point.unbiased_passed == (noise >= point.threshold).sum()
+        assert point.efficiency["H"].value == (peak >= point.threshold).mean()
+        kept.append(point.efficiency["H"].value)
+    (difference,) = facts.trigger.differences
+    assert (difference.model, difference.reference) == ("narrow", "wide")
+    assert difference.value == kept[1] - kept[0]
+    page = comparison_html(facts)
+    assert "Efficiency at the same rate, minus wide" in page
+    assert 'aria-label="Turn-on curve of H at 9000 kHz in x.' in page
+
+
+def test_recorded_rates_stand_together_if_their_conditions_are_the_same(
+    designs: tuple[Design, Design], given: TriggerEvents
+) -> None:
+    recorded = []
+    for design in designs:
+        trigger = measure_trigger(
+            design,
+            given.unbiased[0],
+            {"H": Signal(given.signals[0]["H"].events)},
+            given.beam,
+            [9000.0],
+            score="1",
+        )
+        recorded.append(updated(recorded_facts(design), "", trigger=trigger))
+    found = both_triggers(("a", "b"), *recorded)
+    assert isinstance(found, TriggerFacts)
+    firmware = [facts.trigger.models["firmware"] for facts in recorded]  # type: ignore[union-attr]
+    assert found.models == dict(zip("ab", firmware, strict=True))
+    assert found.differences == ()
+    assert found.no_differences.startswith("the numbers are those that each design recorded")
+    trigger = recorded[1].trigger
+    assert isinstance(trigger, TriggerFacts)
+    other = updated(recorded[1], "", trigger=trigger.model_copy(update={"bunches": 1}))
+    assert both_triggers(("a", "b"), recorded[0], other) == NotRun(
+        reason="measured under other conditions: bunches"
+    )
+    assert both_triggers(("a", "b"), recorded[0], recorded_facts(designs[1])) == NotRun(
+        reason="not measured for b: run `samebits trigger` on both"
+    )
+
+
+def test_regressions_have_their_errors_side_by_side(tmp_path: Path) -> None:
+    designs = []
+    for name, bits in (("fine", 12), ("coarse", 6)):
+        writer = ModelWriter(2)
+        x = writer.quant(writer.input(), 10, 4)
+        writer.output(writer.quant(writer.gemm(x, 4, 1, 6), bits, 4), 1)
+        designs.append(save(tmp_path / name, writer))
+    x = np.random.default_rng(6).normal(0, 1, (400, 4)).astype(np.float32)
+    y = np.asarray(designs[0].simulate(x))[:, 0]
+    np.savez(tmp_path / "d.npz", features=x, feature_names=list("abcd"), y=y)
+    facts = compare(designs[0], designs[1], str(tmp_path / "d.npz"), target="y")
+    assert isinstance(facts.regression, RegressionFacts)
+    fine, coarse = facts.regression.comparison.models.values()
+    assert fine["y"].rms.value == 0
+    other = np.asarray(designs[1].simulate(x))[:, 0]
+    assert coarse["y"].rms.value == pytest.approx(np.sqrt(np.mean((other - y) ** 2)))
+    assert facts.metrics == NotRun(reason="the events have no class labels")
+    page = comparison_html(facts)
+    assert '<section id="regression">' in page
+    assert '<section id="metrics">' not in page
