@@ -36,6 +36,7 @@ from . import (
 )
 from . import compile as compile_command
 from .console import err, warnings_shown
+from .examples import GROUPS, epilog
 
 __all__ = ["app", "main"]
 
@@ -49,13 +50,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-_COMMANDS = (
-    *(demo, data, train, export, compile_command, simulate, ranges, verify, report),
-    *(trigger, freeze, check, match, compare, rtl, build, library, emulate),
-    *(sweep, tune, diff, doctor),
-)
-for module in _COMMANDS:
-    app.command(name=module.NAME)(module.command)
+_COMMANDS = {
+    module.NAME: module.command
+    for module in (
+        *(demo, data, train, export, compile_command, simulate, ranges, verify, report),
+        *(trigger, freeze, check, match, compare, rtl, build, library, emulate),
+        *(sweep, tune, diff, doctor),
+    )
+}
+for group, names in GROUPS.items():
+    for name in names:
+        app.command(name=name, rich_help_panel=group, epilog=epilog(name))(_COMMANDS[name])
 
 
 def _show_version(wanted: bool) -> None:
@@ -67,7 +72,8 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Exit codes: 0 good, 1 the bits or a gate failed, 2 wrong usage or bad input."""
