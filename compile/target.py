@@ -11,8 +11,9 @@ from samebits import errors
 
 from .ir import Overflow, Rounding
 
-__all__ = ["Target", "check_clock"]
+__all__ = ["TABLE_SIZE", "Target", "check_clock"]
 
+TABLE_SIZE = 1024  # of hls4ml's tables, unless another one is asked for
 _BACKENDS = ("Vitis", "Vivado")
 _IO_TYPES = ("io_parallel", "io_stream")
 _STRATEGIES = ("Latency", "Resource", "distributed_arithmetic")
@@ -45,6 +46,8 @@ class Target:
         precision: what the model does not say itself: a default such as "fixed<16,6>", or
             {layer: precision} with "default" for the rest. None: "fixed<32,16>" for models with
             quantizers, "fixed<16,6>" for float models.
+        table_size: entries of the tables of sigmoid, tanh, softmax and recurrent layers, a power of
+            two, or {layer: entries} with "default" for the rest.
 
     Raises:
         UsageError: a value that makes no sense; the message names the choices.
@@ -60,6 +63,7 @@ class Target:
     strategy: str = "Latency"
     reuse_factor: int = 1
     precision: str | Mapping[str, str] | None = field(default=None)
+    table_size: int | Mapping[str, int] = TABLE_SIZE
 
     def __post_init__(self) -> None:
         _choose("backend", self.backend, _BACKENDS)
@@ -86,6 +90,13 @@ class Target:
                     f"got {text!r}"
                 )
 
+        for layer, size in self.table_sizes.items():
+            if type(size) is not int or size & (size - 1) or not 2**6 <= size <= 2**16:
+                where = "" if layer == "default" else f" of {layer}"
+                raise errors.UsageError(
+                    f"table_size{where} must be a power of two from 64 to 65536, got {size!r}"
+                )
+
         # 200 and 200.0 are one clock and must be one text
         object.__setattr__(self, "clock_mhz", float(self.clock_mhz))
 
@@ -94,9 +105,19 @@ class Target:
         """The clock period in ns."""
         return 1000 / self.clock_mhz
 
+    @property
+    def table_sizes(self) -> Mapping[str, int]:
+        """By layer, and of all others under "default"."""
+        size = self.table_size
+        return size if isinstance(size, Mapping) else {"default": size}
+
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON values."""
+        """The fields as JSON values; the table size only where it is not hls4ml's."""
         fields = asdict(self)
+        if isinstance(self.table_size, Mapping):
+            fields["table_size"] = dict(self.table_size)
+        elif self.table_size == TABLE_SIZE:
+            del fields["table_size"]
         if isinstance(self.precision, Mapping):
             fields["precision"] = dict(self.precision)
         return fields

@@ -26,6 +26,7 @@ from .options import (
     Precision,
     Reuse,
     Strategy,
+    TableSize,
     target_of,
 )
 
@@ -42,6 +43,7 @@ def command(
     strategy: Strategy = "Latency",
     reuse_factor: Reuse = 1,
     precision: Precision = None,
+    table_size: TableSize = None,
     calibrate: Annotated[
         Path | None,
         typer.Option("--calibrate", help="Events that a float ONNX model is quantized with."),
@@ -75,7 +77,9 @@ def command(
 
     if not force:
         _refuse_foreign(output, model)
-    target = target_of(backend, io_type, part, clock_mhz, strategy, reuse_factor, precision)
+    target = target_of(
+        backend, io_type, part, clock_mhz, strategy, reuse_factor, precision, table_size
+    )
     calibration = calibrated(model, calibrate, bits, percentile)
     with bar(f"compiling {model.name}", 1) as advance:
         design = compile_model(

@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from samebits import errors
-from samebits.compile.target import Target
+from samebits.compile.target import TABLE_SIZE, Target
 from samebits.design import Design
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ __all__ = [
     "Reuse",
     "Seed",
     "Strategy",
+    "TableSize",
     "Tree",
     "Within",
     "column_names",
@@ -60,7 +61,9 @@ Within = Annotated[
 ]
 Backend = Annotated[str, typer.Option("--backend", help="Vitis or Vivado.")]
 IoType = Annotated[str, typer.Option("--io-type", help="io_parallel or io_stream.")]
-Part = Annotated[str, typer.Option("--part", help="Full name of the FPGA, with package and grades.")]
+Part = Annotated[
+    str, typer.Option("--part", help="Full name of the FPGA, with package and grades.")
+]
 Clock = Annotated[float, typer.Option("--clock-mhz", help="Target clock in MHz.")]
 Strategy = Annotated[
     str, typer.Option("--strategy", help="Latency, Resource or distributed_arithmetic.")
@@ -73,6 +76,13 @@ Precision = Annotated[
         help="Default precision such as 'fixed<16,6>', or LAYER=PRECISION; may be repeated.",
     ),
 ]
+TableSize = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--table-size",
+        help="Entries of tables (sigmoid, tanh, softmax, LSTM, GRU), 1024, or LAYER=ENTRIES.",
+    ),
+]
 
 
 def target_of(
@@ -83,19 +93,40 @@ def target_of(
     strategy: str,
     reuse_factor: int,
     precision: list[str] | None,
+    table_size: list[str] | None = None,
 ) -> Target:
     """The target that the options describe.
 
     Raises:
         UsageError: two defaults, or a value that makes no sense.
     """
-    table: dict[str, str] = {}
-    for text in precision or []:
+    precisions = _by_layer("--precision", precision)
+    sizes: dict[str, int] = {}
+    for name, text in _by_layer("--table-size", table_size).items():
+        if not text.isdecimal():
+            raise errors.UsageError(f"--table-size: got {text!r}, wanted a number such as 4096")
+        sizes[name] = int(text)
+    return Target(
+        backend,
+        io_type,
+        part,
+        clock_mhz,
+        strategy,
+        reuse_factor,
+        precisions or None,
+        sizes.get("default", TABLE_SIZE) if set(sizes) <= {"default"} else sizes,
+    )
+
+
+def _by_layer(option: str, texts: list[str] | None) -> dict[str, str]:
+    """VALUE and LAYER=VALUE by layer, "default" for all others."""
+    found: dict[str, str] = {}
+    for text in texts or []:
         name, _, value = text.rpartition("=")
-        if (name or "default") in table:
-            raise errors.UsageError(f"--precision: {name or 'the default'} is given twice")
-        table[name or "default"] = value
-    return Target(backend, io_type, part, clock_mhz, strategy, reuse_factor, table or None)
+        if (name or "default") in found:
+            raise errors.UsageError(f"{option}: {name or 'the default'} is given twice")
+        found[name or "default"] = value
+    return found
 
 
 def column_names(columns: str | None) -> list[str]:

@@ -39,6 +39,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"precision": {"default": "fixed<16,6>", "fc1": "wide"}},
         "precision of fc1 must be like fixed<16,6> or ufixed<8,3,RND_CONV,SAT>, got 'wide'",
     ),
+    ({"table_size": 1000}, "table_size must be a power of two from 64 to 65536, got 1000"),
+    (
+        {"table_size": {"lstm": 1 << 20}},
+        "table_size of lstm must be a power of two from 64 to 65536, got 1048576",
+    ),
 ]
 
 
@@ -63,3 +68,11 @@ def test_json_and_back(precision: Any) -> None:
     target = Target("Vivado", "io_stream", "xcku115", 320, "Resource", 4, precision)
     assert target.clock_ns == 3.125
     assert Target(**json.loads(json.dumps(target.to_json()))) == target
+
+
+@pytest.mark.parametrize("size", [1024, 4096, {"lstm": 4096}])
+def test_table_sizes_in_json(size: Any) -> None:
+    target = Target(table_size=size)
+    values = json.loads(json.dumps(target.to_json()))
+    assert ("table_size" in values) == (size != 1024)  # earlier designs keep their fingerprint
+    assert Target(**values) == target

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from samebits import errors
 
-from ...target import Target
+from ...target import TABLE_SIZE, Target
 from ..conversion import (
     BEFORE_DISTRIBUTED,
     DISTRIBUTED,
@@ -101,6 +101,10 @@ def _advice(error: Exception) -> str:
 
 
 def _convert(model: Any, target: Target, quantized: bool, notes: list[str]) -> Converted:
+    if target.table_size != TABLE_SIZE:
+        raise errors.UsageError(
+            "table_size: is chosen by hls4ml's Keras 3 frontend for this network; leave it out"
+        )
     config = _config(model, target, quantized)
     kept: dict[str, NDArray[Any]] = {}
     if target.strategy == DISTRIBUTED:

@@ -55,6 +55,7 @@ from .scales import write_scales
 from .sequences import write_sequences
 from .sklearn import drop_labels
 from .steps import write_steps
+from .table_sizes import set_table_sizes
 
 __all__ = ["SUPPORTED_OPERATORS", "Converted", "to_hls4ml"]
 
@@ -184,6 +185,7 @@ def _convert(
                 f"{', '.join(printed_names(graph, known))}"
             )
         layers[keys[name]]["Precision"]["result"] = text
+    set_table_sizes(wrapper.model, layers, known, target)
     _choose_softmax_formats(wrapper.model, layers)
     kept: dict[str, NDArray[Any]] = {}
     if target.strategy == DISTRIBUTED:

@@ -263,3 +263,23 @@ def test_numbers_read_with_the_time_first_are_refused() -> None:
     )
     with pytest.raises(errors.UnsupportedError, match="reads it with the time before the batch"):
         Design.from_onnx(model)
+
+
+def test_larger_tables_come_closer_and_keep_their_bits(rng: np.random.Generator) -> None:
+    model = recurrent("GRU", whole=False, linear_before_reset=1)
+    x = rng.normal(0, 2, (50, STEPS, FEATURES)).astype(np.float32)
+    (wanted,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+    off = []
+    for size in (1024, {"default": 2048, "GRU_0": 8192}):
+        design = Design.from_onnx(model, Target(precision="fixed<32,16>", table_size=size))
+        lookups = [node for node in design.graph.nodes if node.op == "lookup"]
+        tables = {design.graph.tensors[node.inputs[1]].shape for node in lookups}
+        assert tables == {(1024,) if size == 1024 else (8192,)}
+        assert design.verify(x, against=["onnxruntime"]).passed
+        off.append(np.abs(np.asarray(design.simulate(x)) - wanted).mean())
+    assert off[1] < off[0] / 4
+    with pytest.raises(errors.UsageError) as caught:
+        Design.from_onnx(model, Target(table_size={"dense": 2048}))
+    assert str(caught.value) == (
+        "table_size: no layer 'dense' has a table; layers with tables: GRU_0"
+    )
