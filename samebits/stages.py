@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from samebits import errors, storage, tuning_section
 from samebits.compile.target import Target
 from samebits.design import Design
+from samebits.keys import key_words
 from samebits.performance import measure_performance
 from samebits.recipe import (
     FLOAT_MODEL,
@@ -32,6 +33,7 @@ from samebits.recipe import (
 from samebits.references import float_onnx
 from samebits.storage import check_folder
 from samebits.test_part import TEST, data_section, labelled_events, with_reading
+from samebits.verify import verify
 
 if TYPE_CHECKING:
     import onnx
@@ -305,6 +307,7 @@ def verify_build(
     events: Any = None,
     against: tuple[str, ...] = ("csim", "onnxruntime"),
     *,
+    keys: Mapping[str, Any] | None = None,
     adversarial: bool = True,
     seed: int = 0,
     command: str = "",
@@ -312,6 +315,9 @@ def verify_build(
     vcd: Path | None = None,
 ) -> Verification:
     """Verifies a saved design on events, or on the test part of what it was trained on.
+
+    Args:
+        keys: run, lumi, event and bx of the events, as far as they are known.
 
     Raises:
         BuildError: training.json is damaged, the data changed since the training, or the folder
@@ -328,8 +334,10 @@ def verify_build(
         _log.warning("the training in %s is not used: %s", design.folder, why)
     if events is None and recipe is not None and design.adapter is None:
         events, name = recipe.split().test.features, "test set"
-    result = design.verify(
-        events, against, adversarial=adversarial, seed=seed, progress=progress, vcd=vcd
+    known = keys or {}
+    result = verify(
+        *(design, events, against, adversarial, seed, progress, vcd),
+        words=lambda event: key_words(known, event),
     )
     new = verification_facts(result, name)
     verification = record.merged(record.of_design(facts.verification, design), new)

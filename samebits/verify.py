@@ -50,8 +50,9 @@ def verify(
     seed: int,
     progress: Progress | None,
     vcd: str | Path | None,
+    words: Callable[[int], str] = lambda event: "",
 ) -> Verification:
-    """See `Design.verify`."""
+    """See `Design.verify`; `words` says what is known of an event of the data."""
     unknown = [name for name in against if name not in ENGINES]
     if unknown or not against:
         raise errors.UsageError(
@@ -72,7 +73,7 @@ def verify(
     for name in against:
         options = {"vcd": Path(vcd)} if vcd is not None and name == "rtl" else {}
         reports += ENGINES[name](design, inputs, progress, **options)
-    return Verification(tuple(reports), events, tuple(coverage))
+    return Verification(tuple(reports), events, tuple(coverage)).placed(words)
 
 
 def comparison_events(
@@ -145,6 +146,7 @@ class _Comparison:
         self._design, self._engine, self._names = design, engine, names
         self._rows: dict[str, LayerRow] = {}
         self.first = ""
+        self.first_event: int | None = None
         self._first_order: int | None = None
 
     def add(self, start: int, inputs: list[Array], got: dict[str, Array]) -> None:
@@ -163,6 +165,7 @@ class _Comparison:
             ):
                 self._first_order = order
                 self.first = describe_mismatch(name, fmt, wanted, found, self._engine, start)
+                self.first_event = start + int(np.argwhere(wanted != found)[0][0])
 
     def report(self, tool: str, seconds: float, note: str) -> EngineReport:
         """The engine's report; `note` stands in it unless there is a mismatch to describe."""
@@ -170,12 +173,16 @@ class _Comparison:
         if not any(row.elements for row in rows):
             return EngineReport(self._engine, "not run", "there was nothing to compare", tool)
         status = "MISMATCH" if self.first else "equal"
-        return EngineReport(self._engine, status, self.first or note, tool, rows, seconds)
+        detail, event = self.first or note, self.first_event
+        return EngineReport(self._engine, status, detail, tool, rows, seconds, first_event=event)
 
     def stopped(self, tool: str, seconds: float, failure: str) -> EngineReport:
         """The report of an engine that was stopped at its first failure."""
         rows = tuple(self._rows.values())
-        return EngineReport(self._engine, "MISMATCH", failure, tool, rows, seconds)
+        event = self.first_event if self.first else None
+        return EngineReport(
+            self._engine, "MISMATCH", failure, tool, rows, seconds, first_event=event
+        )
 
 
 def _sum(a: LayerRow, b: LayerRow) -> LayerRow:

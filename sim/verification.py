@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,7 @@ class EngineReport:
     `status` is "equal", "MISMATCH" or "not run"; `detail` says why it was not run, describes the
     first mismatch, or says what an equal engine does not show. `latency_cycles`: as measured, of
     engines that have clocks. `files_sha256`: of what was run, where the design leaves it open.
+    `first_event`: that of the first mismatch among all events, if one is to blame.
     """
 
     engine: str
@@ -48,6 +49,7 @@ class EngineReport:
     seconds: float = 0.0
     latency_cycles: int | None = None
     files_sha256: str = ""
+    first_event: int | None = None
 
     @property
     def bits(self) -> int:
@@ -81,6 +83,35 @@ class Verification:
         """True if at least one engine compared something and none of them differs."""
         equal = any(engine.status == "equal" and engine.rows for engine in self.engines)
         return equal and all(engine.status != "MISMATCH" for engine in self.engines)
+
+    def kind_of(self, event: int) -> str:
+        """Which kind of events this one is of; they stand in the order of `events`."""
+        for kind, count in self.events.items():
+            if event < count:
+                return kind
+            event -= count
+        raise IndexError(event)
+
+    def placed(self, words: Callable[[int], str] = lambda event: "") -> Verification:
+        """The same; first mismatches say which of several kinds the event is of, and its `words`.
+
+        Args:
+            words: what is known of an event of the data, such as its keys.
+        """
+
+        def told(engine: EngineReport) -> EngineReport:
+            event = engine.first_event
+            if event is None:
+                return engine
+            kind = self.kind_of(event)
+            found = [f"of the kind: {kind}"] if len(self.events) > 1 else []
+            if kind == "data" and words(event):
+                found.append(words(event))
+            if not found:
+                return engine
+            return replace(engine, detail=f"{engine.detail}\n  event {event} is {', '.join(found)}")
+
+        return replace(self, engines=tuple(map(told, self.engines)))
 
     def raise_on_mismatch(self) -> None:
         """Raises MismatchError with the first mismatch of every engine that differs."""

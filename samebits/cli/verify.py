@@ -60,13 +60,13 @@ def command(
 
     design = Design.load(build)
     features = events_of(design, events) if events else None
-    if events:
-        read_keys(events)  # a row that is there twice is refused
+    keys = read_keys(events) if events else {}  # a row that is there twice is refused
     with engine_bars() as progress:
         result = verify_build(
             design,
             features,
             tuple(name.strip() for name in against.split(",")),
+            keys=keys,
             adversarial=adversarial,
             seed=seed,
             command=command_line(),

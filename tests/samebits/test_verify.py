@@ -289,6 +289,12 @@ def test_the_first_differing_layer_counts_not_the_first_event(
     assert result.engines[0].detail.startswith(
         f"first difference in layer {order[1]}, event {8192 + 5}, element [0], "
     )
+    result = design.verify(np.zeros((1, 4)), ["onnxruntime"])
+    (report, *_) = result.engines
+    assert report.first_event == 5
+    kinds = [kind for kind, count in result.events.items() for _ in range(count)]
+    assert kinds[5] not in ("data", kinds[1])
+    assert report.detail.splitlines()[-1] == f"  event 5 is of the kind: {kinds[5]}"
 
 
 def test_a_wrong_weight_in_the_hls_project_is_found(design: Design, tmp_path: Path) -> None:

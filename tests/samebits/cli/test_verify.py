@@ -62,6 +62,15 @@ def test_one_wrong_bit_is_exit_code_1(
     assert lines[start + 1].startswith("  numpy                              0")
     assert lines[start + 2].startswith("  firmware.onnx (optimisations off)  0")
     assert json.loads(samebits(*arguments, "--json").stdout)["mismatching_bits"] > 0
+    # the event by its keys, wherever the message goes
+    numbers = np.arange(20)
+    keys = {"run": 1 + 0 * numbers, "event": numbers // 5, "bx": numbers % 5 - 2}
+    np.savez(events, features=np.load(events)["features"], **keys)
+    arguments = "verify", build, events, "--against", "onnxruntime", "--junit", "j.xml"
+    told = "event 7 is of the kind: data, run 1, event 1, bx 0"
+    assert told in samebits(*arguments).stderr
+    assert told in Path("j.xml").read_text(encoding="utf-8")
+    assert told in (build / "report.json").read_text(encoding="utf-8")
 
 
 def test_no_compiler_is_no_failure_if_another_engine_ran(
