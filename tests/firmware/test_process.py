@@ -14,6 +14,8 @@ import pytest
 from samebits import errors
 from samebits.firmware import process
 
+from ..processes import assert_over
+
 # A program with a child in its own group and one in a session of its own, as launch_runs makes.
 FAMILY = """\
 import subprocess, sys, time
@@ -30,22 +32,6 @@ def _family(folder: Path) -> list[str]:
     script = folder / "family.py"
     script.write_text(FAMILY)
     return [sys.executable, str(script), str(folder / "pids")]
-
-
-def _alive(number: int) -> bool:
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def _assert_over(folder: Path) -> None:
-    numbers = [int(number) for number in (folder / "pids").read_text().split()]
-    assert len(numbers) == 2
-    until = time.monotonic() + 5
-    while any(map(_alive, numbers)) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert [number for number in numbers if _alive(number)] == []
 
 
 def _sh(text: str) -> list[str]:
@@ -158,7 +144,7 @@ def test_a_program_that_takes_too_long_ends_with_its_family(tmp_path: Path) -> N
         "a test took more than 1 s and was stopped; it last printed:\nstarted\n"
         f"whole log: {log}\ncommand: {shlex.join(command)}"
     )
-    _assert_over(tmp_path)
+    assert_over(tmp_path / "pids", 2)
 
 
 def test_an_answer_that_does_not_come(tmp_path: Path) -> None:
@@ -167,7 +153,7 @@ def test_an_answer_that_does_not_come(tmp_path: Path) -> None:
     began = time.monotonic()
     assert process.answer(_family(tmp_path), 0.7) is None
     assert time.monotonic() - began < 5
-    _assert_over(tmp_path)
+    assert_over(tmp_path / "pids", 2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -186,4 +172,4 @@ def test_an_interrupt_ends_the_family(number: signal.Signals, tmp_path: Path) ->
             time.sleep(0.02)
         caller.send_signal(number)
         caller.wait(10)
-    _assert_over(tmp_path)
+    assert_over(tmp_path / "pids", 2)

@@ -278,7 +278,8 @@ def test_results_are_plain_json() -> None:
     metrics = classification_metrics(scores, labels, NAMES)
     comparison = compare_models({"float": scores, "firmware": scores}, labels, NAMES, n_bootstrap=5)
     for result in (metrics, comparison):
-        json.dumps(dataclasses.asdict(result), allow_nan=False)
+        again = json.loads(json.dumps(dataclasses.asdict(result), allow_nan=False))
+        assert set(again) == {field.name for field in dataclasses.fields(result)}
 
 
 GOOD = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])

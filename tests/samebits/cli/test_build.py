@@ -13,6 +13,7 @@ import pytest
 from samebits import Design
 from samebits.estimates import estimate_facts
 
+from ...processes import assert_over
 from .command import Command
 
 FAKE = Path(__file__).parents[2] / "firmware" / "fake_vendor.py"
@@ -98,12 +99,7 @@ def test_a_signal_ends_the_tool_with_its_family(
     assert said.endswith(
         "error: interrupted; finished files were kept, nothing half-written is left\n"
     )
-    for number in (tmp_path / "pids").read_text().split():
-        state = Path(f"/proc/{number}/stat")
-        until = time.monotonic() + 5
-        while state.exists() and ") Z" not in state.read_text() and time.monotonic() < until:
-            time.sleep(0.02)
-        assert not state.exists() or ") Z" in state.read_text()
+    assert_over(tmp_path / "pids", 2)
     left = sorted(path.name for path in (build / "synthesis").iterdir())
     assert left == [".hls.lock", "hls.log"]
     assert "C/RTL SYNTHESIS" in (build / "synthesis" / "hls.log").read_text()
