@@ -24,7 +24,8 @@ from samebits.train.config import FitOptions
 from samebits.train.cross_validation import cross_validate, network_score
 from samebits.train.description import read_description
 from samebits.train.information import information
-from samebits.train.network import Dense, Network
+from samebits.train.layers import Dense
+from samebits.train.network import Network
 from samebits.train.optimize import Samples, fit_samples, outputs
 
 SIGMA = 0.1

@@ -1,12 +1,11 @@
-"""How Keras builds the layers of `set_layers.py`."""
+"""How Keras builds the layers for events of several rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .layers import Layer
-from .set_layers import Recurrent, SelfAttention, SetPool
+from .layers import Layer, Recurrent, SelfAttention, SetPool
 from .tensorflow import load
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from samebits import errors
 
 from .build import build, take_weights
-from .layers import Categories, L2Pool, Layer, Merge, Subtract, Sum
-from .network import BatchNorm, Network, points
+from .layers import BatchNorm, Categories, L2Pool, Layer, Merge, Subtract, Sum
+from .network import Network, points
 from .scaling import (
     MAX_INPUT_BITS,
     SCALED_INTEGER_BITS,

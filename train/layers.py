@@ -3,6 +3,13 @@
 A class holds what a user writes, `kind` (the name of the layer, with a number, if it is given
 none), `points` (what it rounds, quantized) and `complaints` (what makes no sense). How Keras builds
 a kind stands in `build.py`, in a function of its own and a line of the table there.
+
+Events may be rows (n, features), such as the constituents of a jet. `Dense` on rows has the same
+weights for every row: `Dense` layers and a `SetPool` behind them are a deep set. Rows that pad an
+event with zeros are known by their first number, the one that is above zero for every real row (of
+a constituent: its pT), as the firmware sees it behind its rounding.
+
+Source of the deep set: arXiv:1703.06114, arXiv:1810.05165; of attention: arXiv:1706.03762.
 """
 
 from __future__ import annotations
@@ -11,37 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, get_args
 
-__all__ = [
-    "Activation",
-    "Add",
-    "AveragePool",
-    "BatchNorm",
-    "Concatenate",
-    "Conv",
-    "Dense",
-    "Dropout",
-    "Embedding",
-    "Flatten",
-    "Function",
-    "GlobalAveragePool",
-    "GlobalMaxPool",
-    "L2Pool",
-    "Layer",
-    "MaxPool",
-    "Maxout",
-    "Multiply",
-    "Noise",
-    "OneHot",
-    "Penalty",
-    "Square",
-    "Standardise",
-    "Subtract",
-    "Sum",
-    "Weighted",
-    "either",
-]
-
 Function = Literal["relu", "leaky_relu", "elu", "sigmoid", "tanh", "softmax", "linear"]
+Pooling = Literal["sum", "mean", "max"]
+Cell = Literal["simple", "lstm", "gru"]
 TABLES = ("sigmoid", "tanh", "softmax")  # functions that hls4ml takes from a table of 1024 entries
 
 
@@ -364,6 +343,78 @@ class Sum(Layer):
 
     def points(self, behind: Layer | None, used: bool) -> tuple[str, ...]:
         return ("kernel", "")
+
+
+@dataclass(frozen=True)
+class SetPool(Layer):
+    """Sum, mean or maximum over the rows of an event, feature by feature: (n, f) to (f,).
+
+    `padded`: rows of zeros count for nothing. The mean divides by the n rows of every event, also
+    by those that pad; the maximum is taken of features that are not negative.
+    """
+
+    kind = "set_pool"
+    how: Pooling
+    padded: bool = True
+
+    def points(self, behind: Layer | None, used: bool) -> tuple[str, ...]:
+        return () if self.how == "max" else ("",)
+
+    def complaints(self, before: Layer | None, earlier: tuple[str, ...]) -> Iterator[str]:
+        if self.how not in get_args(Pooling):
+            yield f"there is no pooling {self.how!r}; wanted {either(Pooling)}"
+        positive = isinstance(before, Activation) and before.function in ("relu", "sigmoid")
+        if self.how == "max" and self.padded and not (positive or isinstance(before, Dropout)):
+            yield (
+                "the maximum over padded rows needs features that are not negative: put relu or "
+                "sigmoid before it, or give padded=False"
+            )
+
+
+@dataclass(frozen=True)
+class SelfAttention(Layer):
+    """Every row asks all rows: softmax(q k^T) v for each head, put together by a dense layer.
+
+    (n, f) to (n, f), `size` numbers in each query, key and value. The usual division of the scores
+    by sqrt(size) is left to the weights. `padded`: nobody looks at rows of zeros.
+    """
+
+    kind = "attention"
+    heads: int
+    size: int
+    padded: bool = True
+
+    def points(self, behind: Layer | None, used: bool) -> tuple[str, ...]:
+        found = []
+        for head in range(1, self.heads + 1):
+            for role in ("query", "key", "value"):
+                found += [f"{role}_{head}{part}" for part in (".kernel", ".bias", "")]
+            found += [f"shares_{head}.input", f"shares_{head}", f"mix_{head}"]
+        return (*found, "kernel", "bias", "")
+
+
+@dataclass(frozen=True)
+class Recurrent(Layer):
+    """A cell that reads the rows in order: its last state (units,), or all of them (n, units).
+
+    LSTM and GRU (reset after the product) are hls4ml's layers, with tanh and sigmoid from its
+    tables; the simple cell, tanh, is written out step by step. `backwards`: the last row first, so
+    that rows of zeros at the end are read before the real ones. They are steps as all others.
+    """
+
+    kind = "recurrent"
+    cell: Cell
+    units: int
+    sequence: bool = False
+    backwards: bool = False
+
+    def points(self, behind: Layer | None, used: bool) -> tuple[str, ...]:
+        return ("kernel", "recurrent", "bias", "")
+
+    def complaints(self, before: Layer | None, earlier: tuple[str, ...]) -> Iterator[str]:
+        yield from super().complaints(before, earlier)
+        if self.cell not in get_args(Cell):
+            yield f"there is no cell {self.cell!r}; wanted {either(Cell)}"
 
 
 def either(names: Any) -> str:

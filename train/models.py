@@ -7,16 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .build import build
-from .network import (
-    Activation,
-    Dense,
-    Function,
-    Initializer,
-    Layer,
-    Network,
-    Standardise,
-    points,
-)
+from .layers import Activation, Dense, Function, Layer, Standardise
+from .network import Initializer, Network, points
 from .scaling import SCALED_INTEGER_BITS, InputFormat, InputScaling
 
 __all__ = ["SCALED_EXTRA_BITS", "build_float_mlp", "build_mlp", "copy_weights"]

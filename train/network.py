@@ -15,69 +15,9 @@ from typing import Literal, get_args
 
 from samebits import errors
 
-from .layers import (
-    Activation,
-    Add,
-    AveragePool,
-    BatchNorm,
-    Concatenate,
-    Conv,
-    Dense,
-    Dropout,
-    Embedding,
-    Flatten,
-    Function,
-    GlobalAveragePool,
-    GlobalMaxPool,
-    L2Pool,
-    Layer,
-    Maxout,
-    MaxPool,
-    Multiply,
-    Noise,
-    OneHot,
-    Penalty,
-    Square,
-    Standardise,
-    Subtract,
-    Sum,
-    either,
-)
-from .set_layers import Recurrent, SelfAttention, SetPool
+from .layers import Activation, Function, Layer, Standardise, either
 
-__all__ = [
-    "Activation",
-    "Add",
-    "AveragePool",
-    "BatchNorm",
-    "Concatenate",
-    "Conv",
-    "Dense",
-    "Dropout",
-    "Embedding",
-    "Flatten",
-    "Function",
-    "GlobalAveragePool",
-    "GlobalMaxPool",
-    "Initializer",
-    "L2Pool",
-    "Layer",
-    "MaxPool",
-    "Maxout",
-    "Multiply",
-    "Network",
-    "Noise",
-    "OneHot",
-    "Penalty",
-    "Recurrent",
-    "SelfAttention",
-    "SetPool",
-    "Square",
-    "Standardise",
-    "Subtract",
-    "Sum",
-    "points",
-]
+__all__ = ["Initializer", "Network", "points"]
 
 Initializer = Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal"]
 

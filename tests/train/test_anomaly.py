@@ -9,17 +9,17 @@ from samebits import Design, errors
 from samebits.train.anomaly import scored, train_anomaly_trigger
 from samebits.train.build import build
 from samebits.train.config import fit_options
-from samebits.train.network import (
+from samebits.train.layers import (
     BatchNorm,
     Conv,
     Dense,
     Flatten,
     Layer,
-    Network,
     Noise,
     Penalty,
     Standardise,
 )
+from samebits.train.network import Network
 from samebits.train.scaling import InputFormat
 
 OPTIONS = fit_options(loss="mean_squared_error", epochs=8, batch_size=64, learning_rate=0.01)

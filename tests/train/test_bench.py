@@ -9,7 +9,7 @@ from samebits import Design, errors
 from samebits.train.baselines import Baseline
 from samebits.train.bench import train_network
 from samebits.train.config import fit_options
-from samebits.train.network import (
+from samebits.train.layers import (
     Activation,
     Add,
     AveragePool,
@@ -17,9 +17,9 @@ from samebits.train.network import (
     Conv,
     Dense,
     Flatten,
-    Network,
     Standardise,
 )
+from samebits.train.network import Network
 from samebits.train.optimize import Samples, outputs
 
 

@@ -12,7 +12,8 @@ from samebits.train.augmentation import Flip
 from samebits.train.bench import train_network
 from samebits.train.build import build
 from samebits.train.config import FitOptions, fit_options
-from samebits.train.network import BatchNorm, Dense, Dropout, Network
+from samebits.train.layers import BatchNorm, Dense, Dropout
+from samebits.train.network import Network
 from samebits.train.optimize import Curve, Pass, Samples, fit_samples
 from samebits.train.steps import AUGMENTATION, NOISE, ORDER, Steps, generator
 from samebits.train.tensorflow import load

@@ -10,7 +10,7 @@ import pytest
 from samebits import errors
 from samebits.train.config import fit_options
 from samebits.train.description import KINDS, describe, read_description
-from samebits.train.network import (
+from samebits.train.layers import (
     Activation,
     Add,
     Conv,
@@ -18,11 +18,11 @@ from samebits.train.network import (
     Embedding,
     Flatten,
     MaxPool,
-    Network,
     Recurrent,
     Standardise,
     Sum,
 )
+from samebits.train.network import Network
 from samebits.train.optimize import Samples
 
 WHOLE = """

@@ -12,7 +12,7 @@ from samebits.train.bench import standardisation, train_network
 from samebits.train.build import build, take_weights
 from samebits.train.config import fit_options
 from samebits.train.formats import choose_formats
-from samebits.train.network import (
+from samebits.train.layers import (
     AveragePool,
     Concatenate,
     Conv,
@@ -24,13 +24,12 @@ from samebits.train.network import (
     L2Pool,
     Maxout,
     Multiply,
-    Network,
     OneHot,
     Square,
     Standardise,
     Sum,
-    points,
 )
+from samebits.train.network import Network, points
 from samebits.train.optimize import Samples, outputs
 from samebits.train.store import load_model, save_model
 from samebits.train.tensorflow import load

@@ -10,7 +10,8 @@ from samebits import errors
 from samebits.train.build import build
 from samebits.train.config import fit_options
 from samebits.train.diagnosis import loss_without_inputs
-from samebits.train.network import BatchNorm, Dense, Dropout, Network
+from samebits.train.layers import BatchNorm, Dense, Dropout
+from samebits.train.network import Network
 from samebits.train.optimize import Samples, fit_samples, outputs, score
 from samebits.train.passes import Curve
 

@@ -8,7 +8,7 @@ import pytest
 from samebits import errors
 from samebits.train.build import build
 from samebits.train.formats import choose_formats, fold_batch_norm, parse_format
-from samebits.train.network import (
+from samebits.train.layers import (
     Activation,
     Add,
     AveragePool,
@@ -18,10 +18,9 @@ from samebits.train.network import (
     Dropout,
     Flatten,
     MaxPool,
-    Network,
     Standardise,
-    points,
 )
+from samebits.train.network import Network, points
 from samebits.train.optimize import outputs
 from samebits.train.scaling import InputFormat
 

@@ -8,7 +8,8 @@ import pytest
 from samebits import errors
 from samebits.train.build import build
 from samebits.train.config import fit_options
-from samebits.train.network import Dense, Network
+from samebits.train.layers import Dense
+from samebits.train.network import Network
 from samebits.train.optimize import Samples, fit_samples, outputs, score
 
 LINE = Network((2,), (Dense(1),))

@@ -10,7 +10,8 @@ import pytest
 from samebits import Design, errors
 from samebits.train.build import build
 from samebits.train.config import fit_options
-from samebits.train.network import Dense, Network
+from samebits.train.layers import Dense
+from samebits.train.network import Network
 from samebits.train.optimize import Samples, fit_samples
 from samebits.train.preprocessing import outside
 from samebits.train.store import load_model, save_model

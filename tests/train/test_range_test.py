@@ -11,7 +11,8 @@ from samebits import errors
 from samebits.train.baselines import fit_baselines
 from samebits.train.build import build
 from samebits.train.config import fit_options
-from samebits.train.network import BatchNorm, Dense, Dropout, Network, Standardise
+from samebits.train.layers import BatchNorm, Dense, Dropout, Standardise
+from samebits.train.network import Network
 from samebits.train.optimize import Samples, fit_samples
 from samebits.train.range_test import batch_speeds, range_test
 from samebits.train.subset_check import overfit_subset

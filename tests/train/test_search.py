@@ -13,7 +13,8 @@ from samebits import errors
 from samebits.bit_operations import ebops_of_model
 from samebits.train import search
 from samebits.train.config import fit_options
-from samebits.train.network import Dense, Network
+from samebits.train.layers import Dense
+from samebits.train.network import Network
 from samebits.train.optimize import Pass, Samples
 from samebits.train.search import Choice, Found, Range, Setup, Trial, bayesian_search, grid_search
 

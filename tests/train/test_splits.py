@@ -17,7 +17,8 @@ from samebits.train.baselines import fit_baselines
 from samebits.train.config import fit_options
 from samebits.train.cross_validation import cross_validate, folds, network_score
 from samebits.train.information import information
-from samebits.train.network import Dense, Network, Standardise
+from samebits.train.layers import Dense, Standardise
+from samebits.train.network import Network
 from samebits.train.optimize import Samples
 from samebits.train.splits import HeldOut, read_log, split_samples
 

@@ -9,7 +9,8 @@ from samebits import Design, errors
 from samebits.train.bench import train_network
 from samebits.train.build import build
 from samebits.train.config import fit_options
-from samebits.train.network import Dense, Flatten, Network, Standardise
+from samebits.train.layers import Dense, Flatten, Standardise
+from samebits.train.network import Network
 from samebits.train.optimize import Samples, fit_samples, outputs
 from samebits.train.scaling import choose_scaling
 from samebits.train.whitening import choose_whitening, fit_whitened
