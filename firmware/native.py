@@ -58,7 +58,7 @@ class NativeEmulator:
         self.graph = graph
         self._metadata = dict(metadata or {})
         self._compiler = compiler or toolchain.find_cxx()
-        self.tool = self._compiler.name
+        self.tool = self._compiler.tool
         self.outputs = output_names(graph)
         self._formats = [x.format for x in graph.tensors_of(graph.inputs)]
         self._types = [input_dtype(fmt) for fmt in self._formats]

@@ -71,6 +71,14 @@ class Compiler:
     libcxx: bool
 
     @property
+    def tool(self) -> str:
+        """The compiler and its release, such as "g++ 13.3.0"."""
+        name = Path(self.command[0]).name if self.name == "$CXX" else self.name
+        bare = re.sub(r"\([^)]*\)", "", self.version)  # who packed it, with numbers of its own
+        release = re.search(r"\d+(\.\d+)+", bare)
+        return f"{name} {release[0]}" if release else name
+
+    @property
     def flags(self) -> tuple[str, ...]:
         """Flags that make floating point in tables the same on all compilers and processors.
 

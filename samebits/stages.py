@@ -33,7 +33,6 @@ from samebits.recipe import (
 from samebits.references import float_onnx
 from samebits.storage import check_folder
 from samebits.test_part import TEST, data_section, labelled_events, with_reading
-from samebits.verify import verify
 
 if TYPE_CHECKING:
     import onnx
@@ -325,6 +324,7 @@ def verify_build(
     """
     from samebits import record
     from samebits.sections import verification_facts
+    from samebits.verify import verify
 
     assert design.folder is not None
     check_folder(design.folder)

@@ -258,7 +258,7 @@ def _csim(design: Design, inputs: list[Array], progress: Progress | None) -> lis
             names = [*(f"layer:{name}" for name in first), *outputs]
             return found | dict(zip(names, result.outputs, strict=True))
 
-        tool = f"hls4ml {project.hls4ml_version}, {compiler.name}"
+        tool = f"hls4ml {project.hls4ml_version}, {compiler.tool}"
         return [_compare(design, "csim", tool, layers, inputs, run, progress, note)]
 
 
@@ -421,8 +421,9 @@ def _rtl(
                 stopped = comparison.stopped(tool, time.perf_counter() - started, failure)
                 return [replace(stopped, files_sha256=rtl.files_sha256)]
             tell("rtl", start + len(chunk[0]))
+        cycles = "cycle" if facts.latency_cycles == 1 else "cycles"
         note = (
-            f"answers {facts.latency_cycles} cycles after every event, one event per clock: "
+            f"answers {facts.latency_cycles} {cycles} after every event, one event per clock: "
             f"{facts.cycles:,} cycles with {facts.bubbles:,} bubbles and {facts.resets} resets"
         )
         report = comparison.report(tool, time.perf_counter() - started, note)

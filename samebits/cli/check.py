@@ -12,7 +12,7 @@ from samebits.design import Design
 from samebits.report.facts import Gate
 from samebits.sim.verification import Verification
 
-from .console import engine_bars, err, line, out, print_json
+from .console import counted, engine_bars, err, line, out, print_json
 from .options import Json
 from .outcome import GatesFile, Github, Junit, show_gates, tell_ci
 from .verify import summary, table
@@ -75,7 +75,7 @@ def command(
         print_json(summary(result) | extra)
     else:
         total = sum(result.events.values())
-        out.print(table(result, f"Same bits as {golden}? {total} events"))
+        out.print(table(result, f"Same bits as {golden}? {counted(total, 'event')}"))
     for engine in result.engines:
         if engine.detail:
             words = "not run: " if engine.status == "not run" else ""

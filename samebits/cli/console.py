@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 __all__ = [
     "bar",
     "command_line",
+    "counted",
     "engine_bars",
     "err",
     "line",
@@ -98,6 +99,15 @@ def say(text: str) -> None:
 def line(text: str, console: Console = out) -> None:
     """A line on stdout or stderr as it is, not broken at the terminal's width."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts.
+
+    >>> counted(1, "cycle"), counted(8000, "event")
+    ('1 cycle', '8,000 events')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def print_json(value: Any) -> None:

@@ -11,7 +11,7 @@ import typer
 from samebits.compile.ir import Format
 from samebits.sim.firmware_diff import Difference, FirmwareDiff
 
-from .console import bar, line, print_json
+from .console import bar, counted, line, print_json
 from .options import Columns, Json, Seed, Tree, column_names
 
 NAME = "diff"
@@ -60,7 +60,8 @@ def _show(result: FirmwareDiff, a: Path, b: Path, source: str) -> None:
     if not result.events:
         line(f"{a} and {b} cannot be compared event by event")
         return
-    compared = f"{result.events} events ({source}), {result.numbers} numbers compared"
+    numbers = counted(result.numbers, "number")
+    compared = f"{counted(result.events, 'event')} ({source}), {numbers} compared"
     if not result.outputs:
         same = "the same numbers, in other formats" if result.interface else "the same bits"
         line(f"{a} and {b} give {same}: {compared}")
@@ -85,8 +86,8 @@ def _show(result: FirmwareDiff, a: Path, b: Path, source: str) -> None:
 
 def _describe(what: str, one: Difference, a: Path, b: Path) -> None:
     line(
-        f"{what}: {one.numbers} numbers in {one.events} events; first in event {one.event}, "
-        f"element {list(one.element)}:"
+        f"{what}: {counted(one.numbers, 'number')} in {counted(one.events, 'event')}; "
+        f"first in event {one.event}, element {list(one.element)}:"
     )
     width = max(len(str(a)), len(str(b)))
     for path, value, mantissa, fmt in zip(

@@ -11,7 +11,7 @@ import typer
 
 from samebits import errors
 
-from .console import bar, line, print_json
+from .console import bar, counted, line, print_json
 from .options import Columns, Json, Tree, column_names
 
 NAME = "emulate"
@@ -85,8 +85,9 @@ def command(
         print_json(summary)
         return
     line(
-        f"{count} events in {seconds:.3f} s ({summary['events_per_second']:,.0f} events/s, "
-        f"{file.engine.tool}, reading and writing included)"
+        f"{counted(count, 'event')} in {seconds:.3f} s "
+        f"({summary['events_per_second']:,.0f} events/s, {file.engine.tool}, "
+        f"reading and writing included)"
     )
     if taken and not file.features:
         line(f"columns: {', '.join(taken)}")

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from samebits import errors
 
-from .console import bar, command_line, line, out, print_json
+from .console import bar, command_line, counted, line, out, print_json
 from .options import Force, Json
 
 NAME = "export"
@@ -39,7 +39,7 @@ def command(
         print_json({"output": str(path), "check": dataclasses.asdict(result) if result else None})
         return
     if result:
-        table = Table(title=f"Keras against ONNX Runtime, {result.events} events")
+        table = Table(title=f"Keras against ONNX Runtime, {counted(result.events, 'event')}")
         for column in ("tensor", "promise", "differing values", "largest difference"):
             table.add_column(column, overflow="fold")
         for tensor in result.tensors:

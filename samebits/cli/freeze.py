@@ -10,7 +10,7 @@ import typer
 from samebits import errors
 from samebits.design import Design
 
-from .console import engine_bars, line, print_json
+from .console import counted, engine_bars, line, print_json
 from .options import Build, Json, Seed, events_of
 
 NAME = "freeze"
@@ -94,9 +94,9 @@ def command(
         print_json(facts.model_dump(mode="json"))
         return
     kinds = ", ".join(f"{count} {kind}" for kind, count in facts.events.items())
-    line(f"{golden.events} events: {kinds}")
+    line(f"{counted(golden.events, 'event')}: {kinds}")
     line(
-        f"{len(facts.outputs)} outputs and {len(facts.layers)} layers "
+        f"{counted(len(facts.outputs), 'output')} and {counted(len(facts.layers), 'layer')} "
         f"({'all numbers' if facts.layer_values == 'full' else 'digests'})"
     )
     line(f"agreed first: {'; '.join(facts.agreed) or 'no engine was asked'}")

@@ -11,7 +11,7 @@ import typer
 
 from samebits.design import Design
 
-from .console import bar, line, print_json
+from .console import bar, counted, line, print_json
 from .options import Build, Columns, Json, Tree, column_names, events_of
 
 NAME = "match"
@@ -42,7 +42,8 @@ def command(
     from samebits.match import match, read_answers
 
     design = Design.load(build)
-    features, keys = events_of(design, events), read_keys(events)
+    features = events_of(design, events)
+    keys = read_keys(events, events=features)
     size = int(np.prod(design.graph.tensors[design.graph.outputs[0]].shape))
     numbers = size if score is None else 1
     theirs = read_answers(answers, column_names(columns), tree, numbers=numbers)
@@ -59,7 +60,7 @@ def command(
 
 def _show(found: Any, answers: Path) -> None:
     by = f"by {', '.join(found.joined_by)}" if found.joined_by else "by their order"
-    line(f"{found.joined} rows joined {by}")
+    line(f"{counted(found.joined, 'row')} joined {by}")
     if found.only_answers:
         line(f"{found.only_answers} answers have no event; {found.unjoined}")
     if found.only_events:

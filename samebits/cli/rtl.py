@@ -14,7 +14,7 @@ from samebits import errors, record
 from samebits.design import Design
 from samebits.firmware.results import Quantity
 
-from .console import bar, command_line, engine_bars, line, out, print_json, steps
+from .console import bar, command_line, counted, engine_bars, line, out, print_json, steps
 from .options import Build, Json
 
 if TYPE_CHECKING:
@@ -105,8 +105,9 @@ def command(
     if not there:
         chosen = "asked for" if latency_cycles else "cut for alkaid's delay model"
         chosen += "" if latency_cycles or synthesis else ", not synthesised"
+    cycles = counted(made.latency_cycles, "cycle")
     line(
-        f"{made.folder}: {made.language}, {made.latency_cycles} cycles at {made.clock_mhz:g} MHz "
+        f"{made.folder}: {made.language}, {cycles} at {made.clock_mhz:g} MHz "
         f"({made.latency_cycles * 1000 / made.clock_mhz:g} ns; {chosen}), one event per clock"
     )
     if synthesis:
@@ -186,8 +187,8 @@ def _show_placed(made: Rtl, found: PlaceAndRoute) -> None:
     fmax_mhz, latency_ns = found.latency.fmax_mhz, found.latency.latency_ns
     if isinstance(fmax_mhz, Quantity) and isinstance(latency_ns, Quantity):
         line(
-            f"{found.device}: fastest clock {fmax_mhz.value:.1f} MHz, {made.latency_cycles} cycles "
-            f"in {latency_ns.value:.1f} ns"
+            f"{found.device}: fastest clock {fmax_mhz.value:.1f} MHz, "
+            f"{counted(made.latency_cycles, 'cycle')} in {latency_ns.value:.1f} ns"
         )
     for note in found.latency.notes:
         line(f"  {note}")

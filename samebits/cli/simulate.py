@@ -11,7 +11,7 @@ import typer
 from samebits import errors
 from samebits.design import Design
 
-from .console import bar, line, print_json
+from .console import bar, counted, line, print_json
 from .options import Build, Json, events_of
 
 NAME = "simulate"
@@ -46,7 +46,7 @@ def command(
         raise errors.UsageError(f"{output}: unknown suffix; wanted {', '.join(wanted)}")
     design = Design.load(build)
     features = events_of(design, events)
-    keys = read_keys(events)
+    keys = read_keys(events, events=features)
     count = len(next(iter(features.values())) if isinstance(features, dict) else features)
     started = time.perf_counter()
     with bar("simulating", count) as advance:
@@ -71,7 +71,7 @@ def command(
         return
     name = {"numpy": "NumPy"}.get(engine, engine)
     line(
-        f"{count} events in {seconds:.3f} s "
+        f"{counted(count, 'event')} in {seconds:.3f} s "
         f"({summary['events_per_second']:,.0f} events/s, {name} engine)"
     )
     if output is not None:

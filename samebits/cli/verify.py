@@ -15,7 +15,7 @@ from samebits.design import Design
 from samebits.ranges import Status, TensorRange, describe_overflow, to_json
 from samebits.sim.verification import Verification
 
-from .console import command_line, engine_bars, err, line, out, print_json
+from .console import command_line, counted, engine_bars, err, line, out, print_json
 from .options import Build, Json, Seed, Within, data_range, events_of
 from .outcome import Github, Junit, tell_ci
 
@@ -60,7 +60,7 @@ def command(
 
     design = Design.load(build)
     features = events_of(design, events) if events else None
-    keys = read_keys(events) if events else {}  # a row that is there twice is refused
+    keys = read_keys(events, events=features) if events else {}  # a row that is there twice is refused
     with engine_bars() as progress:
         result = verify_build(
             design,
@@ -87,7 +87,7 @@ def command(
         print_json(values)
     else:
         total = sum(result.events.values())
-        out.print(table(result, f"Same bits as the NumPy engine? {total} events"))
+        out.print(table(result, f"Same bits as the NumPy engine? {counted(total, 'event')}"))
     for engine in result.engines:
         if engine.status == "not run":
             line(f"{engine.engine}: not run: {engine.detail}", err)

@@ -38,6 +38,21 @@ def test_the_compiler_found_says_what_it_is() -> None:
     assert facts.reason == f"{compiler.name}: {compiler.version}"
 
 
+@pytest.mark.parametrize(
+    ("command", "name", "version", "tool"),
+    [
+        ("/usr/bin/g++", "g++", "g++ (Ubuntu 13.3.0-6ubuntu2~24.04) 13.3.0", "g++ 13.3.0"),
+        ("g++", "g++", "g++ (GCC) 11.4.1 20231218 (Red Hat 11.4.1-3)", "g++ 11.4.1"),
+        ("clang++", "clang++", "Ubuntu clang version 18.1.3 (1ubuntu1)", "clang++ 18.1.3"),
+        ("python", "ziglang", "clang version 19.1.7 (https://a.b/c 1.2.3)", "ziglang 19.1.7"),
+        ("/opt/bin/g++-12", "$CXX", "g++-12 (Debian 12.2.0-14) 12.2.0", "g++-12 12.2.0"),
+        ("/opt/mine", "$CXX", "of my own", "mine"),
+    ],
+)
+def test_the_tool_names_its_release(command: str, name: str, version: str, tool: str) -> None:
+    assert toolchain.Compiler((command,), name, version, "gcc", libcxx=False).tool == tool
+
+
 def test_cxx_goes_first_and_may_have_arguments(tmp_path: Path) -> None:
     real = shutil.which("g++") or shutil.which("clang++")
     if real is None:

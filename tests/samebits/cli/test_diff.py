@@ -108,7 +108,7 @@ def test_other_formats_with_the_same_numbers(samebits: Command, a: Path, tmp_pat
     assert result.stdout == (
         "different interface: output out [2] ap_fixed<9,6,TRN,WRAP> against out [2] "
         "ap_fixed<20,12,TRN,WRAP>\n"
-        f"{a} and {b} give the same numbers, in other formats: 1 events ({data}), 2 numbers "
+        f"{a} and {b} give the same numbers, in other formats: 1 event ({data}), 2 numbers "
         "compared\n"
     )
 
