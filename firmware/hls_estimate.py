@@ -49,7 +49,6 @@ from .hls_numbers import (
     HlsEstimate,
     bare_stage_tool,
     bare_tool,
-    no_latency,
     quantity,
     shares,
     stage_tool,
@@ -63,6 +62,7 @@ from .results import (
     Quantity,
     ResourceEstimate,
     latency_estimate,
+    no_latency,
 )
 
 __all__ = ["SOURCE", "HlsEstimate", "describe", "estimate_hls"]

@@ -13,7 +13,6 @@ from .results import (
     LatencyEstimate,
     LayerLatency,
     Measured,
-    NotRun,
     Quantity,
     ResourceEstimate,
     layer_latency,
@@ -25,7 +24,6 @@ __all__ = [
     "HlsEstimate",
     "bare_stage_tool",
     "bare_tool",
-    "no_latency",
     "quantity",
     "shares",
     "stage_tool",
@@ -107,15 +105,4 @@ def shares(
     return tuple(
         layer_latency(layer.name, cycles * weight / total, target.clock_mhz, "estimated", tool)
         for layer, weight in zip(layers, weights, strict=True)
-    )
-
-
-def no_latency(source: str, absent: NotRun) -> LatencyEstimate:
-    """A latency that nobody knows."""
-    return LatencyEstimate(
-        source=source,
-        cycles=absent,
-        initiation_interval=absent,
-        latency_ns=absent,
-        bunch_crossings=absent,
     )

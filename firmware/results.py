@@ -20,6 +20,7 @@ __all__ = [
     "at_clock",
     "latency_estimate",
     "layer_latency",
+    "no_latency",
     "timed",
 ]
 
@@ -97,6 +98,17 @@ class ResourceEstimate(Facts):
     device: str = ""
     totals: dict[str, Quantity] = {}
     notes: tuple[str, ...] = ()
+
+
+def no_latency(source: str, absent: NotRun) -> LatencyEstimate:
+    """A latency that a tool has not given, and why."""
+    return LatencyEstimate(
+        source=source,
+        cycles=absent,
+        initiation_interval=absent,
+        latency_ns=absent,
+        bunch_crossings=absent,
+    )
 
 
 def latency_estimate(

@@ -31,6 +31,7 @@ from samebits.firmware.results import (
     Text,
     latency_estimate,
     layer_latency,
+    no_latency,
 )
 from samebits.firmware.rtl import Rtl
 from samebits.firmware.synthesis import read_synthesis
@@ -125,7 +126,7 @@ def _synthesised(rtl: Rtl | NotRun) -> ResourceEstimate:
 def _placed_and_routed(rtl: Rtl | NotRun) -> tuple[LatencyEstimate, ResourceEstimate]:
     found = rtl if isinstance(rtl, NotRun) else read_place_and_route(rtl)
     if isinstance(found, NotRun):
-        return _no_latency(_ECP5, found), ResourceEstimate(
+        return no_latency(_ECP5, found), ResourceEstimate(
             source=_ECP5, used={"LUT4": found}, device=DEVICE
         )
     return found.latency, found.resources
@@ -144,13 +145,13 @@ def _measured(
     """
     absent = NotRun(reason="the RTL was not run: `samebits verify --against rtl` measures it")
     if verification is None or isinstance(verification, NotRun):
-        return _no_latency(_RTL, absent)
+        return no_latency(_RTL, absent)
     row = next((e for e in verification.engines if e.engine == "rtl"), None)
     if row is None or row.latency_cycles is None or isinstance(rtl, NotRun):
         if row is not None:
             what = row.detail if row.status == "not run" else "its bits differ from the reference"
             absent = NotRun(reason=f"the RTL: {what}")
-        return _no_latency(_RTL, absent)
+        return no_latency(_RTL, absent)
     cycles = int(row.latency_cycles.value)
     tool = f"alkaid {rtl.tools['alkaid']}"
     shares: tuple[LayerLatency, ...] = ()
@@ -215,7 +216,7 @@ def _alkaid(
     design: Design, found: Estimate | NotRun, with_layers: bool
 ) -> tuple[LatencyEstimate, ResourceEstimate]:
     if isinstance(found, NotRun):
-        return _no_latency(_ALKAID, found), ResourceEstimate(
+        return no_latency(_ALKAID, found), ResourceEstimate(
             source=_ALKAID, used=dict.fromkeys(("LUT", "FF"), found)
         )
     return _latency_of(design, found, with_layers), ResourceEstimate(
@@ -255,21 +256,11 @@ def _latency_of(design: Design, found: Estimate, with_layers: bool) -> LatencyEs
     )
 
 
-def _no_latency(source: str, absent: NotRun) -> LatencyEstimate:
-    return LatencyEstimate(
-        source=source,
-        cycles=absent,
-        initiation_interval=absent,
-        latency_ns=absent,
-        bunch_crossings=absent,
-    )
-
-
 def _hls(design: Design) -> VendorResults:
     """What vendors' tools have reported of `hls/`."""
     found = results_of_hls(design)
     if found is None:
         absent = NotRun(reason="the design has no HLS project on disk")
         row = ResourceEstimate(source=_HLS, used={"LUT": absent})
-        found = VendorResults((_no_latency(_HLS, absent),), (row,))
+        found = VendorResults((no_latency(_HLS, absent),), (row,))
     return found

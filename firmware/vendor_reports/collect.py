@@ -19,6 +19,7 @@ from ..results import (
     Quantity,
     ResourceEstimate,
     latency_estimate,
+    no_latency,
     timed,
 )
 from ..rtl import Rtl
@@ -72,7 +73,7 @@ def hls_results(
     resources: list[ResourceEstimate] = []
     if csynth is None:
         absent = _absent(hls_of(project.backend), folder, env)
-        latencies.append(_no_latency(f"hls/, {tool}", absent))
+        latencies.append(no_latency(f"hls/, {tool}", absent))
         resources.append(_no_resources(f"hls/, {tool}", absent))
     else:
         latencies.append(_csynth_latency(csynth))
@@ -221,7 +222,7 @@ def _csynth_latency(report: HlsReport) -> LatencyEstimate:
     fmax = _quantity(1000 / report.clock_estimated_ns, "MHz", "estimated", tool)
     if cycles is None or interval is None:
         absent = NotRun(reason=report.unresolved or "latency left open")
-        return _no_latency(source, absent).model_copy(update={"fmax_mhz": fmax})
+        return no_latency(source, absent).model_copy(update={"fmax_mhz": fmax})
     notes = []
     if report.latency_cycles_min != cycles:
         notes.append(f"{report.latency_cycles_min} to {cycles} cycles; the longest counts")
@@ -262,7 +263,7 @@ def _cosim_latency(
 ) -> LatencyEstimate:
     source, tool = "hls/, C/RTL co-simulation", _tool(report.tool, version)
     if not report.passed:
-        return _no_latency(
+        return no_latency(
             source,
             NotRun(
                 reason=f"the co-simulation of the {report.rtl} FAILED: the RTL does not give what "
@@ -272,7 +273,7 @@ def _cosim_latency(
     cycles, interval = report.latency_cycles_max, report.interval_cycles_max
     if cycles is None or period_ns is None:
         what = "printed no latency (NA)" if cycles is None else "has no clock to count with"
-        return _no_latency(source, NotRun(reason=f"the co-simulation passed, but {what}"))
+        return no_latency(source, NotRun(reason=f"the co-simulation passed, but {what}"))
     notes = [f"{report.rtl}, passed"]
     if report.latency_cycles_min != cycles:
         notes.append(f"{report.latency_cycles_min} to {cycles} cycles; the longest counts")
@@ -350,16 +351,6 @@ def _quantity(value: float, unit: str, kind: Kind, tool: str) -> Quantity:
 
 def _tool(name: str, version: str | None) -> str:
     return " ".join(filter(None, (name, version)))
-
-
-def _no_latency(source: str, absent: NotRun) -> LatencyEstimate:
-    return LatencyEstimate(
-        source=source,
-        cycles=absent,
-        initiation_interval=absent,
-        latency_ns=absent,
-        bunch_crossings=absent,
-    )
 
 
 def _no_resources(source: str, absent: NotRun) -> ResourceEstimate:
