@@ -31,10 +31,13 @@ from .options import (
 )
 
 NAME = "compile"
+CALIBRATION = "Float models: formats from data"
 
 
 def command(
-    model: Annotated[Path, typer.Argument(help="ONNX file; .keras of QKeras or HGQ2.")],
+    model: Annotated[
+        Path, typer.Argument(help="ONNX file, quantized or float; .keras of QKeras or HGQ2.")
+    ],
     output: Output = Path("build"),
     backend: Backend = "Vitis",
     io_type: IoType = "io_parallel",
@@ -46,18 +49,27 @@ def command(
     table_size: TableSize = None,
     calibrate: Annotated[
         Path | None,
-        typer.Option("--calibrate", help="Events that a float ONNX model is quantized with."),
+        typer.Option(
+            "--calibrate",
+            help="Events that a float ONNX model is quantized with.",
+            rich_help_panel=CALIBRATION,
+        ),
     ] = None,
     bits: Annotated[
         list[str] | None,
         typer.Option(
             "--bits",
-            help="Calibrated bits: N, or inputs|activations|weights|biases|TENSOR=N; repeatable.",
+            help="N (8), or inputs=N, activations=N, weights=N, biases=N, TENSOR=N; repeatable.",
+            rich_help_panel=CALIBRATION,
         ),
     ] = None,
     percentile: Annotated[
         float | None,
-        typer.Option("--percentile", help="Percent of events inside the calibrated ranges."),
+        typer.Option(
+            "--percentile",
+            help="Percent of events whose activations all stay inside (default 100).",
+            rich_help_panel=CALIBRATION,
+        ),
     ] = None,
     tighten: Annotated[
         bool, typer.Option("--tighten", help="Types as narrow as proofs allow; the bits stay.")

@@ -40,6 +40,8 @@ __all__ = [
     "target_of",
 ]
 
+TARGET = "Target"  # headings of --help
+
 Build = Annotated[Path, typer.Argument(help="Build directory of a compiled design.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Build directory to write.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -56,31 +58,49 @@ Within = Annotated[
     list[str] | None,
     typer.Option(
         "--within",
-        help="What inputs to expect: data, format, LOW:HIGH, or INPUT=LOW:HIGH (may be repeated).",
+        help="What inputs to expect: data, format, LOW:HIGH, or INPUT=LOW:HIGH; repeatable.",
     ),
 ]
-Backend = Annotated[str, typer.Option("--backend", help="Vitis or Vivado.")]
-IoType = Annotated[str, typer.Option("--io-type", help="io_parallel or io_stream.")]
+Backend = Annotated[str, typer.Option("--backend", help="Vitis or Vivado.", rich_help_panel=TARGET)]
+IoType = Annotated[
+    str, typer.Option("--io-type", help="io_parallel or io_stream.", rich_help_panel=TARGET)
+]
 Part = Annotated[
-    str, typer.Option("--part", help="Full name of the FPGA, with package and grades.")
+    str,
+    typer.Option(
+        "--part", help="Full name of the FPGA, with package and grades.", rich_help_panel=TARGET
+    ),
 ]
-Clock = Annotated[float, typer.Option("--clock-mhz", help="Target clock in MHz.")]
+Clock = Annotated[
+    float, typer.Option("--clock-mhz", help="Target clock in MHz.", rich_help_panel=TARGET)
+]
 Strategy = Annotated[
-    str, typer.Option("--strategy", help="Latency, Resource or distributed_arithmetic.")
+    str,
+    typer.Option(
+        "--strategy", help="Latency, Resource or distributed_arithmetic.", rich_help_panel=TARGET
+    ),
 ]
-Reuse = Annotated[int, typer.Option("--reuse-factor", help="Uses of one multiplier.")]
+Reuse = Annotated[
+    int,
+    typer.Option(
+        "--reuse-factor", help="Uses of one multiplier for every event.", rich_help_panel=TARGET
+    ),
+]
 Precision = Annotated[
     list[str] | None,
     typer.Option(
         "--precision",
-        help="Default precision such as 'fixed<16,6>', or LAYER=PRECISION; may be repeated.",
+        help="Default precision such as 'fixed<16,6>', or LAYER=PRECISION; repeatable.",
+        rich_help_panel=TARGET,
     ),
 ]
 TableSize = Annotated[
     list[str] | None,
     typer.Option(
         "--table-size",
-        help="Entries of tables (sigmoid, tanh, softmax, LSTM, GRU), 1024, or LAYER=ENTRIES.",
+        help="Entries of the tables of sigmoid, tanh, softmax, LSTM, GRU (1024), or LAYER=ENTRIES; "
+        "repeatable.",
+        rich_help_panel=TARGET,
     ),
 ]
 

@@ -17,19 +17,27 @@ from .console import err, line
 
 __all__ = ["GatesFile", "Github", "Junit", "show_gates", "tell_ci"]
 
+_CI = "In CI"  # the heading in --help
+
 Junit = Annotated[
-    Path | None, typer.Option("--junit", help="Write the outcome as JUnit XML as well.")
+    Path | None,
+    typer.Option("--junit", help="Write the outcome as JUnit XML as well.", rich_help_panel=_CI),
 ]
 Github = Annotated[
     bool,
     typer.Option(
         "--github",
         help="GitHub annotations and job summary; by default where GITHUB_ACTIONS is true.",
+        rich_help_panel=_CI,
     ),
 ]
 GatesFile = Annotated[
     Path | None,
-    typer.Option("--gates", help="Limits in a TOML file; exit code 1 if one is not kept."),
+    typer.Option(
+        "--gates",
+        help="Limits in a TOML file; exit code 1 if one is not kept.",
+        rich_help_panel=_CI,
+    ),
 ]
 
 

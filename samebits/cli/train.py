@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from samebits.report.facts import Measured
 
 NAME = "train"
+NETWORK = "Network"
 
 
 def command(
@@ -30,17 +31,40 @@ def command(
     data: Annotated[
         str, typer.Option("--data", help="'jets' for the shipped sample, or a file of events.")
     ] = "jets",
-    hidden: Annotated[str, typer.Option("--hidden", help="Units of the hidden layers.")] = (
-        "64,32,32"
-    ),
-    weight_bits: Annotated[int, typer.Option("--weight-bits")] = 6,
-    activation_bits: Annotated[int, typer.Option("--activation-bits")] = 6,
-    epochs: Annotated[int, typer.Option("--epochs")] = 40,
+    hidden: Annotated[
+        str,
+        typer.Option(
+            "--hidden",
+            help="Units of the hidden layers, separated by commas.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = ("64,32,32"),
+    weight_bits: Annotated[
+        int, typer.Option("--weight-bits", help="Bits of the weights.", rich_help_panel=NETWORK)
+    ] = 6,
+    activation_bits: Annotated[
+        int,
+        typer.Option("--activation-bits", help="Bits of the activations.", rich_help_panel=NETWORK),
+    ] = 6,
+    epochs: Annotated[
+        int,
+        typer.Option(
+            "--epochs", help="Passes of the quantized fit; the float one has twice as many."
+        ),
+    ] = 40,
     pruning: Annotated[
-        float, typer.Option("--pruning", help="Share of weights to set to zero, 0 to 0.99.")
+        float,
+        typer.Option(
+            "--pruning", help="Share of weights to set to zero, 0 to 0.99.", rich_help_panel=NETWORK
+        ),
     ] = 0.0,
     scaling: Annotated[
-        str, typer.Option("--scaling", help="Input standardisation in hardware: po2 or fold.")
+        str,
+        typer.Option(
+            "--scaling",
+            help="Input standardisation in hardware: po2 or fold.",
+            rich_help_panel=NETWORK,
+        ),
     ] = "po2",
     baselines: Annotated[
         bool,
