@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,11 +181,16 @@ def keys_of(columns: Columns) -> dict[str, Array]:
     return found
 
 
-def read_keys(path: Path, tree: str | None = None) -> dict[str, Array]:
+def read_keys(
+    path: Path, tree: str | None = None, *, events: Sized | None = None
+) -> dict[str, Array]:
     """The checked keys of a file of events; empty if it has none, as a .csv without names.
 
+    Args:
+        events: as they were read from the file, an array or one for each input by name.
+
     Raises:
-        DataError: a row's keys that are there twice.
+        DataError: keys that are not one for each event, or a row's keys that are there twice.
     """
     if path.suffix.lower() == ".csv":
         with path.open(encoding="utf-8", errors="replace") as stream:
@@ -194,6 +199,14 @@ def read_keys(path: Path, tree: str | None = None) -> dict[str, Array]:
             return {}
     with open_columns(path, tree) as columns:
         keys = keys_of(columns)
+    counts = {name: len(values) for name, values in keys.items()}
+    wanted = next(iter(counts.values()), 0)
+    if events is not None:
+        wanted = len(next(iter(events.values())) if isinstance(events, Mapping) else events)
+    if other := [f"{count} {name}" for name, count in counts.items() if count != wanted]:
+        raise errors.DataError(
+            f"{path}: has {', '.join(other)} for {wanted} events, wanted one each for every event"
+        )
     check_keys(keys, str(path))
     return keys
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,12 @@ def read_raw(adapter: Adapter, path: Path, tree: str | None = None) -> dict[str,
             f"{', ...' if len(columns.names) > 20 else ''}"
         )
     try:
-        return fields_of(adapter, given)
+        fields = fields_of(adapter, given)
     except errors.DataError as error:
         raise errors.DataError(f"{path}: {error}") from None
+    if not len(next(iter(fields.values()))):
+        raise errors.DataError(f"{path}: holds no events; at least one is needed")
+    return fields
 
 
 def _table(adapter: Adapter, columns: Columns) -> dict[str, Array]:
@@ -66,7 +70,9 @@ def _table(adapter: Adapter, columns: Columns) -> dict[str, Array]:
     if "features" not in columns.names:
         return {}
     values = columns.get("features")
-    values = values.reshape(len(values), -1)
+    if not values.ndim:
+        raise errors.DataError(f"{columns.path}: features is a single number, wanted events")
+    values = values.reshape(len(values), math.prod(values.shape[1:]))
     names = adapter.raw_columns
     if "feature_names" in columns.names:
         names = texts(columns.get("feature_names"))

@@ -45,12 +45,13 @@ def command(
             raise errors.UsageError(f"{output}: is also what is read; choose another name")
     file = FirmwareFile(firmware)
     first: dict[str, Any] = {}
-    keys = {} if output is None or output.suffix.lower() == ".npy" else read_keys(events, tree)
+    keyed = output is not None and output.suffix.lower() != ".npy"
     started = time.perf_counter()
     with (
         open_events(events, file, tree, column_names(columns)) as source,
         bar("emulating", source.count) as advance,
     ):
+        keys = read_keys(events, tree, events=range(source.count)) if keyed else {}
 
         def answers() -> Iterator[dict[str, Any]]:
             for start, arrays in source.pieces():

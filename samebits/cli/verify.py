@@ -60,7 +60,9 @@ def command(
 
     design = Design.load(build)
     features = events_of(design, events) if events else None
-    keys = read_keys(events, events=features) if events else {}  # a row that is there twice is refused
+    keys = (
+        read_keys(events, events=features) if events else {}
+    )  # a row that is there twice is refused
     with engine_bars() as progress:
         result = verify_build(
             design,

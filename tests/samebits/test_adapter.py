@@ -159,6 +159,33 @@ def test_a_key_that_is_there_twice() -> None:
         check_keys({"event": keys["event"]}, "dump.csv")
 
 
+def test_keys_are_one_for_each_event(tmp_path: Path) -> None:
+    path = tmp_path / "dump.npz"
+    np.savez(path, event=np.arange(3), bx=np.zeros(4, int))
+    with pytest.raises(errors.DataError) as caught:
+        read_keys(path)
+    assert str(caught.value) == (f"{path}: has 4 bx for 3 events, wanted one each for every event")
+    np.savez(path, event=np.arange(3))
+    for events in (np.zeros((4, 2)), {"jet_pt": np.zeros((4, 2))}, range(4)):
+        with pytest.raises(errors.DataError, match="has 3 event for 4 events"):
+            read_keys(path, events=events)
+    assert read_keys(path, events=range(3))["event"].tolist() == [0, 1, 2]
+
+
+def test_a_file_without_raw_events(design: Design, tmp_path: Path) -> None:
+    assert design.adapter is not None
+    path = tmp_path / "none.npz"
+    integers = len(design.adapter.raw_columns)
+    for features, reason in (
+        (np.zeros((0, integers), int), "holds no events; at least one is needed"),
+        (np.int64(3), "features is a single number, wanted events"),
+    ):
+        np.savez(path, features=features)
+        with pytest.raises(errors.DataError) as caught:
+            read_raw(design.adapter, path)
+        assert str(caught.value) == f"{path}: {reason}"
+
+
 def test_golden_vectors_hold_the_adapter(design: Design, tmp_path: Path) -> None:
     golden = freeze(design, tmp_path / "golden", events(design), against=())
     assert check_design(golden, design, against=["onnxruntime"]).passed
