@@ -5,7 +5,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from .facts import BUNCH_CROSSING_NS, LatencyEstimate, LatencyFacts, Quantity, ResourceFacts
-from .plots import LIMIT_COLOUR, Plot, plain_text
+from .plots import LIMIT_COLOUR, Plot, limit_line, plain_text
 from .wording import format_number, format_share
 
 if TYPE_CHECKING:
@@ -52,17 +52,7 @@ def _waterfall(name: str, estimate: LatencyEstimate, budget_ns: float | None) ->
         right = ends[-1]
         if budget_ns is not None:
             right = max(right, budget_ns)
-            ax.axvline(budget_ns, color=LIMIT_COLOUR, linewidth=1.1, linestyle=(0, (4, 2)))
-            ax.annotate(
-                "budget",
-                (budget_ns, 1),
-                xycoords=("data", "axes fraction"),
-                xytext=(3, -3),
-                textcoords="offset points",
-                ha="left",
-                va="top",
-                color=LIMIT_COLOUR,
-            )
+            limit_line(ax, budget_ns, "budget")
         ax.set_xlim(0, 1.15 * right)
         _name_rows(ax, [names[i] for i in shown])
         ax.set_xlabel(f"latency [ns], {plain_text(estimate.source, 48)}")

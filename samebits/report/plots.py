@@ -31,6 +31,7 @@ __all__ = [
     "colour_of",
     "differences",
     "forest",
+    "limit_line",
     "line_style",
     "plain_text",
     "responses",
@@ -361,17 +362,7 @@ def forest(
             )
         ax.axvline(0, color=_REFERENCE_COLOUR, linewidth=0.9)
         if limit is not None:
-            ax.axvline(limit, color=LIMIT_COLOUR, linewidth=1.1, linestyle=(0, (4, 2)))
-            ax.annotate(
-                "gate",
-                (limit, 1),
-                xycoords=("data", "axes fraction"),
-                xytext=(3, -3),
-                textcoords="offset points",
-                ha="left",
-                va="top",
-                color=LIMIT_COLOUR,
-            )
+            limit_line(ax, limit, "gate")
         ax.set_yticks(range(len(rows)), [plain_text(label) for label in labels])
         ax.set_ylim(len(rows) - 0.3, -0.9)
         ax.tick_params(axis="y", which="both", left=False, right=False)
@@ -403,6 +394,21 @@ def line_style(k: int) -> dict[str, Any]:
     width = _WIDTHS[min(k, last)]
     faint = {"alpha": 0.45} if k == 0 else {}
     return {"color": colour_of(k), "linewidth": width, "linestyle": _STYLES[min(k, last)], **faint}
+
+
+def limit_line(ax: "Axes", at: float, name: str) -> None:
+    """A vertical line at a limit, its name beside its upper end."""
+    ax.axvline(at, color=LIMIT_COLOUR, linewidth=1.1, linestyle=(0, (4, 2)))
+    ax.annotate(
+        name,
+        (at, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(3, -3),
+        textcoords="offset points",
+        ha="left",
+        va="top",
+        color=LIMIT_COLOUR,
+    )
 
 
 def plain_text(name: str, longest: int = 22) -> str:
