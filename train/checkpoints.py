@@ -34,7 +34,7 @@ FORMAT = 1
 FREE = ("checkpoints", "tensorboard")  # options that change no number
 SHOWN = ("pruning", "augmentation")  # the rest of a description are digests
 EXTENDABLE = ("constant", "plateau")  # schedules that do not depend on the number of epochs
-PACKAGES = ("tensorflow", "tf-keras", "qkeras", "numpy")
+PACKAGES = ("tensorflow", "tf-keras", "qkeras", "numpy", "scipy")
 
 Arrays = tuple[npt.NDArray[Any], ...]
 _log = logging.getLogger("samebits")

@@ -92,7 +92,6 @@ class FitOptions(pydantic.BaseModel):
                 for name, value in (
                     ("input_noise", self.input_noise),
                     ("clip_norm", self.clip_norm),
-                    ("checkpoints", self.checkpoints),
                 )
                 if value
             ]

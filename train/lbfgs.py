@@ -1,9 +1,15 @@
-"""L-BFGS for small float networks: SciPy's, on all events at once, with TensorFlow's gradient."""
+"""L-BFGS for small float networks: SciPy's, on all events at once, with TensorFlow's gradient.
+
+SciPy keeps its state to itself. A training goes on from a checkpoint because every loss and
+gradient that SciPy was told stands there: told them again, it takes the same steps.
+"""
 
 from __future__ import annotations
 
 import importlib
+import zlib
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,20 +21,70 @@ from .passes import Pass, Samples
 from .steps import Steps
 from .tensorflow import load
 
-__all__ = ["MAX_PARAMETERS", "minimise"]
+__all__ = ["MAX_PARAMETERS", "Answers", "minimise"]
 
 MAX_PARAMETERS = 20_000
 RANDOM = ("rate", "stddev", "dropout", "recurrent_dropout")  # of layers that draw in training
 MEMORY = 20  # pairs of steps and gradient changes that stand for the curvature
 
 
+@dataclass
+class Answers:
+    """The losses (N,) and gradients (N, weights) that SciPy was told, with a checksum of where."""
+
+    places: list[int] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    gradients: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    told: int = 0
+
+    @classmethod
+    def of_arrays(cls, arrays: tuple[npt.NDArray[Any], ...]) -> Answers:
+        """What `arrays` gave."""
+        places, losses, gradients = arrays
+        return cls(places.tolist(), losses.tolist(), list(gradients))
+
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """As a checkpoint holds them."""
+        return np.array(self.places, np.uint32), np.array(self.losses), np.array(self.gradients)
+
+    def at(
+        self,
+        place: npt.NDArray[np.float64],
+        look: Callable[[], tuple[float, npt.NDArray[np.float32]]],
+    ) -> tuple[float, npt.NDArray[np.float64]]:
+        """Loss and gradient at a place: those known, in their order, then what `look` finds.
+
+        Raises:
+            UsageError: SciPy asks at another place than before.
+        """
+        mark = zlib.crc32(place.tobytes())
+        if self.told == len(self.losses):
+            loss, gradient = look()
+            self.places.append(mark)
+            self.losses.append(loss)
+            self.gradients.append(gradient)
+        elif self.places[self.told] != mark:
+            raise errors.UsageError(
+                "lbfgs: the checkpoint is of another SciPy or machine, whose steps were others; "
+                "delete it to train from the start"
+            )
+        self.told += 1
+        return self.losses[self.told - 1], self.gradients[self.told - 1].astype(np.float64)
+
+
 def minimise(
-    steps: Steps, validation: Samples, iterations: int, after: Callable[[Pass], bool]
+    steps: Steps,
+    validation: Samples,
+    iterations: int,
+    after: Callable[[Pass], bool],
+    answers: Answers,
+    done: int = 0,
 ) -> None:
-    """Trains the network of `steps`; every iteration of L-BFGS is a pass.
+    """Trains the network of `steps`, from its weights; every iteration of L-BFGS is a pass.
 
     `after` is told each pass and says whether to stop. The steps come from a line search, so that
-    the learning rate of a pass is reported as 1.
+    the learning rate of a pass is reported as 1. `answers` are those of the first `done` passes,
+    which a checkpoint knows; what follows is added.
 
     Raises:
         MissingToolError: SciPy is not installed.
@@ -51,14 +107,19 @@ def minimise(
             weight.assign(part.reshape(shape))
 
     def value(vector: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        put(vector)
-        return steps.gradient(steps.train)
+        def look() -> tuple[float, npt.NDArray[np.float32]]:
+            put(vector)
+            return steps.gradient(steps.train)
+
+        return answers.at(vector, look)
 
     number = 0
 
     def told(vector: npt.NDArray[np.float64]) -> None:
         nonlocal number
         number += 1
+        if number <= done:
+            return
         put(vector)
         loss, right = steps.loss(steps.train)
         validation_loss, validation_right = steps.loss(validation)

@@ -14,7 +14,7 @@ from samebits import errors
 from .checkpoints import Checkpoint, describe, read_checkpoint, write_checkpoint
 from .config import FitOptions
 from .event_log import EventLog
-from .lbfgs import minimise
+from .lbfgs import Answers, minimise
 from .losses import check_targets, score
 from .passes import Curve, Pass, Samples
 from .preprocessing import mark
@@ -95,6 +95,7 @@ class _Fit:
         self.pruning, self.augment, self.until = pruning, augment, until
         self.steps = Steps(model, options, train)
         self.passes: list[Pass] = []
+        self.lbfgs, self.answers = options.optimizer == "lbfgs", Answers()
         self.best = model.get_weights()
         self.path = options.checkpoints and options.checkpoints / f"{model.name}.npz"
         self.described: dict[str, Any] = {}
@@ -107,12 +108,20 @@ class _Fit:
 
     def run(self, told: Callable[[Pass], None]) -> Curve:
         """Trains to the end and puts the best weights in place."""
-        if self.options.optimizer == "lbfgs":
-            if self.pruning or self.augment:
-                raise errors.UsageError("lbfgs takes neither pruning nor augmentation; choose adam")
-            minimise(self.steps, self.validation, self.options.epochs, lambda e: self._add(e, told))
+        if self.lbfgs and (self.pruning or self.augment):
+            raise errors.UsageError("lbfgs takes neither pruning nor augmentation; choose adam")
+        self._resume()
+        if self.lbfgs:
+            if not self._done():
+                minimise(
+                    self.steps,
+                    self.validation,
+                    self.options.epochs,
+                    lambda entry: self._add(entry, told),
+                    self.answers,
+                    len(self.passes),
+                )
         else:
-            self._resume()
             while len(self.passes) < self.options.epochs and not self._done():
                 self._add(self._epoch(len(self.passes)), told)
         self.model.set_weights(self.best)
@@ -150,7 +159,7 @@ class _Fit:
             state = Checkpoint(
                 tuple(self.passes),
                 tuple(self.model.get_weights()),
-                tuple(variable.numpy() for variable in self.steps.optimizer.variables),
+                self._optimizer_state(),
                 tuple(self.best),
                 time.perf_counter() - self.start,
             )
@@ -158,15 +167,23 @@ class _Fit:
         told(entry)
         return self._done()
 
+    def _optimizer_state(self) -> tuple[npt.NDArray[Any], ...]:
+        if self.lbfgs:
+            return self.answers.arrays()
+        return tuple(variable.numpy() for variable in self.steps.optimizer.variables)
+
     def _resume(self) -> None:
         state = read_checkpoint(self.path, self.described) if self.path else None
         if state is None:
             return
         self.passes, self.best = list(state.passes), list(state.best)
-        self.model.set_weights(state.weights)
-        variables = self.steps.optimizer.variables
-        for variable, values in zip(variables, state.optimizer, strict=True):
-            variable.assign(values)
+        if self.lbfgs:
+            self.answers = Answers.of_arrays(state.optimizer)  # from the first weights again
+        else:
+            self.model.set_weights(state.weights)
+            variables = self.steps.optimizer.variables
+            for variable, values in zip(variables, state.optimizer, strict=True):
+                variable.assign(values)
         self.start -= state.seconds
 
     def _first(self) -> int:

@@ -84,7 +84,7 @@ class Steps:
         found = self._loss(samples.inputs, column(samples.targets, self.options.loss))
         return float(found[0]) / len(samples), float(found[1]) / len(samples)
 
-    def gradient(self, samples: Samples) -> tuple[float, npt.NDArray[np.float64]]:
+    def gradient(self, samples: Samples) -> tuple[float, npt.NDArray[np.float32]]:
         """Loss on all events at once, and its gradient by all trainable weights, as one vector."""
         tf = load().tf
         if not hasattr(self, "_slope"):
@@ -94,7 +94,7 @@ class Steps:
                 tf.constant(column(samples.targets, self.options.loss)),
             )
         loss, slope = self._slope(*self._all)
-        return float(loss), slope.numpy().astype(np.float64)
+        return float(loss), slope.numpy()
 
     def _events(
         self, number: int, augment: Augment | None

@@ -13,6 +13,7 @@ from samebits.train.bench import train_network
 from samebits.train.build import build
 from samebits.train.config import FitOptions, fit_options
 from samebits.train.layers import BatchNorm, Dense, Dropout
+from samebits.train.lbfgs import Answers
 from samebits.train.network import Network
 from samebits.train.optimize import Curve, Pass, Samples, fit_samples
 from samebits.train.steps import AUGMENTATION, NOISE, ORDER, Steps, generator
@@ -57,6 +58,28 @@ def test_every_epoch_and_purpose_has_random_numbers_of_its_own() -> None:
     first, again, second = (steps._events(epoch, None)[0] for epoch in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, second)
+
+
+def test_lbfgs_goes_on(tmp_path: Path) -> None:
+    plain = Network((4,), (Dense(6), "tanh", Dense(3), "softmax"))
+
+    def run(folder: Path | None, **further: object) -> tuple[list[np.ndarray], Curve]:
+        model = build(plain, seed=5)
+        chosen = fit_options(optimizer="lbfgs", epochs=12, seed=5, checkpoints=folder)
+        curve = fit_samples(model, TRAIN, VALIDATION, chosen, **further)  # type: ignore[arg-type]
+        return model.get_weights(), curve
+
+    whole, curve = run(None)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, on_pass=interrupted)
+    seen: list[int] = []
+    parts, resumed = run(tmp_path, on_pass=lambda entry: seen.append(entry.number))
+    assert seen == list(range(3, len(curve.passes) + 1))
+    assert (resumed.passes, resumed.best_pass) == (curve.passes, curve.best_pass)
+    assert all(np.array_equal(a, b) for a, b in zip(whole, parts, strict=True))
+    answers = Answers([1], [0.5], [np.ones(2, np.float32)])
+    with pytest.raises(errors.UsageError, match="of another SciPy or machine"):
+        answers.at(np.zeros(2), lambda: (0.0, np.ones(2, np.float32)))
 
 
 def test_two_and_two_epochs_are_four(tmp_path: Path) -> None:
