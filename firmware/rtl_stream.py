@@ -158,6 +158,7 @@ def stream(
 def stimulus(
     rtl: Rtl, planned: Schedule, inputs: Sequence[npt.NDArray[Any]], rng: np.random.Generator
 ) -> list[npt.NDArray[np.int64]]:
+    """Mantissas (cycles, *shape) of every port: events where they are planned, else random ones."""
     given = []
     sent = planned.event >= 0
     for port, mantissas in zip(rtl.inputs, inputs, strict=True):

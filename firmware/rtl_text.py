@@ -90,7 +90,11 @@ def identifiers(names: Iterable[str], prefix: str, taken: Iterable[str] = ()) ->
 
 
 def to_pipeline(ports: Sequence[Port], precisions: Sequence[Any], target: str) -> list[Piece]:
-    """alkaid's packed input, element by element, from the ports."""
+    """alkaid's packed input, element by element, from the ports.
+
+    Raises:
+        UnsupportedError: alkaid's logic takes bits that an input does not have.
+    """
     pieces, start, formats = [], 0, _elements(ports)
     for (port, low), precision in zip(formats, precisions, strict=True):
         signed, integer, fraction = precision
@@ -113,7 +117,11 @@ def from_pipeline(
     constants: Mapping[int, Fraction],
     source: str,
 ) -> list[Piece]:
-    """The ports, from alkaid's packed output and known numbers by position among all elements."""
+    """The ports, from alkaid's packed output and known numbers by position among all elements.
+
+    Raises:
+        UnsupportedError: alkaid's logic has more fraction bits than an output.
+    """
     pieces, start = [], 0
     for position, (port, low) in enumerate(_elements(ports)):
         fmt = port.format

@@ -151,6 +151,9 @@ def headers_for(
 
     With libc++ the two headers that declare `std::complex` are corrected in the new folder
     `overlay`, which then comes first; with libstdc++ nothing is written.
+
+    Raises:
+        ToolError: headers of another version of hls4ml, which cannot be corrected.
     """
     if not compiler.libcxx:
         return (f"-I{ap_types}",)

@@ -218,6 +218,8 @@ def compile_again(golden: Golden, model: Path) -> Design:
 
     Raises:
         ModelError, UnsupportedError: the model cannot be compiled.
+        DataError: a target that this version does not have.
+        UsageError: a folder instead of a model.
     """
     from samebits.compile.target import Target
     from samebits.design import Design

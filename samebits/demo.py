@@ -47,6 +47,9 @@ def demo(
 
     The other stages' errors apply. An earlier demo in the folder is replaced; a design or a
     training that no demo made is not, unless `force` is set.
+
+    Raises:
+        BuildError: the folder holds what no demo made.
     """
     from samebits.train.config import training_config
 

@@ -31,7 +31,11 @@ def check_inputs(graph: Graph, x: Any) -> list[NDArray[Any]]:
 
 
 def check_arrays(shapes: Mapping[str, tuple[int, ...]], x: Any) -> list[NDArray[Any]]:
-    """`check_inputs` for inputs of these names and shapes of one event."""
+    """`check_inputs` for inputs of these names and shapes of one event.
+
+    Raises:
+        DataError: other names, numbers of inputs or of events, shapes; NaN or infinity.
+    """
     names = list(shapes)
     if isinstance(x, Mapping):
         if set(x) != set(names):

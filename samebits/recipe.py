@@ -188,7 +188,11 @@ class Recipe:
         return load_events(name, Columns(**given))
 
     def labelled(self) -> Split[Dataset]:
-        """The parts of a training on classes; raises as `split`."""
+        """The parts of a training on classes; raises as `split`.
+
+        Raises:
+            UsageError: the network was not trained on classes.
+        """
         from samebits.train.data import Dataset
 
         split: Any = self.split()

@@ -61,7 +61,11 @@ def fingerprint(graph: Graph, target: Target) -> str:
 
 
 def check_folder(folder: Path) -> None:
-    """Says before the long work, not after it, that a folder cannot be written."""
+    """Says before the long work, not after it, that a folder cannot be written.
+
+    Raises:
+        BuildError: it cannot.
+    """
     if folder.exists() and not folder.is_dir():
         raise errors.BuildError(f"{folder}: is a file; give a folder")
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())

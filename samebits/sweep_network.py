@@ -59,6 +59,7 @@ def network_of(source: Path, calibrate: Path | None = None, *, train: bool = Fal
     Raises:
         BuildError, ModelError, DataError: what cannot be read.
         UsageError: `calibrate` with a build directory, `train` with what was not trained here.
+        UnsupportedError: a build directory without model.onnx.
     """
     if source.suffix == ".onnx" and not source.is_dir():
         if train:

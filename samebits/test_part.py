@@ -33,6 +33,9 @@ def labelled_events(
 
     With class labels or with targets, as `columns` says, else as in the training; None where there
     are neither.
+
+    Raises:
+        UsageError: the events of the training, with other labels or targets.
     """
     from samebits.train.data import Dataset, Regression, in_order
 

@@ -252,7 +252,12 @@ def _turn_on(
 
 
 def score_place(design: Design, score: str | None) -> tuple[int, str]:
-    """Which element of the flattened output is cut on, and how it is called."""
+    """Which element of the flattened output is cut on, and how it is called.
+
+    Raises:
+        UsageError: no such score, or several and none named.
+        UnsupportedError: several outputs.
+    """
     if len(design.graph.outputs) > 1:
         raise errors.UnsupportedError("a trigger on a network with several outputs")
     (output,) = design.graph.tensors_of(design.graph.outputs)

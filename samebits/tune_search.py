@@ -94,7 +94,11 @@ class Judge:
             )
 
     def columns(self, answers: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-        """Scores (N, C) of one network's outputs."""
+        """Scores (N, C) of one network's outputs.
+
+        Raises:
+            UsageError: outputs that are no scores of the classes.
+        """
         if len(answers) > 1:
             raise errors.UsageError("tune: the network has several outputs; wanted one, of scores")
         scores = answers[0].reshape(len(answers[0]), -1)

@@ -79,7 +79,11 @@ def verify(
 def comparison_events(
     design: Design, x: Any, adversarial: bool, seed: int
 ) -> tuple[list[Array], dict[str, int], list[CastCoverage]]:
-    """All events in the element type that every engine takes, their counts by kind, coverage."""
+    """All events in the element type that every engine takes, their counts by kind, coverage.
+
+    Raises:
+        DataError: no events at all.
+    """
     graph = design.graph
     dtypes = [input_dtype(tensor.format) for tensor in graph.tensors_of(graph.inputs)]
 

@@ -226,7 +226,11 @@ def _find_layer(
 def layer_values(
     file: FirmwareFile, layers: list[LayerTensor], inputs: list[Array]
 ) -> list[NDArray[np.float64]]:
-    """Every layer's real values (N, *shape), from the file with their tensors as outputs too."""
+    """Every layer's real values (N, *shape), from the file with their tensors as outputs too.
+
+    Raises:
+        ModelError: ONNX Runtime cannot run the file so.
+    """
     import onnx
 
     model = onnx.load(file.path)

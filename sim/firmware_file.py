@@ -107,7 +107,11 @@ class FirmwareFile:
 
     @property
     def layers(self) -> tuple[LayerTensor, ...]:
-        """The layers whose mantissas stand in the file, in its order."""
+        """The layers whose mantissas stand in the file, in its order.
+
+        Raises:
+            ModelError: damaged metadata.
+        """
         try:
             return tuple(
                 LayerTensor(

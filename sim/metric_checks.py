@@ -12,6 +12,11 @@ __all__ = ["checked_labels", "checked_names", "checked_scores", "sklearn_metrics
 
 
 def checked_names(class_names: Sequence[str]) -> tuple[str, ...]:
+    """Two names or more, all different.
+
+    Raises:
+        DataError: fewer, or equal ones.
+    """
     names = tuple(str(n) for n in class_names)
     if len(names) < 2 or len(set(names)) < len(names):
         raise errors.DataError(f"class names {list(names)}: give at least two, all different")
@@ -19,7 +24,11 @@ def checked_names(class_names: Sequence[str]) -> tuple[str, ...]:
 
 
 def checked_scores(scores: ArrayLike, n_classes: int, where: str) -> NDArray[np.float64]:
-    """Scores as float64 (N, C), all finite."""
+    """Scores as float64 (N, C), all finite.
+
+    Raises:
+        DataError: other shapes, no real numbers, NaN or infinity.
+    """
     try:
         s = np.asarray(scores, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -43,7 +52,11 @@ def checked_scores(scores: ArrayLike, n_classes: int, where: str) -> NDArray[np.
 
 
 def checked_labels(labels: ArrayLike, n_events: int, names: tuple[str, ...]) -> NDArray[np.int64]:
-    """Labels as int64 (N,), every class present."""
+    """Labels as int64 (N,), every class present.
+
+    Raises:
+        DataError: other shapes or types, an index beyond the classes, a class without events.
+    """
     y = np.asarray(labels)
     if y.dtype.kind not in "iub":
         raise errors.DataError(
@@ -71,6 +84,11 @@ def checked_labels(labels: ArrayLike, n_events: int, names: tuple[str, ...]) -> 
 
 
 def sklearn_metrics() -> Any:
+    """The module sklearn.metrics.
+
+    Raises:
+        MissingToolError: scikit-learn is not installed.
+    """
     try:
         from sklearn import metrics  # type: ignore[import-untyped]
     except ImportError as error:

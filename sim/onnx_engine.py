@@ -94,7 +94,11 @@ class OnnxEngine:
     def native(
         self, inputs: Sequence[NDArray[Any]], progress: Callable[[int], None] | None = None
     ) -> dict[str, NDArray[Any]]:
-        """Every output by name as the model gives it, for inputs of shape (N, *input shape)."""
+        """Every output by name as the model gives it, for inputs of shape (N, *input shape).
+
+        Raises:
+            ToolError: ONNX Runtime fails on the model.
+        """
         events, chunk = len(inputs[0]), self.chunk_events
         parts: list[list[NDArray[Any]]] = []
         for start in range(0, max(events, 1), chunk):

@@ -125,7 +125,11 @@ def write_chunk(folder: Path, chunk: Chunk, settings: Mapping[str, Any], arrays:
 
 
 def read_chunk(folder: Path, chunk: Chunk, settings: Mapping[str, Any]) -> Arrays:
-    """The arrays of a finished chunk, made with exactly these settings."""
+    """The arrays of a finished chunk, made with exactly these settings.
+
+    Raises:
+        DataError: damaged, or made with other settings.
+    """
     path = folder / chunk.file_name
     try:
         with path.open("rb") as stream:

@@ -116,7 +116,11 @@ def settings() -> dict[str, Any]:
 
 
 def recipe(events: int) -> generation.Recipe:
-    """The recipe for so many events, in the proportions of `PARTS`."""
+    """The recipe for so many events, in the proportions of `PARTS`.
+
+    Raises:
+        UsageError: a number that cannot be shared out so.
+    """
     parts = sum(PARTS.values())
     if events <= 0 or events % parts:
         raise errors.UsageError(

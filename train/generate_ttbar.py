@@ -111,7 +111,11 @@ def settings() -> dict[str, Any]:
 
 
 def recipe(events: int) -> generation.Recipe:
-    """The recipe for so many events, half of them with a positive lepton."""
+    """The recipe for so many events, half of them with a positive lepton.
+
+    Raises:
+        UsageError: no positive even number.
+    """
     if events <= 0 or events % len(CLASS_NAMES):
         raise errors.UsageError(f"number of events: got {events}, wanted a positive even number")
     counts = dict.fromkeys(CLASS_NAMES, events // len(CLASS_NAMES))

@@ -105,7 +105,12 @@ def generate(
     folder: Path,
     progress: Callable[[int], None],
 ) -> None:
-    """Makes the sample; `progress` is told the number of events that each finished chunk adds."""
+    """Makes the sample; `progress` is told the number of events that each finished chunk adds.
+
+    Raises:
+        UsageError: no worker, or no folder to write into.
+        DataError: a chunk there is damaged or made with other settings.
+    """
     chunks = recipe.chunks(seed)
     if workers <= 0:
         raise errors.UsageError(f"number of workers: got {workers}, wanted 1 or more")

@@ -156,7 +156,11 @@ def write_les_houches(
 
 
 def start_pythia(settings: tuple[str, ...], seed: int) -> Any:
-    """A Pythia generator with these settings, ready for events."""
+    """A Pythia generator with these settings, ready for events.
+
+    Raises:
+        ToolError: Pythia refuses a setting or does not start.
+    """
     pythia = physics_package("pythia8mc").Pythia("", False)
     for line in ("Print:quiet = on", "Random:setSeed = on", f"Random:seed = {seed}", *settings):
         if not pythia.readString(line):

@@ -73,6 +73,7 @@ def range_test(
 
     Raises:
         DataError: the loss fell at no rate.
+        UsageError: rates that do not rise, fewer than 20 steps, or lbfgs.
     """
     if not 0 < low < high or steps < 20:
         raise errors.UsageError(

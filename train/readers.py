@@ -173,7 +173,11 @@ READERS: dict[str, Callable[[Path, Request], Table]] = {
 
 
 def tool(module: str, path: Path) -> ModuleType:
-    """The imported package that reads this kind of file."""
+    """The imported package that reads this kind of file.
+
+    Raises:
+        MissingToolError: it is not installed.
+    """
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -185,6 +189,7 @@ def tool(module: str, path: Path) -> ModuleType:
 
 
 def refuse_unreadable(path: Path, kind: str, cause: Exception | None = None) -> NoReturn:
+    """Raises the DataError of a file that is not what its ending says."""
     raise errors.DataError(
         f"{path}: cannot be read as a {kind} file; it is truncated, damaged or of another type"
     ) from cause
@@ -279,7 +284,11 @@ def texts(values: Array) -> tuple[str, ...]:
 
 
 def choose_tree(path: Path, wanted: str | None, present: Sequence[str]) -> str:
-    """The wanted tree if it is there, or the only one."""
+    """The wanted tree if it is there, or the only one.
+
+    Raises:
+        DataError: it is not there, or several are and none is named.
+    """
     if not present:
         raise errors.DataError(f"{path}: holds no TTree or RNTuple")
     if wanted is None and len(present) > 1:

@@ -43,7 +43,11 @@ def plan_for(adapter: Adapter, network: Graph) -> Plan:
 
 
 def add_adapter(plan: Plan, network: Graph) -> Graph:
-    """The network with the adapter in front: its inputs are the raw fields, `jet_pt` and so on."""
+    """The network with the adapter in front: its inputs are the raw fields, `jet_pt` and so on.
+
+    Raises:
+        UsageError: a tensor or layer of the network has the name of a field.
+    """
     tensor = network.tensors[network.inputs[0]]
     fields = {name: (kind, field) for name, kind, field in plan.adapter.raw_fields()}
     if taken := sorted(fields.keys() & (network.tensors.keys() | {x.name for x in network.layers})):

@@ -1,0 +1,1 @@
+"""From models of Keras, ONNX and HGQ2 to hls4ml's graph."""

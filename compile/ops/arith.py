@@ -203,7 +203,11 @@ def to_common(site: Site, arrays: Sequence[Array], target: Format) -> list[Array
 
 
 def broadcast_shape(inputs: Sequence[Tensor], what: str) -> tuple[int, ...]:
-    """The common shape of tensors of one rank that are combined element by element."""
+    """The common shape of tensors of one rank that are combined element by element.
+
+    Raises:
+        FormatError: they do not broadcast.
+    """
     try:
         if len({len(tensor.shape) for tensor in inputs}) > 1:
             raise ValueError
@@ -214,7 +218,11 @@ def broadcast_shape(inputs: Sequence[Tensor], what: str) -> tuple[int, ...]:
 
 
 def axis_of(shape: tuple[int, ...], axis: int, what: str) -> int:
-    """The axis counted from the front, without the batch axis."""
+    """The axis counted from the front, without the batch axis.
+
+    Raises:
+        FormatError: there is no such axis.
+    """
     if not -len(shape) <= axis < len(shape):
         raise errors.FormatError(f"{what}: axis {axis} is not in shape {shape}")
     return axis % len(shape)

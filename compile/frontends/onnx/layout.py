@@ -38,6 +38,7 @@ def write_layout(wrapper: Any, own: Mapping[str, str]) -> list[str]:
 
     Raises:
         UnsupportedError: every node that hls4ml's layers cannot express, by name and reason.
+        ModelError: a node with attributes or constants that make no sense.
     """
     layout = Layout(wrapper, own)
     refused = []

@@ -175,6 +175,9 @@ def write_quantizers(wrapper: Any) -> list[str]:
 
     Returns:
         Notes for the user: none.
+
+    Raises:
+        UnsupportedError: bit widths that are no whole number, or several for one tensor.
     """
     for node in list(wrapper.graph.node):
         if node.op_type == "Quant":

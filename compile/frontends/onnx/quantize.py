@@ -69,7 +69,11 @@ class Site:
 
 
 def calibration_notes(model: onnx.ModelProto) -> list[str]:
-    """What rounding cost, as a calibrated model's metadata say it."""
+    """What rounding cost, as a calibrated model's metadata say it.
+
+    Raises:
+        ModelError: damaged metadata.
+    """
     properties = {item.key: item.value for item in model.metadata_props}
     if CALIBRATION not in properties:
         return []

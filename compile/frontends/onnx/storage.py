@@ -193,7 +193,11 @@ class Layout:
         return name
 
     def take(self, tensor: str, axes: Sequence[int | None]) -> Stored:
-        """A tensor with its axes in this order: as it is, or through a Reshape or a Transpose."""
+        """A tensor with its axes in this order: as it is, or through a Reshape or a Transpose.
+
+        Raises:
+            UnsupportedError: its elements are in another order.
+        """
         have, sizes = self.stored[tensor], self.shapes[tensor]
         shape = tuple(1 if axis is None else sizes[axis] for axis in axes)
         wanted = Stored("", tuple(axes), shape)
