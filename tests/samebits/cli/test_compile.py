@@ -290,7 +290,7 @@ def test_the_same_model_again_is_fine(samebits: Command, build: Path) -> None:
     ("place", "reason"),
     [
         ("file", "is a file; give a folder"),
-        ("file/below", "cannot be written: Not a directory"),
+        ("file/below", "cannot be written: {file} is not a writable folder"),
         ("/proc/samebits", "cannot be written: No such file or directory"),
     ],
 )
@@ -300,7 +300,10 @@ def test_output_that_cannot_be_a_folder(
     (model.parent / "file").write_text("mine")
     build = model.parent / place
     result = samebits("compile", model, "-o", build)
-    assert (result.code, result.error) == (2, f"{build}: {reason}")
+    assert (result.code, result.error) == (
+        2,
+        f"{build}: {reason.format(file=model.parent / 'file')}",
+    )
     assert (model.parent / "file").read_text() == "mine"
 
 

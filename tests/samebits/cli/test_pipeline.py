@@ -107,6 +107,7 @@ def test_stage_by_stage(
             "design.json",
             "design.npz",
             "emulator",
+            "estimate.json",
             "firmware.onnx",
             "hls",
             "model.onnx",
