@@ -43,6 +43,7 @@ RTL, HLS = "RTL", "HLS"
 _DOUBTFUL = "needs registers inside an operation at this clock"
 
 Front = Literal["LUT", "ns"]
+Key = tuple[str, int | None, int, float]  # implementation, width_bits, reuse_factor, clock_mhz
 Progress = Callable[[int], None]
 
 
@@ -57,6 +58,17 @@ class Grid:
     widths: tuple[int | None, ...] = (None,)
     reuse: tuple[int, ...] = (1,)
     clocks_mhz: tuple[float, ...] = (200.0,)
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """The rows that are asked for, as `Row.key` has them."""
+        return tuple(
+            (kind, width, reuse, clock)
+            for width in self.widths
+            for kind, factors in ((RTL, [r for r in self.reuse if r == 1]), (HLS, self.reuse))
+            for reuse in factors
+            for clock in self.clocks_mhz
+        )
 
     @property
     def steps(self) -> int:
@@ -109,7 +121,7 @@ class Row(Facts):
         return float(found.value) if isinstance(found, Quantity) else None
 
     @property
-    def key(self) -> tuple[str, int | None, int, float]:
+    def key(self) -> Key:
         """What tells it from the other rows of a sweep."""
         return self.implementation, self.width_bits, self.reuse_factor, self.clock_mhz
 
@@ -160,7 +172,8 @@ def sweep(
         target: the part, and the strategy of the HLS project.
         network, widths_by: what is swept, and how its width was changed, in words.
         model_sha256: of all that `design_of` depends on.
-        known: an earlier sweep, whose rows are taken over if they were made from the same.
+        known: an earlier sweep, whose rows are taken over if they were made from the same; those
+            that the grid does not ask for stay in the table.
         save: called with what there is after each width.
         progress: called with the number of steps done, of `grid.steps`.
 
@@ -179,33 +192,32 @@ def sweep(
         inputs=_inputs(model_sha256, events, target),
         rows=(),
     )
-    old: dict[Any, Row] = {}
+    rows: dict[Key, Row] = {}
     if known is not None and known.inputs == base.inputs:
-        old = {row.key: row.model_copy(update={"front": ()}) for row in known.rows}
-    rows: list[Row] = []
+        rows = {row.key: row for row in known.rows}
+        base = base.model_copy(update={"widths_by": widths_by or known.widths_by})
+    found = base
     for number, width in enumerate(grid.widths):
-        keys = [
-            (kind, width, reuse, clock)
-            for kind, factors in ((RTL, [r for r in grid.reuse if r == 1]), (HLS, grid.reuse))
-            for reuse in factors
-            for clock in grid.clocks_mhz
-        ]
-        if all(key in old for key in keys):
-            rows += [old[key] for key in keys]
-        else:
+        keys = [key for key in grid.keys if key[1] == width]
+        if not all(key in rows for key in keys):
             design = design_of(width)
             accuracy = accuracy_of(design, events)
             start = number * (grid.steps // len(grid.widths)) + 1
             for done, row in enumerate(_rows(design, target, width, keys, *accuracy), start + 1):
-                rows.append(row)
+                rows[row.key] = row
                 if progress:
                     progress(done)
-        found = base.model_copy(update={"rows": _fronts(rows)})
+        found = base.model_copy(update={"rows": _fronts(sorted(rows.values(), key=_place))})
         if save:
             save(found)
         if progress:
             progress((number + 1) * (grid.steps // len(grid.widths)))
     return found
+
+
+def _place(row: Row) -> tuple[int, bool, int, float]:
+    """Where a row stands in the table: by width, RTL first, by reuse factor, by clock."""
+    return row.width_bits or 0, row.implementation != RTL, row.reuse_factor, row.clock_mhz
 
 
 def accuracy_of(design: Design, events: Events) -> tuple[Quantity, Quantity]:
@@ -270,7 +282,7 @@ def _rows(
     design: Design,
     target: Target,
     width: int | None,
-    keys: Sequence[tuple[str, int | None, int, float]],
+    keys: Sequence[Key],
     accuracy: Quantity,
     error: Quantity,
 ) -> Iterator[Row]:
@@ -325,6 +337,7 @@ def _rtl(
         "estimated",
         found.tool,
         found.notes,
+        fmax_mhz=found.fmax_mhz,
     )
     doubtful = found.longest_operation.value > found.stage_budget.value
     used = ResourceEstimate(source=source, used=dict(found.used))

@@ -131,6 +131,8 @@ def command(
         out.print(_table(found))
         for note in found.notes:
             line(note)
+        if (earlier := len(found.rows) - len(grid.keys)) > 0:
+            line(f"{earlier} rows are of earlier sweeps of the same network, data and versions")
         if chosen is not None:
             line(f"most accurate{limits}: {_words(found, chosen[0])}")
             if chosen[1].key != chosen[0].key:

@@ -128,10 +128,13 @@ def test_a_sweep(tmp_path: Path) -> None:
     asked.clear()
     again = run((3, 4), read_sweep(tmp_path))
     assert asked == [4], "3 bits are taken over"
-    assert [r.key for r in again.rows[:2]] == [r.key for r in result.rows if r.width_bits == 3][:2]
+    rows = {row.key: row.model_copy(update={"front": ()}) for row in again.rows}
+    assert all(rows[row.key] == row.model_copy(update={"front": ()}) for row in result.rows)
+    assert [key[1] for key in rows if key[0] == "RTL"] == [None, None, 3, 3, 4, 4]
+    assert read_sweep(tmp_path) == again
     other = result.model_copy(update={"inputs": {"model": "another"}})
     asked.clear()
-    run((3,), other)
+    assert {row.width_bits for row in run((3,), other).rows} == {3}, "of another network"
     assert asked == [3]
 
 
