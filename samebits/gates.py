@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -14,10 +15,14 @@ from samebits.report.facts import Gate, MetricsFacts, NotRun, Quantity, ReportFa
 from samebits.report.wording import format_number
 from samebits.trigger import TriggerFacts
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 __all__ = ["Gates", "evaluate", "read_gates", "with_gates"]
 
-NotNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
+# strict: TOML's true and "0.1" are no numbers
+NotNegative = Annotated[float, Field(ge=0, strict=True)]
+Fraction = Annotated[float, Field(ge=0, le=1, strict=True)]
 _FIRMWARE = "firmware"
 # how the report calls the engines
 _ENGINES = {"onnxruntime": "firmware.onnx", "csim": "csim", "native": "native", "rtl": "rtl"}
@@ -30,8 +35,8 @@ class EfficiencyGate(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     of: Annotated[str, Field(min_length=1)]
-    at_background: Annotated[float, Field(gt=0, le=1)] | None = None
-    at_rate_khz: Annotated[float, Field(gt=0)] | None = None
+    at_background: Annotated[float, Field(gt=0, le=1, strict=True)] | None = None
+    at_rate_khz: Annotated[float, Field(gt=0, strict=True)] | None = None
     min: Fraction
 
     @model_validator(mode="after")
@@ -54,7 +59,7 @@ class Gates(BaseModel):
     not_evaluated: Literal["fail", "ignore"] = "fail"
     latency_from: str = ""
     resources_from: str = ""
-    max_mismatching_bits: Annotated[int, Field(ge=0)] | None = None
+    max_mismatching_bits: Annotated[int, Field(ge=0, strict=True)] | None = None
     engines: tuple[Literal["csim", "onnxruntime", "native", "rtl"], ...] = ()
     max_accuracy_drop_points: NotNegative | None = None
     max_auc_drop: Fraction | None = None
@@ -90,22 +95,27 @@ def read_gates(path: Path) -> Gates:
     try:
         gates = Gates.model_validate(values)
     except ValidationError as error:
-        found = error.errors()
-        unknown = [str(e["loc"][0]) for e in found if e["type"] == "extra_forbidden"]
-        wrong = [
-            f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}"
-            for e in found
-            if e["type"] != "extra_forbidden"
-        ]
-        if unknown:
-            wrong.append(
-                f"there is no gate {', '.join(unknown)}; gates: {', '.join(Gates.model_fields)}"
-            )
+        wrong = [_in_words(problem) for problem in error.errors()]
         raise errors.UsageError(f"{path}: {'; '.join(wrong)}") from None
     lists = gates.engines or gates.efficiency
     if not lists and all(getattr(gates, name) is None for name in _READINGS):
         raise errors.UsageError(f"{path}: holds no gate; gates: {', '.join(_READINGS)}, engines")
     return gates
+
+
+def _in_words(problem: ErrorDetails) -> str:
+    """What is wrong with a key of the file."""
+    place = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        *table, name = map(str, problem["loc"])
+        known = EfficiencyGate.model_fields if table else Gates.model_fields
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f" (is it {near[0]}?)" if near else ""
+        what = f"key {name} of {'.'.join(table)}" if table else f"gate {name}"
+        return f"there is no {what}{hint}; there are: {', '.join(known)}"
+    if problem["type"] == "tuple_type":
+        return f"{place}: wanted a list{', [[efficiency]]' * (place == 'efficiency')}"
+    return f"{place} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def evaluate(gates: Gates, facts: ReportFacts) -> tuple[Gate, ...]:

@@ -65,6 +65,6 @@ def _in_workspace(file: str) -> str:
 
 def show_gates(gates: Sequence[Gate]) -> None:
     """One line for every gate, on stderr."""
-    words = {True: "passed", False: "FAILED", None: "not evaluated"}
+    words = {True: "passed", False: "FAILED", None: "undecided"}
     for gate in gates:
         line(f"gate {gate.name}: {words[gate.passed]}: {gate.detail}", err)

@@ -284,7 +284,15 @@ def test_reading(tmp_path: Path) -> None:
     assert read_gates(path) == Gates(max_latency_ns=100, engines=("csim",), not_evaluated="ignore")
     names = ", ".join(Gates.model_fields)
     for text, words in (
-        ("max_luts = 2\nplanet = 1\n", f"there is no gate max_luts, planet; gates: {names}"),
+        ("planet = 1\n", f"there is no gate planet; there are: {names}"),
+        ("max_luts_share = 2\n", "there is no gate max_luts_share (is it max_lut_share?); there"),
+        ("max_latency_ns = true\n", "max_latency_ns = True: Input should be a valid number"),
+        ('max_latency_ns = "9"\n', "max_latency_ns = '9': Input should be a valid number"),
+        ("[efficiency]\nmin = 0.5\n", "efficiency: wanted a list, [[efficiency]]"),
+        (
+            '[[efficiency]]\nof = "t"\nmin = 0.5\nat_rate = 3\n',
+            "there is no key at_rate of efficiency.0 (is it at_rate_khz?); there are: of, at_b",
+        ),
         ("max_lut_share = -1\n", "max_lut_share = -1: Input should be greater than or equal to 0"),
         ("max_lut_share = nan\n", "max_lut_share = nan: Input should be a finite number"),
         ('min_auc = "high"\n', "min_auc = 'high': Input should be a valid number"),
@@ -292,7 +300,7 @@ def test_reading(tmp_path: Path) -> None:
         ("max_lut_share = \n", "is no TOML: "),
         (
             '[[efficiency]]\nof = "t"\nmin = 0.5\n',
-            "efficiency.0 = {'of': 't', 'min': 0.5}: Value error, give at_b",
+            "efficiency.0 = {'of': 't', 'min': 0.5}: give at_b",
         ),
         ("", "holds no gate; gates: "),
     ):  # fmt: skip
