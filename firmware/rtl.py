@@ -398,7 +398,7 @@ The pipeline is cut for alkaid's delay model and relies on the synthesiser's ret
 clock is met is for synthesis and place and route to say: `vivado -mode batch -source
 build_vivado_prj.tcl` or `quartus_sh -t build_quartus_prj.tcl`. Without them: src/{rtl.top}.{suffix}
 is the top module, src/**/*.{suffix} are all files. `testbench/`, where it is, holds a self-checking
-testbench in Verilog: run it in that folder.
+testbench: run it in that folder.
 
 Written by: {", ".join(f"{name} {version}" for name, version in rtl.tools.items())}.
 """

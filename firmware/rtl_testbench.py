@@ -1,4 +1,5 @@
-"""A testbench in Verilog for any simulator; what stands at the ports in every cycle is in files.
+"""A testbench for any simulator, in the RTL's language; what stands at the ports in every cycle is
+in files.
 
 The stream is the one of `rtl_stream`: back to back, with bubbles, across resets.
 """
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from samebits import errors
 
-from .rtl import Rtl
+from .rtl import LANGUAGES, Rtl
 from .rtl_stream import Schedule, schedule, stimulus
 from .rtl_text import Port
 
@@ -29,7 +30,7 @@ def write_testbench(
     answers: Sequence[npt.NDArray[Any]],
     seed: int = 0,
 ) -> Path:
-    """Writes testbench/ into the RTL's folder, and gives the Verilog file.
+    """Writes testbench/ into the RTL's folder, and gives the file of its module or entity.
 
     Args:
         inputs: mantissas (N, *shape) for every input.
@@ -45,7 +46,7 @@ def write_testbench(
     shown = planned.answers(rtl.latency_cycles)
     wanted = [values[np.maximum(shown, 0)] for values in answers]
     folder = rtl.folder / TESTBENCH
-    path = folder / f"{rtl.top}_tb.v"
+    path = folder / f"{rtl.top}_tb.{LANGUAGES[rtl.language]}"
     try:
         folder.mkdir(exist_ok=True)
         sent = [planned.in_valid.astype(np.int64), planned.rst.astype(np.int64)]
@@ -53,7 +54,8 @@ def write_testbench(
         (folder / "expected.hex").write_text(
             _lines([(shown >= 0).astype(np.int64)], wanted, rtl.outputs)
         )
-        path.write_text(_verilog(rtl, planned))
+        text = _verilog if rtl.language == "verilog" else _vhdl
+        path.write_text(text(rtl, planned), encoding="ascii")
     except OSError as error:
         raise errors.BuildError(f"{folder}: cannot be written: {error.strerror or error}") from None
     return path
@@ -135,4 +137,88 @@ module {rtl.top}_tb;
         $finish;
     end
 endmodule
+"""
+
+
+def _vhdl(rtl: Rtl, planned: Schedule) -> str:
+    """VHDL-2008, for `hread`."""
+    ports = (*rtl.inputs, *rtl.outputs)
+    width_in = 2 + sum(port.bits for port in rtl.inputs)
+    width_out = 1 + sum(port.bits for port in rtl.outputs)
+    declared = "\n    ".join(
+        f"signal {port.port} : std_logic_vector({port.bits - 1} downto 0);" for port in ports
+    )
+    connected = ", ".join(f"{port.port} => {port.port}" for port in ports)
+    puts, start = [], 2
+    for port in rtl.inputs:
+        puts.append(f"{port.port} <= stimulus({start + port.bits - 1} downto {start});")
+        start += port.bits
+    put = "\n            ".join(puts)
+    wrong, start = [], 1
+    for port in rtl.outputs:
+        wrong.append(f"{port.port} /= expected({start + port.bits - 1} downto {start})")
+        start += port.bits
+    return f"""-- Run it in the folder of the two .hex files. The last line says PASS or FAIL.
+library ieee;
+use ieee.std_logic_1164.all;
+use std.textio.all;
+
+entity {rtl.top}_tb is
+end entity;
+
+architecture simulation of {rtl.top}_tb is
+    -- before it the registers hold anything
+    constant RESET : natural := {int(np.argmax(planned.rst))};
+    signal clk, rst, in_valid : std_logic := '0';
+    signal out_valid : std_logic;
+    {declared}
+begin
+    dut : entity work.{rtl.top} port map (
+        clk => clk, rst => rst, in_valid => in_valid, out_valid => out_valid, {connected});
+
+    process
+        file stimulus_file : text open read_mode is "stimulus.hex";
+        file expected_file : text open read_mode is "expected.hex";
+        variable given : line;
+        variable wanted : line;
+        variable stimulus : std_logic_vector({width_in - 1} downto 0);
+        variable expected : std_logic_vector({width_out - 1} downto 0);
+        variable cycle, answers, failures : natural := 0;
+    begin
+        while not endfile(stimulus_file) loop
+            readline(stimulus_file, given);
+            hread(given, stimulus);
+            readline(expected_file, wanted);
+            hread(wanted, expected);
+            in_valid <= stimulus(0);
+            rst <= stimulus(1);
+            {put}
+            wait for 1 ns;
+            clk <= '1';
+            wait for 1 ns;
+            if cycle >= RESET and out_valid /= expected(0) then
+                failures := failures + 1;
+                report "cycle " & integer'image(cycle) & ": wrong out_valid" severity warning;
+            end if;
+            if expected(0) = '1' then
+                answers := answers + 1;
+                if {" or ".join(wrong)} then
+                    failures := failures + 1;
+                    report "cycle " & integer'image(cycle) & ": wrong answer" severity warning;
+                end if;
+            end if;
+            clk <= '0';
+            wait for 1 ns;
+            cycle := cycle + 1;
+        end loop;
+        if failures = 0 then
+            report "PASS: " & integer'image(answers) & " answers in " & integer'image(cycle)
+                & " cycles";
+        else
+            report "FAIL: " & integer'image(failures) & " failures in " & integer'image(cycle)
+                & " cycles" severity failure;
+        end if;
+        wait;
+    end process;
+end architecture;
 """

@@ -1,5 +1,7 @@
 """`Design.rtl` and `Design.verify(against=["rtl"])`: the RTL of a design on disk."""
 
+import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -145,13 +147,17 @@ def test_the_testbench_passes_and_fails(saved: Design, tmp_path: Path) -> None:
     expected = (bench / "expected.hex").read_text().splitlines()
     assert said().startswith("PASS: ")
     assert said().endswith(f" answers in {len(expected)} cycles")
-    valid = [i for i, line in enumerate(expected) if int(line, 16) & 1]
-    line = expected[valid[7]]
-    expected[valid[7]] = f"{int(line, 16) ^ 2:0{len(line)}x}"  # one bit of the answer
-    line = expected[valid[9]]
-    expected[valid[9]] = f"{int(line, 16) ^ 1:0{len(line)}x}"  # out_valid
-    (bench / "expected.hex").write_text("\n".join(expected) + "\n")
+    spoil(bench)
     assert said() == f"FAIL: 2 failures in {len(expected)} cycles"
+
+
+def spoil(bench: Path) -> None:
+    """One bit of one expected answer, and one expected out_valid."""
+    expected = (bench / "expected.hex").read_text().splitlines()
+    valid = [i for i, line in enumerate(expected) if int(line, 16) & 1]
+    for place, bit in ((valid[7], 2), (valid[9], 1)):
+        expected[place] = f"{int(expected[place], 16) ^ bit:0{len(expected[place])}x}"
+    (bench / "expected.hex").write_text("\n".join(expected) + "\n")
 
 
 def test_rtl_of_another_design_or_none(tmp_path: Path) -> None:
@@ -171,3 +177,26 @@ def test_rtl_of_another_design_or_none(tmp_path: Path) -> None:
     # a design that takes the place of another one leaves no RTL behind
     design.save(tmp_path / "build", force=True)
     assert not (tmp_path / "build" / "rtl").exists()
+
+
+@pytest.mark.skipif(shutil.which("ghdl") is None, reason="no GHDL on PATH")
+def test_the_vhdl_testbench_passes_and_fails(saved: Design, tmp_path: Path) -> None:
+    rtl = saved.rtl(tmp_path / "rtl", language="vhdl")
+    bench = rtl.folder / "testbench"
+    name = f"{rtl.top}_tb"
+    sources = [*map(str, rtl.sources), f"{name}.vhd"]
+    for command in (["-i", "--std=08", *sources], ["-m", "--std=08", name]):
+        subprocess.run(["ghdl", *command], cwd=bench, timeout=60, check=True)
+
+    def said() -> str:
+        command = ["ghdl", "-r", "--std=08", name, "--ieee-asserts=disable"]
+        ran = subprocess.run(command, cwd=bench, capture_output=True, text=True, timeout=60)
+        (verdict,) = re.findall(r"(?:PASS|FAIL): .*", ran.stdout + ran.stderr)
+        assert ran.returncode == verdict.startswith("FAIL")
+        return str(verdict)
+
+    cycles = len((bench / "expected.hex").read_text().splitlines())
+    assert said().startswith("PASS: ")
+    assert said().endswith(f" answers in {cycles} cycles")
+    spoil(bench)
+    assert said() == f"FAIL: 2 failures in {cycles} cycles"
