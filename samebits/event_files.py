@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from samebits import errors
 from samebits.sim.firmware_file import Port
 from samebits.train.readers import (
-    choose_tree,
     hdf5_names,
     is_flat_number,
+    numeric_columns,
+    open_tree,
+    readable,
     refuse_unreadable,
     texts,
     tool,
@@ -217,15 +219,10 @@ def _from_arrays(
 @contextlib.contextmanager
 def _npz(wanted: _Wanted) -> Iterator[tuple[int, _Read]]:
     path = wanted.path
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                refuse_unreadable(path, ".npz")
-            opened = _from_arrays(wanted, list(archive.files), archive.__getitem__)
-    except errors.SamebitsError:
-        raise
-    except Exception as error:  # of zipfile, zlib, NumPy's reader of headers, or no memory
-        refuse_unreadable(path, ".npz", error)
+    with readable(path, ".npz"), np.load(path, allow_pickle=False) as archive:
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            refuse_unreadable(path, ".npz")
+        opened = _from_arrays(wanted, list(archive.files), archive.__getitem__)
     yield opened
 
 
@@ -243,32 +240,21 @@ def _hdf5(wanted: _Wanted) -> Iterator[tuple[int, _Read]]:
             strings = h5py.check_string_dtype(file[name].dtype) is not None
             return file[name].asstr()[()] if strings else file[name]
 
-        try:
+        with readable(path, ".h5"):
             opened = _from_arrays(wanted, hdf5_names(file), get)
-        except errors.SamebitsError:
-            raise
-        except Exception as error:  # h5py fails in many ways on damaged bytes
-            refuse_unreadable(path, ".h5", error)
         yield _guarded(path, opened)
 
 
 @contextlib.contextmanager
 def _parquet(wanted: _Wanted) -> Iterator[tuple[int, _Read]]:
     path = wanted.path
-    arrow, parquet = tool("pyarrow", path), tool("pyarrow.parquet", path)
+    parquet = tool("pyarrow.parquet", path)
     wanted.one_input()
-    kinds = arrow.types
-    try:
+    with readable(path, ".parquet"):
         file = parquet.ParquetFile(path)
         numeric = [
-            field.name
-            for field in file.schema_arrow
-            if kinds.is_integer(field.type)
-            or kinds.is_floating(field.type)
-            or kinds.is_boolean(field.type)
+            name for name, is_number in numeric_columns(file.schema_arrow).items() if is_number
         ]
-    except Exception as error:  # pyarrow's share no base; damaged names are no text
-        refuse_unreadable(path, ".parquet", error)
     with file:
         names = [numeric[position] for position in wanted.positions(numeric)]
         row_groups = np.cumsum(
@@ -289,25 +275,12 @@ def _parquet(wanted: _Wanted) -> Iterator[tuple[int, _Read]]:
 @contextlib.contextmanager
 def _root(wanted: _Wanted) -> Iterator[tuple[int, _Read]]:
     path = wanted.path
-    uproot = tool("uproot", path)
     wanted.one_input()
     with contextlib.ExitStack() as stack:
-        try:
-            file = stack.enter_context(uproot.open(path))
-            if file.file.fEND > path.stat().st_size:
-                refuse_unreadable(path, ".root")
-            kinds = {
-                name.split(";")[0]: kind
-                for name, kind in file.classnames().items()
-                if kind in ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple")
-            }
-            found = file[choose_tree(path, wanted.tree, list(kinds))]
+        with readable(path, ".root"):
+            found = stack.enter_context(open_tree(path, wanted.tree))
             numeric = [n for n in found.keys(recursive=False) if is_flat_number(found[n])]
             count = int(found.num_entries)
-        except errors.SamebitsError:
-            raise
-        except Exception as error:  # uproot's decoders fail in any way on damaged bytes
-            refuse_unreadable(path, ".root", error)
         names = [numeric[position] for position in wanted.positions(numeric)]
 
         def read(start: int, stop: int) -> list[Array]:
@@ -360,12 +333,8 @@ def _guarded(path: Path, opened: tuple[int, _Read]) -> tuple[int, _Read]:
     count, read = opened
 
     def guarded(start: int, stop: int) -> Sequence[Array]:
-        try:
+        with readable(path, path.suffix):
             return read(start, stop)
-        except errors.SamebitsError:
-            raise
-        except Exception as error:  # h5py's, pyarrow's and uproot's share no base
-            refuse_unreadable(path, path.suffix, error)
 
     return count, guarded
 

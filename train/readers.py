@@ -4,10 +4,10 @@ A reader finds the arrays or columns and complains if they are missing, of the w
 unreadable; what the numbers may be is checked by `samebits.train.data`.
 """
 
+import contextlib
 import importlib
 import math
-import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +23,11 @@ __all__ = [
     "Request",
     "Table",
     "choose_tree",
+    "hdf5_names",
     "is_flat_number",
+    "numeric_columns",
+    "open_tree",
+    "readable",
     "refuse_unreadable",
     "texts",
     "tool",
@@ -56,43 +60,39 @@ class Table:
 
 def read_npz(path: Path, request: Request) -> Table:
     """The arrays of a NumPy archive; pickled objects are never loaded."""
-    try:
-        with path.open("rb") as stream:
-            archive = np.load(stream, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):  # a single array, from np.save
-                refuse_unreadable(path, ".npz")
-            return _from_arrays(path, request, list(archive.files), archive.__getitem__)
-    except errors.SamebitsError:
-        raise
-    except Exception as error:  # of zipfile, zlib, NumPy's reader of headers, or no memory
-        if "allow_pickle" in str(error) and zipfile.is_zipfile(path):
-            raise errors.DataError(
-                f"{path}: holds an array of Python objects, which only unsafe pickle can read; "
-                "save plain numbers and strings"
-            ) from error
-        refuse_unreadable(path, ".npz", error)
+    with readable(path, ".npz"), path.open("rb") as stream:
+        archive = np.load(stream, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):  # a single array, from np.save
+            refuse_unreadable(path, ".npz")
+
+        def read(name: str) -> Array:
+            try:
+                return np.asarray(archive[name])
+            except ValueError as error:
+                if "allow_pickle" not in str(error):
+                    raise
+                raise errors.DataError(
+                    f"{path}: holds an array of Python objects, which only unsafe pickle can "
+                    "read; save plain numbers and strings"
+                ) from error
+
+        return _from_arrays(path, request, list(archive.files), read)
 
 
 def read_hdf5(path: Path, request: Request) -> Table:
     """The datasets of an HDF5 file; names with slashes reach into groups."""
     h5py = tool("h5py", path)
-    try:
-        with h5py.File(path, "r") as file:
-            names = hdf5_names(file)
+    with readable(path, ".h5"), h5py.File(path, "r") as file:
 
-            def read(name: str) -> Array:
-                dataset = file[name]
-                if dataset.nbytes > _MOST_UNWRITTEN + _DEFLATE * path.stat().st_size:
-                    refuse_unreadable(path, ".h5")  # numbers that were never written
-                if h5py.check_string_dtype(dataset.dtype) is not None:
-                    dataset = dataset.asstr()
-                return np.asarray(dataset[()])
+        def read(name: str) -> Array:
+            dataset = file[name]
+            if dataset.nbytes > _MOST_UNWRITTEN + _DEFLATE * path.stat().st_size:
+                refuse_unreadable(path, ".h5")  # numbers that were never written
+            if h5py.check_string_dtype(dataset.dtype) is not None:
+                dataset = dataset.asstr()
+            return np.asarray(dataset[()])
 
-            return _from_arrays(path, request, names, read)
-    except errors.SamebitsError:
-        raise
-    except Exception as error:  # h5py fails in many ways on damaged bytes
-        refuse_unreadable(path, ".h5", error)
+        return _from_arrays(path, request, hdf5_names(file), read)
 
 
 def hdf5_names(file: Any) -> list[str]:
@@ -110,19 +110,9 @@ def hdf5_names(file: Any) -> list[str]:
 
 def read_parquet(path: Path, request: Request) -> Table:
     """The columns of a Parquet file."""
-    arrow = tool("pyarrow", path)
     parquet = tool("pyarrow.parquet", path)
-    kinds = arrow.types
-    try:
+    with readable(path, ".parquet"):
         file = parquet.ParquetFile(path)
-        numeric = {
-            field.name: bool(
-                kinds.is_integer(field.type)
-                or kinds.is_floating(field.type)
-                or kinds.is_boolean(field.type)
-            )
-            for field in file.schema_arrow
-        }
 
         def read(names: Sequence[str]) -> Mapping[str, Array]:
             table = file.read(columns=list(dict.fromkeys(names)))
@@ -131,36 +121,44 @@ def read_parquet(path: Path, request: Request) -> Table:
                 for name in table.column_names
             }
 
-        return _from_columns(path, request, numeric, read)
-    except errors.SamebitsError:
-        raise
-    except Exception as error:  # pyarrow's share no base; damaged names are no text
-        refuse_unreadable(path, ".parquet", error)
+        return _from_columns(path, request, numeric_columns(file.schema_arrow), read)
+
+
+def numeric_columns(schema: Any) -> dict[str, bool]:
+    """Which columns of an Arrow schema hold numbers or truth values."""
+    kinds = importlib.import_module("pyarrow").types
+    checks = (kinds.is_integer, kinds.is_floating, kinds.is_boolean)
+    return {field.name: any(check(field.type) for check in checks) for field in schema}
 
 
 def read_root(path: Path, request: Request) -> Table:
     """The flat branches of a TTree, or the flat fields of an RNTuple, of a ROOT file."""
-    uproot = tool("uproot", path)
-    try:
-        with uproot.open(path) as file:
-            if file.file.fEND > path.stat().st_size:  # uproot may not notice: it seeks
-                refuse_unreadable(path, ".root")
-            kinds = {
-                name.split(";")[0]: kind
-                for name, kind in file.classnames().items()
-                if kind in ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple")
-            }
-            tree = file[choose_tree(path, request.tree, list(kinds))]
-            numeric = {name: is_flat_number(tree[name]) for name in tree.keys(recursive=False)}
+    with readable(path, ".root"), open_tree(path, request.tree) as tree:
+        numeric = {name: is_flat_number(tree[name]) for name in tree.keys(recursive=False)}
 
-            def read(names: Sequence[str]) -> Mapping[str, Array]:
-                return {name: np.asarray(tree[name].array(library="np")) for name in names}
+        def read(names: Sequence[str]) -> Mapping[str, Array]:
+            return {name: np.asarray(tree[name].array(library="np")) for name in names}
 
-            return _from_columns(path, request, numeric, read)
-    except errors.SamebitsError:
-        raise
-    except Exception as error:  # uproot's decoders fail in any way on damaged bytes
-        refuse_unreadable(path, ".root", error)
+        return _from_columns(path, request, numeric, read)
+
+
+@contextlib.contextmanager
+def open_tree(path: Path, wanted: str | None) -> Iterator[Any]:
+    """The wanted TTree or RNTuple of a ROOT file, or the only one.
+
+    Raises:
+        DataError: a truncated file; no such tree, or several and none is wanted.
+        MissingToolError: uproot is not installed.
+    """
+    with tool("uproot", path).open(path) as file:
+        if file.file.fEND > path.stat().st_size:  # uproot may not notice: it seeks
+            refuse_unreadable(path, ".root")
+        kinds = {
+            name.split(";")[0]: kind
+            for name, kind in file.classnames().items()
+            if kind in ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple")
+        }
+        yield file[choose_tree(path, wanted, list(kinds))]
 
 
 READERS: dict[str, Callable[[Path, Request], Table]] = {
@@ -186,6 +184,17 @@ def tool(module: str, path: Path) -> ModuleType:
             f"{path}: reading {path.suffix} files needs the package {package}, which is not "
             'installed; run: pip install "samebits[hep]"'
         ) from error
+
+
+@contextlib.contextmanager
+def readable(path: Path, kind: str) -> Iterator[None]:
+    """What a library says of damaged bytes becomes the DataError of `refuse_unreadable`."""
+    try:
+        yield
+    except errors.SamebitsError:
+        raise
+    except Exception as error:  # h5py, pyarrow, uproot, zipfile and NumPy raise whatever comes
+        refuse_unreadable(path, kind, error)
 
 
 def refuse_unreadable(path: Path, kind: str, cause: Exception | None = None) -> NoReturn:
