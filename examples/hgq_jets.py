@@ -1,5 +1,7 @@
 """Train an HGQ2 jet tagger, compile it, and count the bits that differ from Keras: none.
 
+    python examples/hgq_jets.py
+
 HGQ2 has an environment of its own: pip install "samebits[hgq]". About a minute.
 """
 
