@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samebits import errors
-from samebits.train.readers import choose_tree, hdf5_names, refuse_unreadable, tool
+from samebits.train.readers import hdf5_names, open_tree, readable, refuse_unreadable, tool
 
 __all__ = ["KEYS", "Columns", "check_keys", "key_words", "keys_of", "open_columns", "read_keys"]
 
@@ -52,20 +52,12 @@ def open_columns(path: Path, tree: str | None = None) -> Iterator[Columns]:
     if not path.is_file():
         raise errors.DataError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}")
     with contextlib.ExitStack() as stack:
-        try:
+        with readable(path, suffix):
             names, get = stack.enter_context(opener(path, tree))
-        except errors.SamebitsError:
-            raise
-        except Exception as error:  # the readers' exceptions share no base
-            refuse_unreadable(path, suffix, error)
 
         def guarded(name: str) -> Array:
-            try:
+            with readable(path, suffix):
                 return get(name)
-            except errors.SamebitsError:
-                raise
-            except Exception as error:  # a damaged file raises whatever its library likes
-                refuse_unreadable(path, suffix, error)
 
         yield Columns(path, tuple(names), guarded)
 
@@ -95,7 +87,6 @@ def _hdf5(path: Path, tree: str | None) -> Iterator[_Opened]:
 
 @contextlib.contextmanager
 def _parquet(path: Path, tree: str | None) -> Iterator[_Opened]:
-    tool("pyarrow", path)
     with tool("pyarrow.parquet", path).ParquetFile(path) as file:
 
         def get(name: str) -> Array:
@@ -107,12 +98,7 @@ def _parquet(path: Path, tree: str | None) -> Iterator[_Opened]:
 
 @contextlib.contextmanager
 def _root(path: Path, tree: str | None) -> Iterator[_Opened]:
-    with tool("uproot", path).open(path) as file:
-        if file.file.fEND > path.stat().st_size:
-            refuse_unreadable(path, ".root")
-        kinds = ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple")
-        trees = [name.split(";")[0] for name, kind in file.classnames().items() if kind in kinds]
-        found = file[choose_tree(path, tree, list(dict.fromkeys(trees)))]
+    with open_tree(path, tree) as found:
 
         def get(name: str) -> Array:
             return np.asarray(found[name].array(library="np"))

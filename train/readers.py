@@ -22,7 +22,6 @@ __all__ = [
     "READERS",
     "Request",
     "Table",
-    "choose_tree",
     "hdf5_names",
     "is_flat_number",
     "numeric_columns",
@@ -158,7 +157,7 @@ def open_tree(path: Path, wanted: str | None) -> Iterator[Any]:
             for name, kind in file.classnames().items()
             if kind in ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple")
         }
-        yield file[choose_tree(path, wanted, list(kinds))]
+        yield file[_choose_tree(path, wanted, list(kinds))]
 
 
 READERS: dict[str, Callable[[Path, Request], Table]] = {
@@ -292,7 +291,7 @@ def texts(values: Array) -> tuple[str, ...]:
     )
 
 
-def choose_tree(path: Path, wanted: str | None, present: Sequence[str]) -> str:
+def _choose_tree(path: Path, wanted: str | None, present: Sequence[str]) -> str:
     """The wanted tree if it is there, or the only one.
 
     Raises:
