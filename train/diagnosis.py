@@ -23,7 +23,9 @@ Kind = Literal[
 ]
 EXPLOSION = 3.0  # times the lowest loss so far, or times the loss without inputs
 GAIN = 0.05  # of the loss without inputs, that a network must have gained
-FALLING = 0.01  # of the loss without inputs, over the last quarter of the passes: not done yet
+FALLING = 0.05  # of what was learned in all, in the last part of the learning: not done yet
+LATE, ROUNDING = 0.25, 1e-9  # that part, of the sum of the learning rates
+MEMORY = 0.25  # training loss over validation loss, at the end
 GAP = 1.25  # validation loss over its own lowest value, at the end
 SETTLED = 4  # passes that a verdict on the end of a curve needs
 
@@ -67,13 +69,17 @@ def diagnose(curve: Curve, without_inputs: float) -> tuple[Verdict, ...]:
     `without_inputs` is `loss_without_inputs` of the validation targets. The rules, in their order;
     L is the training loss, V the validation loss, L0 the loss without inputs:
 
-    1. exploded: L or V is not finite in the last pass, or L stays above 3 times its lowest earlier
-       value and above L0 to the end
-    2. exploded and recovered: L was above both in between, and not at the end
+    1. exploded: L or V is not finite in the last pass; or L was above 3 times its lowest earlier
+       value (that of the untrained network included) and above L0, and did not recover
+    2. exploded and recovered: the same, and at the end L is below 3 times that value, or below half
+       of L0, and in any case below 95 % of L0
     3. predicts the mean: the lowest V is above 95 % of L0
-    4. overfitting: at the end V is more than 25 % above its lowest value while L has fallen since
-    5. underfitting: in the last quarter of the passes the lowest V still fell by more than 1 % of
-       L0; a network that is too small has a flat curve, which only other fits can tell
+    4. overfitting: at the end V is more than 25 % above its lowest value while L has fallen since;
+       or L is below a quarter of V, and V - L above 5 % of L0
+    5. underfitting: in the last quarter of the learning, by the sum of the learning rates, the
+       lowest V still fell by more than 5 % of all that it is below L0 (a rate that falls to zero
+       flattens every curve at its end); a network that is too small has a flat curve, which only
+       other fits can tell
 
     1 ends the search; 3 excludes 4 and 5.
     """
@@ -81,7 +87,10 @@ def diagnose(curve: Curve, without_inputs: float) -> tuple[Verdict, ...]:
     if any(verdict.kind == "exploded" for verdict in found):
         return tuple(found)
     mean = _mean(curve.passes, without_inputs)
-    found += mean or [*_overfitting(curve.passes), *_underfitting(curve.passes, without_inputs)]
+    found += mean or [
+        *_overfitting(curve.passes, without_inputs),
+        *_underfitting(curve.passes, without_inputs),
+    ]
     if found:
         return tuple(found)
     best = min(entry.validation_loss for entry in curve.passes)
@@ -92,8 +101,7 @@ def diagnose(curve: Curve, without_inputs: float) -> tuple[Verdict, ...]:
             "no other rule applies",
             f"lowest validation loss {best:.4g} (without inputs {without_inputs:.4g}), at the end "
             f"{last.validation_loss:.4g}, training loss {last.loss:.4g}",
-            "A learning rate that falls to zero flattens every curve: try more epochs, and compare "
-            "with simple fits before the network is made larger.",
+            "A network that is too small has such a curve, too: compare with simple fits.",
         ),
     )
 
@@ -107,7 +115,7 @@ def _explosion(curve: Curve, without_inputs: float) -> list[Verdict]:
         return [
             Verdict("exploded", "a loss is not finite", f"{numbers} in pass {last.number}", advice)
         ]
-    lowest = np.inf
+    lowest = curve.untrained
     peak: tuple[Pass, float] | None = None
     for entry in curve.passes:
         high = entry.loss > max(EXPLOSION * lowest, without_inputs)
@@ -117,9 +125,10 @@ def _explosion(curve: Curve, without_inputs: float) -> list[Verdict]:
     if peak is None:
         return []
     entry, before = peak
-    recovered = last.loss <= max(EXPLOSION * before, without_inputs)
+    limit = min(max(EXPLOSION * before, without_inputs / 2), (1 - GAIN) * without_inputs)
+    recovered = last.loss <= limit
     numbers = (
-        f"training loss {before:.4g} rose to {entry.loss:.4g} in pass {entry.number} (without "
+        f"a loss of {before:.4g} rose to {entry.loss:.4g} in pass {entry.number} (without "
         f"inputs {without_inputs:.4g}); at the end {last.loss:.4g}"
     )
     return [Verdict("exploded and recovered" if recovered else "exploded", rule, numbers, advice)]
@@ -140,12 +149,27 @@ def _mean(passes: Sequence[Pass], without_inputs: float) -> list[Verdict]:
     ]
 
 
-def _overfitting(passes: Sequence[Pass]) -> list[Verdict]:
+def _overfitting(passes: Sequence[Pass], without_inputs: float) -> list[Verdict]:
     best = min(passes, key=lambda entry: entry.validation_loss)
     last = passes[-1]
-    rise = last.validation_loss > GAP * best.validation_loss
-    if not rise or last.loss >= best.loss or len(passes) < SETTLED:
+    if len(passes) < SETTLED:
         return []
+    rise = last.validation_loss > GAP * best.validation_loss
+    if not rise or last.loss >= best.loss:
+        apart = last.validation_loss - last.loss > GAIN * without_inputs
+        if last.loss >= MEMORY * last.validation_loss or not apart:
+            return []
+        return [
+            Verdict(
+                "overfitting",
+                f"training loss at the end below {100 * MEMORY:g} % of the validation loss, and "
+                f"further below it than {100 * GAIN:g} % of the loss without inputs",
+                f"training loss {last.loss:.4g}, validation loss {last.validation_loss:.4g} "
+                f"(without inputs {without_inputs:.4g})",
+                "The events of the training are known by heart. More events, dropout, l2 or fewer "
+                "units help.",
+            )
+        ]
     return [
         Verdict(
             "overfitting",
@@ -160,19 +184,21 @@ def _overfitting(passes: Sequence[Pass]) -> list[Verdict]:
 
 
 def _underfitting(passes: Sequence[Pass], without_inputs: float) -> list[Verdict]:
-    quarter = len(passes) // 4
-    if quarter < 1 or len(passes) < SETTLED:
+    if len(passes) < SETTLED:
         return []
-    before = min(entry.validation_loss for entry in passes[:-quarter])
-    after = min(entry.validation_loss for entry in passes[-quarter:])
-    if before - after <= FALLING * without_inputs:
+    learned = np.cumsum([entry.learning_rate for entry in passes])
+    first = 1 + int(np.searchsorted(learned, (1 - LATE - ROUNDING) * learned[-1]))
+    before = min(entry.validation_loss for entry in passes[:first])
+    after = min((entry.validation_loss for entry in passes[first:]), default=before)
+    if before - after <= FALLING * (without_inputs - min(before, after)):
         return []
     return [
         Verdict(
             "underfitting",
-            f"lowest validation loss fell by more than {100 * FALLING:g} % of the loss without "
-            "inputs in the last quarter of the passes",
-            f"{before:.4g} before pass {passes[-quarter].number}, {after:.4g} from there on "
+            f"in the last {100 * LATE:g} % of the learning (the sum of the learning rates) the lowest "
+            f"validation loss fell by more than {100 * FALLING:g} % of all that it is below the loss "
+            "without inputs",
+            f"{before:.4g} before pass {passes[first].number}, {after:.4g} from there on "
             f"(without inputs {without_inputs:.4g})",
             "Train for more epochs, or with a higher learning rate.",
         )

@@ -110,6 +110,7 @@ class _Fit:
         """Trains to the end and puts the best weights in place."""
         if self.lbfgs and (self.pruning or self.augment):
             raise errors.UsageError("lbfgs takes neither pruning nor augmentation; choose adam")
+        untrained = self.steps.loss(self.validation)[0]
         self._resume()
         if self.lbfgs:
             if not self._done():
@@ -125,9 +126,8 @@ class _Fit:
             while len(self.passes) < self.options.epochs and not self._done():
                 self._add(self._epoch(len(self.passes)), told)
         self.model.set_weights(self.best)
-        return Curve(
-            tuple(self.passes), self._best_of(self.passes), time.perf_counter() - self.start
-        )
+        seconds = time.perf_counter() - self.start
+        return Curve(tuple(self.passes), self._best_of(self.passes), seconds, untrained)
 
     def _epoch(self, number: int) -> Pass:
         steps, rate = self.steps, self.steps.optimizer.learning_rate

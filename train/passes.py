@@ -77,11 +77,12 @@ class Pass:
 @dataclass(frozen=True)
 class Curve:
     """The passes of a fit; the weights kept are those of `best_pass`. `finite` is False where the
-    loss became NaN or infinite in the last pass."""
+    loss became NaN or infinite in the last pass; `untrained` is the validation loss before."""
 
     passes: tuple[Pass, ...]
     best_pass: int
     seconds: float
+    untrained: float = float("inf")
 
     @property
     def finite(self) -> bool:

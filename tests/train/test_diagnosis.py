@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -29,8 +31,11 @@ FLAT = [1.0, 0.5, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3]
         ([1.0, 0.5, np.nan], [1.0, 0.5, np.nan], ["exploded"]),
         ([1.0, 0.5, 9.0, 40.0], [1.0, 0.5, 9.0, 40.0], ["exploded"]),
         ([1.0, 0.5, 9.0, *FLAT], [1.0, 0.5, 9.0, *FLAT], ["exploded and recovered"]),
+        # it comes back to what a constant answers, not to what it had learned
+        ([0.8, 0.4, 9.0, 1.0, 1.0], [0.8, 0.4, 9.0, 1.0, 1.0], ["exploded"]),
         ([1.4, 1.0, 1.0, 1.0], [1.2, 1.0, 1.0, 0.98], ["predicts the mean"]),
         ([0.8, 0.4, 0.2, 0.1], [0.8, 0.5, 0.6, 0.7], ["overfitting"]),
+        ([0.8, 0.4, 0.2, 0.05, 0.01], [0.8, 0.5, 0.41, 0.4, 0.4], ["overfitting"]),
         ([0.9, 0.8, 0.7, 0.6], [0.9, 0.8, 0.7, 0.6], ["underfitting"]),
         # 3 times the lowest loss, but below the loss without inputs: noise of a good fit
         ([0.1, 0.01, 0.04, 0.01], [0.1, 0.01, 0.01, 0.01], ["no problem found"]),
@@ -38,6 +43,27 @@ FLAT = [1.0, 0.5, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3]
 )
 def test_verdicts(losses: list[float], validation: list[float], kinds: list[str]) -> None:
     assert [verdict.kind for verdict in diagnose(curve(losses, validation), 1.0)] == kinds
+
+
+def test_a_falling_learning_rate_hides_no_underfitting() -> None:
+    losses = [0.9, 0.8, 0.7, 0.65, 0.62, 0.62, 0.62, 0.62]
+    flat = curve(losses, losses)
+    assert diagnose(flat, 1.0)[0].kind == "no problem found"
+    rates = [1.0, 0.9, 0.7, 0.5, 0.3, 0.1, 0.02, 0.0]
+    falling = tuple(
+        replace(entry, learning_rate=rate) for entry, rate in zip(flat.passes, rates, strict=True)
+    )
+    assert diagnose(replace(flat, passes=falling), 1.0)[0].numbers == (
+        "0.65 before pass 5, 0.62 from there on (without inputs 1)"
+    )
+
+
+def test_the_first_pass_is_compared_with_the_untrained_network() -> None:
+    losses = [60.0, *FLAT]
+    assert diagnose(curve(losses, FLAT[:1] + FLAT), 1.0)[0].kind == "no problem found"
+    for untrained, kind in ((0.9, "exploded and recovered"), (80.0, "no problem found")):
+        known = replace(curve(losses, FLAT[:1] + FLAT), untrained=untrained)
+        assert diagnose(known, 1.0)[0].kind == kind
 
 
 def test_a_verdict_names_its_rule_and_its_numbers() -> None:
