@@ -133,6 +133,22 @@ class RtlSimulation:
         self.program = self._built(Path(folder).resolve())
 
     def _built(self, folder: Path) -> Path:
+        try:
+            return self._build(folder)
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                raise errors.BuildError(
+                    f"cannot write the simulation of the RTL to {folder}: {error.strerror or error}"
+                ) from None
+        except errors.ToolError:
+            if folder.is_dir():
+                raise
+        raise errors.BuildError(
+            f"{self.rtl.folder}: the RTL was written again while its simulation was built; run it "
+            "again"
+        )
+
+    def _build(self, folder: Path) -> Path:
         testbench, compiler, verilator = (
             _testbench(self.rtl, self._trace),
             self._compiler,
@@ -151,41 +167,36 @@ class RtlSimulation:
         program = folder / digest.hexdigest()[:16] / _PROGRAM
         if program.is_file():
             return program
-        try:
-            program.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".tmp", dir=program.parent) as temporary:
-                place = Path(temporary)
-                (place / "testbench.cpp").write_text(testbench, encoding="ascii")
-                process.run(
-                    [*options, *map(str, sources)],
-                    what="compiling the RTL with Verilator",
-                    timeout_s=_BUILD_TIMEOUT_S,
-                    folder=place,
-                    log=program.parent / "verilator.log",
-                    env={**os.environ, "VERILATOR_ROOT": str(verilator.root)},
-                )
-                include = verilator.root / "include"
-                runtime = (*_RUNTIME, *(_RUNTIME_TRACE if self._trace else ()))
-                model = sorted(str(path.relative_to(place)) for path in place.glob("model/*.cpp"))
-                toolchain.run_compiler(
-                    [
-                        *compiler.command,
-                        *flags,
-                        *("-Imodel", f"-I{include}", f"-I{include / 'vltstd'}"),
-                        *(f"-DVM_TRACE={int(self._trace)}", f"-DVM_TRACE_VCD={int(self._trace)}"),
-                        *("testbench.cpp", *model, *(str(include / name) for name in runtime)),
-                        *("-o", _PROGRAM),
-                    ],
-                    what="the simulation of the RTL",
-                    timeout_s=_BUILD_TIMEOUT_S,
-                    cwd=place,
-                    log=program.parent / "compile.log",
-                )
-                (place / _PROGRAM).replace(program)
-        except OSError as error:
-            raise errors.BuildError(
-                f"cannot write the simulation of the RTL to {folder}: {error.strerror or error}"
-            ) from None
+        program.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".tmp", dir=program.parent) as temporary:
+            place = Path(temporary)
+            (place / "testbench.cpp").write_text(testbench, encoding="ascii")
+            process.run(
+                [*options, *map(str, sources)],
+                what="compiling the RTL with Verilator",
+                timeout_s=_BUILD_TIMEOUT_S,
+                folder=place,
+                log=program.parent / "verilator.log",
+                env={**os.environ, "VERILATOR_ROOT": str(verilator.root)},
+            )
+            include = verilator.root / "include"
+            runtime = (*_RUNTIME, *(_RUNTIME_TRACE if self._trace else ()))
+            model = sorted(str(path.relative_to(place)) for path in place.glob("model/*.cpp"))
+            toolchain.run_compiler(
+                [
+                    *compiler.command,
+                    *flags,
+                    *("-Imodel", f"-I{include}", f"-I{include / 'vltstd'}"),
+                    *(f"-DVM_TRACE={int(self._trace)}", f"-DVM_TRACE_VCD={int(self._trace)}"),
+                    *("testbench.cpp", *model, *(str(include / name) for name in runtime)),
+                    *("-o", _PROGRAM),
+                ],
+                what="the simulation of the RTL",
+                timeout_s=_BUILD_TIMEOUT_S,
+                cwd=place,
+                log=program.parent / "compile.log",
+            )
+            (place / _PROGRAM).replace(program)
         return program
 
     def run(

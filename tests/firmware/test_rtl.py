@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
@@ -190,6 +191,25 @@ def test_a_built_program_is_used_again(written: Rtl, built: RtlSimulation) -> No
     again = RtlSimulation(written, built.program.parent.parent, trace=True)
     assert again.program == built.program
     assert again.program.stat().st_mtime_ns == before
+
+
+@simulated
+@pytest.mark.parametrize("failure", [FileNotFoundError(2, "gone"), errors.ToolError("gone")])
+def test_rtl_that_is_written_again_while_it_is_built(
+    failure: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rtl = write_rtl(_identity(), tmp_path / "rtl", part=PART, clock_mhz=200)
+
+    def run(*_: Any, **__: Any) -> None:
+        shutil.rmtree(rtl.folder)
+        raise failure
+
+    monkeypatch.setattr(verilator.process, "run", run)
+    with pytest.raises(errors.BuildError) as raised:
+        RtlSimulation(rtl, rtl.folder / "simulation")
+    assert str(raised.value) == (
+        f"{rtl.folder}: the RTL was written again while its simulation was built; run it again"
+    )
 
 
 @simulated
