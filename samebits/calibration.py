@@ -155,7 +155,6 @@ def calibrate(
         quantized,
         sites_of,
     )
-    from samebits.sim.onnx_engine import OnnxEngine
 
     model = read_onnx(source) if isinstance(source, str | Path) else source
     if not 50 < percentile <= 100:
@@ -172,24 +171,15 @@ def calibrate(
     chosen, default = _bits_of(bits, sites)
     outputs = [value.name for value in plain.graph.output]
     computed = [site.tensor for site in sites if site.kind == "activation"]
-    found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in (*computed, *outputs)}
-    engine = OnnxEngine(runnable(_with_outputs(plain, computed)), "disabled")
-    for done, part in _chunks(inputs):
-        for name, values in engine.run(part).items():
-            flat = values.reshape(len(values), -1)
-            ends = np.stack([flat.min(axis=1), flat.max(axis=1)])
-            found[name].append(values if name in outputs else ends)
-        if progress:
-            progress(done)
+    found = _answers(runnable(_with_outputs(plain, computed)), inputs, outputs, progress)
     rows, grids, columns = [], {}, []
     own = dict(zip((value.name for value in plain.graph.input), inputs, strict=False))
     for site in sites:
         if site.kind == "activation":
-            ends = np.concatenate(found[site.tensor], axis=1)
+            ends = found[site.tensor]
         else:
             flat = own[site.tensor] if site.kind == "input" else constants[site.tensor]
-            flat = flat.reshape(len(flat) if site.kind == "input" else flat.size, -1)
-            ends = np.stack([flat.min(axis=1), flat.max(axis=1)]).astype(np.float64)
+            ends = _ends(flat.reshape(len(flat) if site.kind == "input" else flat.size, -1))
         cut = percentile if site.kind == "activation" else 100.0
         width = chosen[site.tensor]
         if width is None:
@@ -199,25 +189,46 @@ def calibrate(
         if site.kind == "input":
             columns += _columns(site.tensor, own[site.tensor], grids[site.tensor], feature_names)
     fresh = runnable(quantized(plain, grids).SerializeToString())
-    engine = OnnxEngine(fresh, "disabled")
-    parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in outputs}
-    for done, part in _chunks(inputs):
-        for name, values in engine.run(part).items():
-            parts[name].append(values)
-        if progress:
-            progress(len(inputs[0]) + done)
-    before = {name: np.concatenate(found[name]) for name in outputs}
-    after = {name: np.concatenate(parts[name]) for name in outputs}
+    events = len(inputs[0])
+    after = _answers(
+        fresh, inputs, outputs, None if progress is None else lambda done: progress(events + done)
+    )
+    before = {name: found[name] for name in outputs}
     loss = tuple(_loss(name, before[name], after[name]) for name in outputs)
     metrics: tuple[tuple[str, float, float], ...] = ()
     if labels is not None and len(outputs) == 1:
         metrics, note = _metrics(before[outputs[0]], after[outputs[0]], labels, class_names)
         notes += [note] if note else []
-    result = Calibration(
-        fresh, len(inputs[0]), tuple(rows), tuple(columns), loss, metrics, tuple(notes)
-    )
+    result = Calibration(fresh, events, tuple(rows), tuple(columns), loss, metrics, tuple(notes))
     fresh.metadata_props.add(key=CALIBRATION, value=json.dumps(result.to_json()))
     return result
+
+
+def _answers(
+    model: onnx.ModelProto,
+    inputs: list[NDArray[Any]],
+    whole: list[str],
+    progress: Callable[[int], None] | None,
+) -> dict[str, NDArray[np.float64]]:
+    """The outputs named in `whole` (N, *shape); of all others lowest and highest value (2, N)."""
+    from samebits.sim.onnx_engine import OnnxEngine
+
+    engine = OnnxEngine(model, "disabled")
+    found: dict[str, list[NDArray[np.float64]]] = {}
+    for done, part in _chunks(inputs):
+        for name, values in engine.run(part).items():
+            found.setdefault(name, []).append(values if name in whole else _ends(values))
+        if progress:
+            progress(done)
+    return {
+        name: np.concatenate(parts, axis=0 if name in whole else 1) for name, parts in found.items()
+    }
+
+
+def _ends(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Lowest and highest number of every row (2, N)."""
+    flat = values.reshape(len(values), -1)
+    return np.stack([flat.min(axis=1), flat.max(axis=1)]).astype(np.float64)
 
 
 def input_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
