@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -155,6 +157,15 @@ def resolves(name: str) -> bool:
             found = getattr(found, part)
         return True
     return False
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_blocks_of_code_can_be_read(page: str) -> None:
+    for language, block in re.findall(r"(?ms)^```(python|toml)\n(.*?)^```", PAGES[page]):
+        if language == "python":
+            ast.parse(block, page)
+        else:
+            tomllib.loads(block)
 
 
 def test_every_page_is_linked() -> None:
