@@ -195,9 +195,9 @@ def _underfitting(passes: Sequence[Pass], without_inputs: float) -> list[Verdict
     return [
         Verdict(
             "underfitting",
-            f"in the last {100 * LATE:g} % of the learning (the sum of the learning rates) the lowest "
-            f"validation loss fell by more than {100 * FALLING:g} % of all that it is below the loss "
-            "without inputs",
+            f"in the last {100 * LATE:g} % of the learning (the sum of the learning rates) the "
+            f"lowest validation loss fell by more than {100 * FALLING:g} % of all that it is below "
+            "the loss without inputs",
             f"{before:.4g} before pass {passes[first].number}, {after:.4g} from there on "
             f"(without inputs {without_inputs:.4g})",
             "Train for more epochs, or with a higher learning rate.",
