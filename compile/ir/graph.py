@@ -51,7 +51,7 @@ class Layer:
     types: Mapping[str, Format] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Graph:
     """The fixed-point graph.
 

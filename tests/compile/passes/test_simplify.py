@@ -11,6 +11,7 @@ from samebits.compile.builder import GraphBuilder
 from samebits.compile.ir import Format, Graph, Interval, Overflow, Rounding, Tensor
 from samebits.compile.passes import (
     bound_casts,
+    carriers,
     choose_carriers,
     open_accumulators,
     propagate_ranges,
@@ -52,14 +53,36 @@ def test_simplify_changes_no_bit(case: Case) -> None:
 def test_the_simplified_graph_is_sound_and_its_ranges_hold_every_value(case: Case) -> None:
     for graph in (case.graph, simplify(case.graph)):
         ranges = propagate_ranges(graph)
-        carriers = choose_carriers(graph)
+        chosen = choose_carriers(graph)
         for number in range(EVENTS):
             # the oracle ignores `bounded`, and checks every format
             for name, mantissas in evaluate(graph, case.event(number)).items():
                 assert (ranges[name].low <= mantissas).all(), name
                 assert (mantissas <= ranges[name].high).all(), name
-                if name in carriers:
-                    assert carriers[name].holds(ranges[name].magnitude)
+                if name in chosen:
+                    assert chosen[name].holds(ranges[name].magnitude)
+
+
+def test_the_ranges_of_a_graph_are_analysed_once_for_all_engines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    graph, analysed = dense(Format(True, 16, 8)), 0
+    analyse = carriers.propagate_ranges
+
+    def counted(graph: Graph) -> dict[str, Interval]:
+        nonlocal analysed
+        analysed += 1
+        return analyse(graph)
+
+    monkeypatch.setattr(carriers, "propagate_ranges", counted)
+    peaks = carriers.choose_peaks(graph)
+    expected = dict(peaks)
+    peaks.clear()  # the caller's own
+    assert carriers.choose_peaks(graph) == expected
+    NumpyEngine(graph)
+    assert analysed == 1
+    assert carriers.choose_peaks(dense(Format(True, 16, 8))) == expected
+    assert analysed == 2
 
 
 def dense(accumulator: Format, column: bool = True) -> Graph:
