@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from samebits import errors
 from samebits.compile.emitters.cpp import SOURCE, to_cpp
-from samebits.compile.emitters.onnx import input_dtype, output_names
+from samebits.compile.emitters.interface import input_dtype, output_names
 from samebits.compile.ir import Carrier, Format, Graph
 from samebits.compile.ops.boundary import input_mantissas, to_values
 

@@ -22,7 +22,7 @@ from typing import Any
 from samebits import errors
 from samebits.compile.emitters.alkaid import alkaid_version, deep_recursion, trace
 from samebits.compile.emitters.alkaid_size import MAX_OPERATIONS
-from samebits.compile.emitters.onnx import output_names
+from samebits.compile.emitters.interface import output_names
 from samebits.compile.ir import Format, Graph
 from samebits.compile.target import check_clock
 

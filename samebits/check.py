@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samebits import errors, storage
-from samebits.compile.emitters.onnx import output_names
+from samebits.compile.emitters.interface import output_names
 from samebits.compile.ir import Format
 from samebits.golden import Golden, TensorFacts, digests
 from samebits.inputs import GraphInputs

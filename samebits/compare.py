@@ -17,7 +17,7 @@ from samebits.compare_physics import (
     both_triggers,
     measure_both,
 )
-from samebits.compile.emitters.onnx import output_names
+from samebits.compile.emitters.interface import output_names
 from samebits.firmware.results import Facts, Measured, NotRun, Text
 from samebits.menu import MenuFacts
 from samebits.report.facts import LayerFacts, MetricsFacts, RegressionFacts, ReportFacts

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from samebits import errors, storage
-from samebits.compile.emitters.onnx import output_names
+from samebits.compile.emitters.interface import output_names
 from samebits.compile.ir import Carrier, Format, Tensor
 from samebits.compile.ops.boundary import input_mantissas
 from samebits.firmware.results import Facts, Text

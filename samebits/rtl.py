@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samebits import __version__, errors, storage
-from samebits.compile.emitters.onnx import input_dtype
+from samebits.compile.emitters.interface import input_dtype
 from samebits.compile.ir import Carrier
 from samebits.compile.ops.boundary import input_mantissas, to_mantissas
 from samebits.sim.stimuli import adversarial_inputs

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from samebits import errors, storage
-from samebits.compile.emitters.onnx import input_dtype
+from samebits.compile.emitters.interface import input_dtype
 from samebits.design import Design
 from samebits.firmware import vitis
 from samebits.firmware.rtl import Rtl

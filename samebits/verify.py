@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samebits import errors
-from samebits.compile.emitters.onnx import input_dtype, output_names
+from samebits.compile.emitters.interface import input_dtype, output_names
 from samebits.compile.ir import Carrier, Graph
 from samebits.compile.ops.boundary import input_mantissas, to_values
 from samebits.inputs import check_inputs, design_words, raw_events

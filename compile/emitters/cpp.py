@@ -20,7 +20,7 @@ from .cpp_matrix import has_tail, matrix_product
 from .cpp_model import MAKEFILE, MODEL, makefile, model_source, raw_type
 from .cpp_operations import EMITTERS, VIEWS
 from .cpp_program import Program
-from .onnx import output_names
+from .interface import output_names
 
 __all__ = ["EMITTERS", "HEADER", "SOURCE", "CppSource", "to_cpp"]
 
@@ -133,12 +133,13 @@ def _lines(program: Program, group: list[Step]) -> list[str]:
 
 
 def _format_type(name: str, fmt: Format) -> str:
+    # clang's -Wall names those that an overflow or a rounding has no use for
     return f"""struct {name} {{
-    static constexpr bool is_signed = {str(fmt.signed).lower()};
-    static constexpr int width = {fmt.width}, fraction = {fmt.fraction};
-    static constexpr Round round = Round::{fmt.rounding.value.lower()};
-    static constexpr Over over = Over::{_OVER[fmt.overflow]};
-    static constexpr bool like_ap_int = {str(fmt.like_ap_int).lower()};
+    [[maybe_unused]] static constexpr bool is_signed = {str(fmt.signed).lower()};
+    [[maybe_unused]] static constexpr int width = {fmt.width}, fraction = {fmt.fraction};
+    [[maybe_unused]] static constexpr Round round = Round::{fmt.rounding.value.lower()};
+    [[maybe_unused]] static constexpr Over over = Over::{_OVER[fmt.overflow]};
+    [[maybe_unused]] static constexpr bool like_ap_int = {str(fmt.like_ap_int).lower()};
     static constexpr int128 low() {{ return {Program.literal(fmt.min_saturated, "int128")}; }}
     static constexpr int128 high() {{ return {Program.literal(fmt.max_mantissa, "int128")}; }}
 }};"""

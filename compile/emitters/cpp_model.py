@@ -8,7 +8,7 @@ from importlib import resources
 from math import prod
 
 from ..ir import Format, Graph, Tensor
-from .onnx import input_dtype, output_names
+from .interface import input_dtype, output_names
 
 __all__ = ["MAKEFILE", "MODEL", "makefile", "model_source", "raw_type"]
 

@@ -16,20 +16,16 @@ from onnx import TensorProto, helper
 
 from samebits import errors
 
-from ..ir import Carrier, Format, Graph, Interval, Node, Tensor
+from ..ir import Carrier, Graph, Interval, Node, Tensor
 from ..ops import site_of
 from ..passes import choose_peaks
-from .onnx_arith import emit_input, emit_values, real_carrier
+from .interface import input_dtype, output_names
+from .onnx_arith import emit_input, emit_values
 from .onnx_operations import EMITTERS, Emit
 from .onnx_values import Values
 from .onnx_writer import IR_VERSION, OPSET, OnnxWriter
 
 __all__ = ["EMITTERS", "input_dtype", "output_names", "to_onnx"]
-
-
-def input_dtype(fmt: Format) -> type[np.floating]:
-    """float32 where it holds every value of the input format, else double."""
-    return np.float32 if real_carrier(fmt) is Carrier.FLOAT32 else np.float64
 
 
 _WIDER = {Carrier.FLOAT32: Carrier.FLOAT64, Carrier.FLOAT64: Carrier.INT64}
@@ -203,21 +199,6 @@ def _largest_partial_sum(
         products |= product
         total += (peaks[source] << scale if product else peaks[name]) << shift
     return total if products else 0
-
-
-def output_names(graph: Graph) -> list[str]:
-    """The outputs' names: the layers that make them, numbered where one makes several."""
-    by_tensor = {layer.tensor: layer.name for layer in graph.layers}
-    names: list[str] = []
-    for tensor in graph.outputs:
-        stem = by_tensor.get(tensor, tensor)
-        name = stem = f"{stem}_out" if stem in graph.inputs else stem
-        count = 1
-        while name in names:
-            count += 1
-            name = f"{stem}_{count}"
-        names.append(name)
-    return names
 
 
 def _output(

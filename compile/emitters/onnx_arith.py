@@ -11,6 +11,7 @@ operands that share the high 32 bits (microsoft/onnxruntime#25280), and rounds R
 from __future__ import annotations
 
 from ..ir import Carrier, Format, Overflow, Rounding
+from .interface import real_carrier
 from .onnx_writer import ELEMENT_TYPES, OnnxWriter
 
 __all__ = [
@@ -23,16 +24,9 @@ __all__ = [
     "emit_smaller",
     "emit_towards_zero",
     "emit_values",
-    "real_carrier",
 ]
 
 _INT64_SHIFT_LIMIT = 62  # 1 << 63 is no int64 any more
-
-
-def real_carrier(fmt: Format) -> Carrier:
-    """The type of a format's real numbers: float32 if all are exact in it, else double."""
-    exact = fmt.width <= 24 and abs(fmt.fraction) < 100
-    return Carrier.FLOAT32 if exact else Carrier.FLOAT64
 
 
 def emit_larger(write: OnnxWriter, a: str, b: str, carrier: Carrier) -> str:

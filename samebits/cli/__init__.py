@@ -1,40 +1,21 @@
-"""The command line: one file per command, registered here."""
+"""The command line: one file per command, which is imported when the command is called.
+
+So a command starts without the libraries that the others need.
+"""
 
 from __future__ import annotations
 
+import importlib
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from samebits import __version__, errors
 
-from . import (
-    build,
-    check,
-    compare,
-    data,
-    demo,
-    diff,
-    doctor,
-    emulate,
-    export,
-    freeze,
-    library,
-    match,
-    ranges,
-    report,
-    rtl,
-    simulate,
-    sweep,
-    train,
-    trigger,
-    tune,
-    verify,
-)
-from . import compile as compile_command
 from .console import err, warnings_shown
 from .examples import GROUPS, epilog
 
@@ -42,25 +23,33 @@ __all__ = ["app", "main"]
 
 _TYPER_INTERRUPTED = 130
 
-app = typer.Typer(
-    name="samebits",
-    help="Compile quantized networks to FPGA trigger firmware and prove that the bits are the "
-    "same: hls4ml's C simulation, the NumPy simulator and firmware.onnx under ONNX Runtime.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-_COMMANDS = {
-    module.NAME: module.command
-    for module in (
-        *(demo, data, train, export, compile_command, simulate, ranges, verify, report),
-        *(trigger, freeze, check, match, compare, rtl, build, library, emulate),
-        *(sweep, tune, diff, doctor),
+app: typer.Typer  # every command; made on demand
+
+
+def __getattr__(name: str) -> Any:
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _app([name for names in GROUPS.values() for name in names])
+
+
+def _app(names: Sequence[str]) -> typer.Typer:
+    """The command line with these commands."""
+    made = typer.Typer(
+        name="samebits",
+        help="Compile quantized networks to FPGA trigger firmware and prove that the bits are the "
+        "same: hls4ml's C simulation, the NumPy simulator and firmware.onnx under ONNX Runtime.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
     )
-}
-for group, names in GROUPS.items():
+    made.callback()(_options)
+    groups = {name: group for group, listed in GROUPS.items() for name in listed}
     for name in names:
-        app.command(name=name, rich_help_panel=group, epilog=epilog(name))(_COMMANDS[name])
+        module = importlib.import_module(f".{name}", __package__)
+        made.command(name=module.NAME, rich_help_panel=groups[name], epilog=epilog(name))(
+            module.command
+        )
+    return made
 
 
 def _show_version(wanted: bool) -> None:
@@ -69,7 +58,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool,
@@ -98,7 +86,9 @@ def main() -> None:
         # a command's own exit code is returned, not raised; typer turns Ctrl-C into one, or into
         # Abort, depending on its version
         with warnings_shown():
-            code = app(standalone_mode=False)
+            known = [name for names in GROUPS.values() for name in names]
+            called = [name for name in sys.argv[1:2] if name in known]
+            code = _app(called or known)(standalone_mode=False)
         if code == _TYPER_INTERRUPTED or _interrupted:
             raise KeyboardInterrupt
     except (typer.Abort, KeyboardInterrupt):

@@ -202,7 +202,7 @@ class _Inputs:
 
 def _ports(design: Design) -> tuple[Port, ...]:
     """The inputs as firmware.onnx has them: float32 where every value of the format fits."""
-    from samebits.compile.emitters.onnx import input_dtype
+    from samebits.compile.emitters.interface import input_dtype
     from samebits.sim.firmware_file import Port
 
     return tuple(

@@ -82,6 +82,6 @@ def command(
 
 
 def _names(design: Design) -> list[str]:
-    from samebits.compile.emitters.onnx import output_names
+    from samebits.compile.emitters.interface import output_names
 
     return output_names(design.graph)
