@@ -146,7 +146,7 @@ inline void packed_row(const T* x, std::size_t step, std::int32_t* packed) {
     EACH_EVENT {
         std::uint32_t all = 0;
         for (int i = 0; i < HERE; ++i) {
-            all |= (std::uint32_t(x[std::size_t(i) * step * B + e] + OFFSET) & mask) << (i * BITS);
+            all |= (std::uint32_t(x[std::size_t(i) * step * B + std::size_t(e)] + OFFSET) & mask) << (i * BITS);
         }
         packed[e] = std::int32_t(all);
     }

@@ -233,15 +233,24 @@ def test_it_tells_what_it_is(tmp_path: Path) -> None:
     assert told["outputs"][0]["name"] == "y"
 
 
+def saturating_input() -> Graph:
+    build = GraphBuilder()
+    x = build.input("x", (4,), Format(True, 22, 11, Rounding.RND_CONV, Overflow.SAT))
+    return build.graph((build.apply("add", x, x).name,))
+
+
 @pytest.mark.parametrize("command", ["g++", "clang++"])
-@pytest.mark.parametrize("name", ["small", "batchnorm__batchnorm__True-Vitis-io_stream__7c0b5d"])
+@pytest.mark.parametrize(
+    "name", ["small", "saturating", "batchnorm__batchnorm__True-Vitis-io_stream__7c0b5d"]
+)
 def test_no_warnings(name: str, command: str, tmp_path: Path) -> None:
     if shutil.which(command) is None:
         pytest.skip(f"no {command}")
-    graph = small_graph() if name == "small" else simplify(lower(load_graph(CASES / name)))
+    graphs = {"small": small_graph, "saturating": saturating_input}
+    graph = graphs[name]() if name in graphs else simplify(lower(load_graph(CASES / name)))
     to_cpp(graph).write(tmp_path)
     for flags in (["-march=native"], []):
-        strict = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-c", *flags]
+        strict = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-c", *flags]
         call = [command, *strict, "emulator.cpp", "-o", "emulator.o"]
         subprocess.run(call, cwd=tmp_path, check=True, timeout=300)
 
