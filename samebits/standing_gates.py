@@ -42,8 +42,8 @@ def _budget_gates(latency: LatencyFacts) -> list[Gate]:
     if isinstance(fmax, Quantity) and isinstance(clock, Quantity) and fmax.value < clock.value:
         at_fmax = estimate.latency_ns.value * clock.value / fmax.value
         detail += (
-            f"; {fmax.tool} expects no more than {fmax.value:.4g} of {clock.value:g} MHz, and "
-            f"{at_fmax:.4g} ns there"
+            f"; but {fmax.tool} expects the logic to reach {fmax.value:.4g} MHz, not "
+            f"{clock.value:g}: {at_fmax:.4g} ns"
         )
         passed = None if passed and at_fmax > budget.value else passed
     return [Gate(name="latency budget", passed=passed, detail=detail)]

@@ -17,6 +17,9 @@ __all__ = ["Plateau", "TurnOn", "turn_on"]
 Array = NDArray[np.float64]
 _HALF = np.array([0.0, 1.0, 0.0])  # of plateau, 50 % point and width, as the fit has them
 _Z95 = 1.6448536269514722  # the standard normal distribution reaches 95 % there
+_DOUBTFUL = 1e-3
+_MOST_SLICES, _LEAST_SLICES = 20, 5
+_SLICE_VARIANCE = 5.0  # of the events that pass: enough for a normal distribution
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class Plateau:
     """Fit of a turn-on: plateau x (1 + erf((x - x50) / (sqrt 2 width))) / 2.
 
     `half` and `at_95` are where 50 % and 95 % of the plateau are reached; errors are 68 %, from the
-    expected information of the binomial likelihood.
+    expected information of the binomial likelihood. `chi_squared` of the events that pass in slices
+    of equal expected variance, with `degrees` of freedom; None for too few events.
     """
 
     plateau: float
@@ -35,6 +39,22 @@ class Plateau:
     width_error: float
     at_95: float
     at_95_error: float
+    chi_squared: float | None = None
+    degrees: int = 0
+
+    @property
+    def p_value(self) -> float | None:
+        """How often events of this shape deviate from it as far; None where that is not known."""
+        from scipy.special import chdtrc  # type: ignore[import-untyped]
+
+        if self.chi_squared is None:
+            return None
+        return float(chdtrc(self.degrees, self.chi_squared))
+
+    @property
+    def is_doubtful(self) -> bool:
+        """True if the events hardly have this shape."""
+        return self.p_value is not None and self.p_value < _DOUBTFUL
 
 
 @dataclass(frozen=True)
@@ -94,7 +114,7 @@ def turn_on(offline: ArrayLike, passed: ArrayLike, edges: Sequence[float]) -> Tu
 def _fit_turn_on(x: Array, passed: NDArray[np.bool_]) -> tuple[Plateau | None, str]:
     """Largest binomial likelihood of the single events."""
     from scipy.optimize import minimize  # type: ignore[import-untyped]
-    from scipy.special import expit, log_ndtr, ndtr  # type: ignore[import-untyped]
+    from scipy.special import expit, log_ndtr, ndtr
 
     if len(x) < 10 or passed.all() or not passed.any():
         return None, "no fit: needs ten events in the bins, of which some pass and some do not"
@@ -124,7 +144,32 @@ def _fit_turn_on(x: Array, passed: NDArray[np.bool_]) -> tuple[Plateau | None, s
     if errors_ is None:
         return None, "no fit: the events do not determine plateau, 50 % point and width"
     at_95 = half + _Z95 * width
-    return Plateau(plateau, errors_[0], half, errors_[1], width, errors_[2], at_95, errors_[3]), ""
+    chi_squared, degrees = _goodness(x, passed, plateau * ndtr((x - half) / width))
+    fit = Plateau(
+        *(plateau, errors_[0], half, errors_[1], width, errors_[2], at_95, errors_[3]),
+        chi_squared=chi_squared,
+        degrees=degrees,
+    )
+    return fit, ""
+
+
+def _goodness(x: Array, passed: NDArray[np.bool_], expected: Array) -> tuple[float | None, int]:
+    """Pearson's chi squared of the events that pass, and its degrees of freedom.
+
+    Three parameters were fitted to single events, so that the true number lies between slices - 3
+    and slices - 1 (Chernoff and Lehmann, Ann. Math. Stat. 25 (1954) 579); the smaller is taken.
+    """
+    order = np.argsort(x, kind="stable")
+    variance = np.cumsum((expected * (1 - expected))[order])
+    slices = min(_MOST_SLICES, int(variance[-1] / _SLICE_VARIANCE))
+    if slices < _LEAST_SLICES:
+        return None, 0
+    place = np.minimum((variance / variance[-1] * slices).astype(int), slices - 1)
+    parts = [
+        np.bincount(place, weights=values[order], minlength=slices)
+        for values in (passed - expected, expected * (1 - expected))
+    ]
+    return float((parts[0] ** 2 / np.maximum(parts[1], 1e-12)).sum()), slices - 3
 
 
 def _turn_on_errors(x: Array, plateau: float, half: float, width: float) -> Any:

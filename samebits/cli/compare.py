@@ -18,10 +18,12 @@ from .trigger_options import (
     Edges,
     LuminosityRatio,
     Offline,
+    OfflineUnit,
     RateKhz,
     Score,
     SignalFiles,
     Weight,
+    axis_name,
     bin_edges,
     rates,
     signal_files,
@@ -68,6 +70,7 @@ def command(
     luminosity_ratio: LuminosityRatio = 1.0,
     weight: Weight = None,
     offline: Offline = None,
+    offline_unit: OfflineUnit = None,
     edges: Edges = None,
     tree: Tree = None,
     output: Annotated[
@@ -113,7 +116,7 @@ def command(
                 load_column(unbiased, weight, tree=tree) if weight else None,
                 bins,
                 unbiased.name,
-                offline or "",
+                axis_name(offline, offline_unit),
                 seed,
             )
         facts = compare(*designs, data, x, target=target, trigger=trigger, seed=seed)

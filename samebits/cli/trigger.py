@@ -18,10 +18,12 @@ from .trigger_options import (
     Edges,
     LuminosityRatio,
     Offline,
+    OfflineUnit,
     RateKhz,
     Score,
     SignalFiles,
     Weight,
+    axis_name,
     bin_edges,
     rates,
     signal_files,
@@ -56,6 +58,7 @@ def command(
     luminosity_ratio: LuminosityRatio = 1.0,
     weight: Weight = None,
     offline: Offline = None,
+    offline_unit: OfflineUnit = None,
     edges: Edges = None,
     tree: Tree = None,
     seed: Seed = 0,
@@ -90,7 +93,7 @@ def command(
                 weights=weights,
                 edges=bins,
                 unbiased_name=unbiased.name,
-                offline_name=offline or "",
+                offline_name=axis_name(offline, offline_unit),
                 seed=seed,
             )
         if menu is not None and seeds is not None:
@@ -205,6 +208,8 @@ def _interval(rate: Fraction) -> str:
 
 def show(facts: TriggerFacts) -> None:
     """Prints rates, efficiencies, differences and turn-ons."""
+    from samebits.report.wording import turn_on_words
+
     line(
         f"{facts.score}; {facts.unbiased_events:,} unbiased events of {facts.unbiased}, "
         f"{facts.bunches} bunches, luminosity x {facts.luminosity_ratio:g}: "
@@ -232,13 +237,7 @@ def show(facts: TriggerFacts) -> None:
             for point, curve in zip(one.points, curves, strict=True):
                 if curve is None:
                     continue
-                text = curve.note
-                if curve.fit is not None:
-                    f = curve.fit
-                    text = (
-                        f"plateau {f.plateau:.3f} ± {f.plateau_error:.3f}, 50 % at {f.half:.4g} ± "
-                        f"{f.half_error:.2g}, 95 % at {f.at_95:.4g} ± {f.at_95_error:.2g}"
-                    )
+                text = curve.note if curve.fit is None else turn_on_words(curve.fit)
                 line(f"turn-on of {signal}, {name}, {point.asked_khz:g} kHz: {text}")
 
 

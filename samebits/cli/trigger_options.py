@@ -19,10 +19,12 @@ __all__ = [
     "Edges",
     "LuminosityRatio",
     "Offline",
+    "OfflineUnit",
     "RateKhz",
     "Score",
     "SignalFiles",
     "Weight",
+    "axis_name",
     "bin_edges",
     "rates",
     "signal_files",
@@ -51,6 +53,9 @@ Weight = Annotated[
 Offline = Annotated[
     str | None,
     typer.Option("--offline", help="Column of the signals for turn-on curves, such as a pT."),
+]
+OfflineUnit = Annotated[
+    str | None, typer.Option("--offline-unit", help="Unit of this column, for axes: GeV.")
 ]
 Edges = Annotated[
     str | None, typer.Option("--edges", help="Bins of the turn-on curves: LOW:HIGH:BINS.")
@@ -90,6 +95,17 @@ def signals_of(
         )
         for name, path in files.items()
     }
+
+
+def axis_name(offline: str | None, unit: str | None) -> str:
+    """The offline quantity as plots call it: "pt [GeV]"; empty without one.
+
+    Raises:
+        UsageError: a unit of nothing.
+    """
+    if unit is not None and offline is None:
+        raise errors.UsageError("--offline-unit is that of --offline COLUMN: give both")
+    return f"{offline} [{unit}]" if unit else offline or ""
 
 
 def rates(text: str) -> list[float]:

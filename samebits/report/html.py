@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from samebits import errors
+from samebits.trigger import TriggerFacts
 
 from . import hardware, pareto, plots, rates, tuning
 from .facts import (
@@ -19,6 +20,7 @@ from .facts import (
 )
 from .wording import (
     budget_words,
+    chi_words,
     clock_caveat,
     failed_gates,
     format_number,
@@ -162,7 +164,10 @@ def _verdict(facts: ReportFacts) -> dict[str, Any]:
 
 
 def _cards(facts: ReportFacts) -> list[Card]:
-    return [_bits_card(facts), _accuracy_card(facts), _latency_card(facts), _resource_card(facts)]
+    physics = [_accuracy_card(facts)]
+    if isinstance(facts.trigger, TriggerFacts):
+        physics.append(_trigger_card(facts.trigger))
+    return [_bits_card(facts), *physics, _latency_card(facts), _resource_card(facts)]
 
 
 def _bits_card(facts: ReportFacts) -> Card:
@@ -213,6 +218,30 @@ def _accuracy_card(facts: ReportFacts) -> Card:
         format_share(metrics.accuracy),
         detail,
         f"measured, {facts.metrics.tool}",
+    )
+
+
+def _trigger_card(facts: TriggerFacts) -> Card:
+    """The first signal at the tightest of the asked rates that the last model reaches."""
+    name, model = list(facts.models.items())[-1]
+    signal = next(iter(facts.signals))
+    reached = [point for point in model.points if point.rate_khz is not None]
+    if not reached:
+        return Card("Trigger", "not run", "no cut is tight enough for the rates", "", is_run=False)
+    point = min(reached, key=lambda one: one.asked_khz)
+    found = point.efficiency[signal]
+    detail = f"{format_share(found.low)} to {format_share(found.high)} at 68 %"
+    for d in facts.differences:
+        if (d.model, d.signal, d.asked_khz) == (name, signal, point.asked_khz):
+            detail = (
+                f"{format_points(d.value)} points to {d.reference} "
+                f"({format_points(d.low_95)} to {format_points(d.high_95)} at 95 %)"
+            )
+    return Card(
+        f"Efficiency of {signal} at {point.asked_khz:g} kHz, {name}",
+        format_share(found.value),
+        detail,
+        f"measured on {facts.unbiased_events:,} unbiased events, assumed beam",
     )
 
 
@@ -334,6 +363,7 @@ def template(name: str) -> Any:
         css=(_FOLDER / "report.css").read_text(encoding="utf-8"),
         script=(_FOLDER / "report.js").read_text(encoding="utf-8"),
         budget_words=budget_words,
+        chi_words=chi_words,
         clock_caveat=clock_caveat,
         loss_words=loss_words,
         bx_ns=BUNCH_CROSSING_NS,

@@ -7,6 +7,7 @@ from .facts import LatencyEstimate, Measured, NotRun, Quantity, ReportFacts
 
 __all__ = [
     "budget_words",
+    "chi_words",
     "clock_caveat",
     "failed_gates",
     "format_number",
@@ -90,12 +91,20 @@ def clock_caveat(estimate: LatencyEstimate) -> str:
 
 
 def turn_on_words(fit: Plateau) -> str:
-    """Plateau, 50 % and 95 % point of a fit, with errors."""
+    """Plateau, 50 % and 95 % point of a fit, with errors; and whether the events have its shape."""
+    doubt = f"; the events do not have this shape: {chi_words(fit)}" if fit.is_doubtful else ""
     return (
         f"plateau {fit.plateau:.3f} ± {fit.plateau_error:.3f}, "
         f"50 % at {fit.half:.4g} ± {fit.half_error:.2g}, "
-        f"95 % at {fit.at_95:.4g} ± {fit.at_95_error:.2g}"
+        f"95 % at {fit.at_95:.4g} ± {fit.at_95_error:.2g}{doubt}"
     )
+
+
+def chi_words(fit: Plateau) -> str:
+    """Chi squared and degrees of freedom of a fit, and what follows."""
+    if fit.chi_squared is None:
+        return "too few events"
+    return f"chi squared {fit.chi_squared:.1f} for {fit.degrees}"
 
 
 def budget_words(tuning: Tuning) -> str:
