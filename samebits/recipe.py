@@ -108,7 +108,8 @@ def save_networks(folder: Path, networks: Mapping[str, Any]) -> dict[str, str]:
     try:
         storage.write_files(folder, writers)
     except errors.UsageError as error:  # of save_model, which names the temporary file
-        raise errors.BuildError(f"{folder}: cannot be written: {error.__cause__}") from None
+        reason = getattr(error.__cause__, "strerror", None) or error.__cause__
+        raise errors.BuildError(f"{folder}: cannot be written: {reason}") from None
     return {name: network_sha256(folder / name) or "" for name in networks}
 
 

@@ -47,6 +47,7 @@ def write(
         if design.folder is None:
             raise errors.UsageError("rtl: give a folder, or save the design first")
         folder = design.folder / storage.RTL
+    storage.check_folder(Path(folder))
     source = Path(str(design.facts.get("source", "")))  # a file, or what the model was
     made = write_rtl(
         design.graph,

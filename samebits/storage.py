@@ -70,7 +70,8 @@ def check_folder(folder: Path) -> None:
         raise errors.BuildError(f"{folder}: is a file; give a folder")
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise errors.BuildError(f"{folder}: cannot be written: {existing} is not a writable folder")
+        where = "it" if existing == folder else str(existing)
+        raise errors.BuildError(f"{folder}: cannot be written: {where} is not a writable folder")
 
 
 @contextlib.contextmanager
