@@ -415,6 +415,11 @@ def in_order(events: Events, names: Sequence[str]) -> Events:
     unnamed = found == tuple(f"x{number}" for number in range(len(found)))
     if unnamed and len(found) == len(names):
         return events
+    if unnamed:
+        raise errors.DataError(
+            f"{events.source}: has {len(found)} columns without names, the network was trained on "
+            f"{len(names)}: {', '.join(names)}"
+        )
     raise errors.DataError(
         f"{events.source}: has no column {', '.join(missing)}, which the network was trained on; "
         f"it has {', '.join(found)}"

@@ -28,6 +28,11 @@ def test_columns_without_names_keep_their_places() -> None:
     events = Features(np.array([[1.0, 2.0]], np.float32), ("x0", "x1"), "events.npz", "")
     assert in_order(events, ("a", "b")) is events
     assert in_order(events, ()) is events
+    with pytest.raises(errors.DataError) as caught:
+        in_order(events, ("a", "b", "pt"))
+    assert str(caught.value) == (
+        "events.npz: has 2 columns without names, the network was trained on 3: a, b, pt"
+    )
 
 
 def test_a_column_of_an_archive_may_be_one_of_its_features(tmp_path: Path) -> None:
