@@ -20,6 +20,7 @@ from .layers import Categories
 from .losses import score_name, score_text
 from .network import Network
 from .optimize import Augment, Curve, Pass, Samples, fit_samples, outputs, score
+from .preprocessing import warn_of_standardised
 from .scaling import SCALED_INTEGER_BITS, InputFormat, InputScaling, choose_scaling
 from .whitening import fit_whitened
 
@@ -119,6 +120,7 @@ def train_network(
     """
     for part in (train, validation):
         _check_categories(network, part.inputs)
+    warn_of_standardised(train)
     scaling = standardisation(network, train.inputs, activation_bits)
     fine_tuning = fine_tuning or gentler(options)
     if whiten and augment is not None:

@@ -13,6 +13,7 @@ its first number, or with all that it takes. The other sections are those of `De
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -289,8 +290,10 @@ def _layer(entry: Any) -> Layer:
     elif name in KINDS:
         kind = KINDS[name]
     else:
-        known = ", ".join(sorted([*KINDS, *FUNCTIONS]))
-        raise ValueError(f"there is no layer {name!r}; there are {known}")
+        known = sorted([*KINDS, *FUNCTIONS])
+        near = [one for one in known if name in one] or difflib.get_close_matches(name, known, 1)
+        meant = f"{' or '.join(near)} is the nearest; " if near else ""
+        raise ValueError(f"there is no layer {name!r}; {meant}there are {', '.join(known)}")
     names = [part.name for part in fields(kind) if part.name not in numbers]
     # the name comes first in the base class, and is never given alone
     names = [*(n for n in names if n != "name"), "name"]

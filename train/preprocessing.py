@@ -6,14 +6,39 @@ mark is part of the name because names are what every way of saving a network ke
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
+import numpy as np
+
 from samebits import errors
 
-__all__ = ["mark", "outside", "refuse_outside"]
+from .passes import Samples
+
+__all__ = ["mark", "outside", "refuse_outside", "warn_of_standardised"]
 
 MARK = "__outside__"
+TELLING = 1e-4  # so close to 0 and 1 are means and deviations only behind a standardisation
+_log = logging.getLogger("samebits")
+
+
+def warn_of_standardised(samples: Samples) -> None:
+    """A warning if every column has mean 0 and deviation 1, and nobody said what was done to it.
+
+    Constant columns do not count.
+    """
+    x = samples.inputs.reshape(len(samples), -1).astype(np.float64)
+    means, deviations = x.mean(axis=0), x.std(axis=0)
+    varied = deviations > 0
+    off = np.maximum(np.abs(means), np.abs(deviations - 1))[varied]
+    if varied.sum() > 1 and off.max() < TELLING and not samples.outside:
+        _log.warning(
+            "samples: all %d columns have mean 0 and standard deviation 1: they seem to have been "
+            "standardised before. Firmware gets the raw numbers: train on these and put "
+            'Standardise into the network, or say Samples(..., outside=("standardisation",))',
+            varied.sum(),
+        )
 
 
 def mark(model: Any, steps: tuple[str, ...]) -> None:

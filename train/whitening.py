@@ -22,6 +22,7 @@ from .config import FitOptions
 from .layers import Dense, Standardise
 from .network import Network
 from .optimize import Curve, Pass, Samples, fit_samples
+from .preprocessing import mark
 from .scaling import InputScaling
 
 __all__ = ["Whitening", "choose_whitening", "fit_whitened"]
@@ -42,11 +43,11 @@ class Whitening:
         A network trained on them is not compiled; `fold` makes one that is.
         """
         return replace(
-            samples, inputs=self.apply(samples.inputs), outside=(*samples.outside, "whitening")
+            samples, inputs=self.whitened(samples.inputs), outside=(*samples.outside, "whitening")
         )
 
-    def apply(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """The whitened inputs (N, F)."""
+    def whitened(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The whitened inputs (N, F), without a note: what is trained on them must be folded."""
         return np.asarray((inputs - self.mean) @ self.matrix, np.float32)
 
     def fold(self, model: Any, layer: str) -> None:
@@ -111,12 +112,13 @@ def fit_whitened(
     behind = build(replace(network, layers=tuple(inner)), seed=options.seed)
     curve = fit_samples(
         behind,
-        replace(train, inputs=whitening.apply(standardised(train))),
-        replace(validation, inputs=whitening.apply(standardised(validation))),
+        replace(train, inputs=whitening.whitened(standardised(train))),
+        replace(validation, inputs=whitening.whitened(standardised(validation))),
         options,
         on_pass=on_pass,
     )
     model = build(network, scaling=scaling, seed=options.seed)
     take_weights(model, behind)
     whitening.fold(model, inner[0].name)
+    mark(model, train.outside)
     return model, curve

@@ -118,7 +118,7 @@ def test_every_mistake_is_listed(tmp_path: Path) -> None:
     assert lines[0] == f"{path}:"
     assert [line.split("; there are")[0] for line in lines[1:]] == [
         "  network.inputs: is missing",
-        "  network.layers: layer 1: there is no layer 'dens'",
+        "  network.layers: layer 1: there is no layer 'dens'; dense is the nearest",
         "  network.layers: layer 2: dense takes no 'unit'; it takes units, name",
         "  network.layers: layer 2: dense needs 'units'",
         "  network.layers: layer 2: dense: name: got 4; Input should be a valid string",

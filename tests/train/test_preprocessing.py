@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from samebits import Design, errors
+from samebits.train.bench import train_network
 from samebits.train.build import build
 from samebits.train.config import fit_options
 from samebits.train.layers import Dense
 from samebits.train.network import Network
 from samebits.train.optimize import Samples, fit_samples
-from samebits.train.preprocessing import outside
+from samebits.train.preprocessing import outside, warn_of_standardised
 from samebits.train.store import load_model, save_model
 from samebits.train.whitening import choose_whitening
 
@@ -43,3 +45,26 @@ def test_a_network_with_whitening_outside_is_not_compiled(tmp_path: Path) -> Non
             Design.from_keras(path)
     with pytest.raises(errors.DataError, match="the validation part through no"):
         fit_samples(model, part, PART, OPTIONS)
+
+
+def test_the_mark_stays_on_both_networks_of_a_whitened_training() -> None:
+    part = replace(PART, outside=("my step",))
+    network = Network((3,), (Dense(2), "softmax"))
+    trained = train_network(network, part, part, OPTIONS, whiten=True)
+    assert outside(trained.float_model) == outside(trained.model) == ("my step",)
+
+
+def test_inputs_that_were_standardised_by_hand_are_noticed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    by_hand = ((X - X.mean(axis=0)) / X.std(axis=0)).astype(np.float32)
+    constant = np.hstack([by_hand, np.ones((len(X), 1), np.float32)])
+    warn_of_standardised(Samples(X, PART.targets))
+    warn_of_standardised(Samples(by_hand, PART.targets, outside=("standardisation",)))
+    assert caplog.messages == []
+    warn_of_standardised(Samples(constant, PART.targets))
+    assert caplog.messages == [
+        "samples: all 3 columns have mean 0 and standard deviation 1: they seem to have been "
+        "standardised before. Firmware gets the raw numbers: train on these and put Standardise "
+        'into the network, or say Samples(..., outside=("standardisation",))'
+    ]

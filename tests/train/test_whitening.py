@@ -24,7 +24,7 @@ OPTIONS = fit_options(epochs=4, batch_size=64, learning_rate=0.02)
 
 def test_whitened_inputs_have_unit_variance_and_no_correlation() -> None:
     white = choose_whitening(X)
-    z = white.apply(X).astype(np.float64)
+    z = white.whitened(X).astype(np.float64)
     assert np.abs(np.cov(z, rowvar=False) - np.eye(3)).max() < 1e-3
     assert np.abs(z.mean(axis=0)).max() < 1e-3
     twice = choose_whitening(np.column_stack([X[:, 0], X[:, 0]]))
