@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samebits import errors
-from samebits.inputs import check_arrays
+from samebits.inputs import Events, check_arrays
 
 if TYPE_CHECKING:
     import onnx
@@ -114,7 +114,7 @@ class Calibration:
 
 def calibrate(
     source: str | Path | onnx.ModelProto,
-    x: Any,
+    x: Events,
     *,
     bits: int | Mapping[str, int] = BITS,
     percentile: float = 100.0,

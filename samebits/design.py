@@ -18,7 +18,7 @@ from samebits import __version__, errors, storage
 from samebits.compile.ir import Graph
 from samebits.compile.target import Target
 from samebits.hls import project_folder, project_writer
-from samebits.inputs import check_inputs, raw_events
+from samebits.inputs import Events, check_inputs, raw_events
 from samebits.model_graph import check_target, deviations, target_of
 from samebits.sim.numpy_engine import NumpyEngine
 
@@ -251,7 +251,7 @@ class Design:
 
     def simulate(
         self,
-        x: Any,
+        x: Events,
         progress: Callable[[int], None] | None = None,
         workers: int = 1,
         engine: str = "numpy",
@@ -284,7 +284,7 @@ class Design:
         outputs = self.engine.run(inputs, self.graph.outputs, progress, workers)
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def trace(self, x: Any) -> dict[str, Values]:
+    def trace(self, x: Events) -> dict[str, Values]:
         """Every layer's output by layer name, as float64 of shape (N, *layer shape)."""
         layers = self.graph.layer_tensors
         inputs = check_inputs(self.graph, raw_events(self, x))
@@ -315,7 +315,7 @@ class Design:
             self.graph, data, seconds=seconds, seed=seed, engine=lambda: self.engine
         )
 
-    def tighten(self, x: Any = None, *, seed: int = 0) -> Tightening:
+    def tighten(self, x: Events | None = None, *, seed: int = 0) -> Tightening:
         """The same network in hls4ml types as narrow as proofs allow; this design stays as it is.
 
         Both fixed-point graphs are proved equal at every layer and output for every input, and
@@ -381,7 +381,7 @@ class Design:
 
     def verify(
         self,
-        x: Any = None,
+        x: Events | None = None,
         against: Sequence[str] = ("csim", "onnxruntime"),
         *,
         adversarial: bool = True,

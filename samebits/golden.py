@@ -25,7 +25,7 @@ from samebits.compile.emitters.interface import output_names
 from samebits.compile.ir import Carrier, Format, Tensor
 from samebits.compile.ops.boundary import input_mantissas
 from samebits.firmware.results import Facts, Text
-from samebits.inputs import GraphInputs
+from samebits.inputs import Events, GraphInputs
 from samebits.sim.stimuli import as_finite
 from samebits.verify import comparison_events
 
@@ -151,7 +151,7 @@ def _npz(arrays: Mapping[str, Array]) -> bytes:
 def freeze(
     design: Design,
     folder: Path,
-    x: Any = None,
+    x: Events | None = None,
     *,
     data: str = "",
     events: int = 200,
@@ -238,7 +238,7 @@ def freeze(
 
 
 def _chosen_events(
-    design: Design, x: Any, events: int, adversarial: int, seed: int
+    design: Design, x: Events | None, events: int, adversarial: int, seed: int
 ) -> tuple[list[Array], dict[str, int]]:
     """Float64 arrays of the graph's inputs, and how many events there are of each kind.
 

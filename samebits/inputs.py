@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from samebits import errors
 from samebits.compile.ir import Graph
@@ -14,15 +14,24 @@ from samebits.compile.ir import Graph
 if TYPE_CHECKING:
     from samebits.design import Design
 
-__all__ = ["GraphInputs", "check_arrays", "check_inputs", "design_words", "raw_events"]
+__all__ = [
+    "Events",
+    "GraphInputs",
+    "check_arrays",
+    "check_inputs",
+    "design_words",
+    "raw_events",
+]
+
+Events: TypeAlias = ArrayLike | Sequence[ArrayLike] | Mapping[str, ArrayLike]
+"""Events (N, ...): an array for one input; a list in the graph's order, or one by input name."""
 
 
-def check_inputs(graph: Graph, x: Any) -> list[NDArray[Any]]:
+def check_inputs(graph: Graph, x: Events) -> list[NDArray[Any]]:
     """Float arrays (N, *input shape) in the order of the graph's inputs.
 
     Args:
-        x: an array for one input; a list in the graph's order, or {input name: array}. An array may
-            be flat behind the batch axis.
+        x: arrays may be flat behind the batch axis.
 
     Raises:
         DataError: wrong names, number of inputs, features or events; NaN or infinity; not numbers.
@@ -30,13 +39,14 @@ def check_inputs(graph: Graph, x: Any) -> list[NDArray[Any]]:
     return check_arrays({name: graph.tensors[name].shape for name in graph.inputs}, x)
 
 
-def check_arrays(shapes: Mapping[str, tuple[int, ...]], x: Any) -> list[NDArray[Any]]:
+def check_arrays(shapes: Mapping[str, tuple[int, ...]], x: Events) -> list[NDArray[Any]]:
     """`check_inputs` for inputs of these names and shapes of one event.
 
     Raises:
         DataError: other names, numbers of inputs or of events, shapes; NaN or infinity.
     """
     names = list(shapes)
+    arrays: list[Any]
     if isinstance(x, Mapping):
         if set(x) != set(names):
             raise errors.DataError(f"inputs: got {sorted(x)}, wanted {sorted(names)}")
@@ -59,7 +69,7 @@ def check_arrays(shapes: Mapping[str, tuple[int, ...]], x: Any) -> list[NDArray[
     return shaped
 
 
-def _check_one(name: str, shape: tuple[int, ...], values: Any) -> NDArray[Any]:
+def _check_one(name: str, shape: tuple[int, ...], values: ArrayLike) -> NDArray[Any]:
     try:
         array = np.asarray(values)
     except ValueError:
@@ -96,7 +106,7 @@ class GraphInputs(dict[str, NDArray[Any]]):
     """Arrays of the graph's inputs as they are: adversarial events are no codes of a detector."""
 
 
-def raw_events(design: Design, x: Any) -> Any:
+def raw_events(design: Design, x: Events) -> Events:
     """The events; of a design with an input adapter its checked codes by field.
 
     Raises:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from samebits import errors
 from samebits.compile.ir import Carrier
 from samebits.compile.ops.boundary import input_mantissas
-from samebits.inputs import check_inputs, raw_events
+from samebits.inputs import Events, check_inputs, raw_events
 from samebits.keys import KEYS, check_keys, key_words, keys_of, open_columns
 from samebits.patterns import Pattern, answer_patterns, input_patterns, row_patterns
 
@@ -126,7 +126,7 @@ def read_answers(
 
 def match(
     design: Design,
-    events: Any,
+    events: Events,
     keys: Keys,
     answers: Answers,
     *,

@@ -24,7 +24,7 @@ from samebits.compile.passes.overflow import lift_inner_wraps, overflow_sites
 from samebits.compile.passes.ranges import refine_ranges
 from samebits.compile.passes.widths import narrowed, narrowest_formats
 from samebits.compile.passes.zero_bits import propagate_zero_bits, zero_bits_of
-from samebits.inputs import check_inputs
+from samebits.inputs import Events, check_inputs
 from samebits.sim.numpy_engine import NumpyEngine
 from samebits.sim.stimuli import adversarial_inputs
 
@@ -114,7 +114,9 @@ def with_model_graph(design: Design, model_graph: Any) -> Design:
     return made
 
 
-def tighten(design: Design, model_graph: Any, weights: Any, x: Any, seed: int) -> Tightening:
+def tighten(
+    design: Design, model_graph: Any, weights: Any, x: Events | None, seed: int
+) -> Tightening:
     """See `Design.tighten`.
 
     Args:
@@ -301,7 +303,7 @@ def _results_read(model_graph: Any, layer: str, accepted: Mapping[Key, Format]) 
     return found
 
 
-def _compare(old: Graph, new: Graph, x: Any, seed: int) -> int:
+def _compare(old: Graph, new: Graph, x: Events | None, seed: int) -> int:
     """Simulates both graphs on the same events and compares all they share; gives the events.
 
     Raises:

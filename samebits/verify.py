@@ -19,7 +19,7 @@ from samebits import errors
 from samebits.compile.emitters.interface import input_dtype, output_names
 from samebits.compile.ir import Carrier, Graph
 from samebits.compile.ops.boundary import input_mantissas, to_values
-from samebits.inputs import check_inputs, design_words, raw_events
+from samebits.inputs import Events, check_inputs, design_words, raw_events
 from samebits.sim.stimuli import CastCoverage, adversarial_inputs, as_finite, cover_casts
 from samebits.sim.verification import (
     EngineReport,
@@ -44,7 +44,7 @@ _POOL_EVENTS = 20_000
 
 def verify(
     design: Design,
-    x: Any,
+    x: Events | None,
     against: Sequence[str],
     adversarial: bool,
     seed: int,
@@ -77,7 +77,7 @@ def verify(
 
 
 def comparison_events(
-    design: Design, x: Any, adversarial: bool, seed: int
+    design: Design, x: Events | None, adversarial: bool, seed: int
 ) -> tuple[list[Array], dict[str, int], list[CastCoverage]]:
     """All events in the element type that every engine takes, their counts by kind, coverage.
 
