@@ -12,22 +12,21 @@ from numpy.typing import NDArray
 
 from samebits import errors
 from samebits.compile.adapter.front import SCOPE
-from samebits.compile.ir import Carrier, Format, Graph, Interval, Layer, Overflow
+from samebits.compile.ir import Format, Graph, Interval, Layer, Overflow
 from samebits.compile.ops.arith import overflow
-from samebits.compile.ops.boundary import to_mantissas, to_values
+from samebits.compile.ops.boundary import to_values
 from samebits.compile.ops.cast import cast_interval
 from samebits.compile.passes.guards import explicit_guards
 from samebits.compile.passes.overflow import OverflowSite, lift_inner_wraps, overflow_sites
 from samebits.compile.passes.ranges import refine_ranges
 from samebits.compile.passes.widths import narrowed, narrowest_formats
 from samebits.compile.passes.zero_bits import propagate_zero_bits
-from samebits.inputs import check_inputs
+from samebits.input_ranges import InputRange, arriving_interval, given_ranges, wide_format
 from samebits.sim.numpy_engine import NumpyEngine
 from samebits.sim.witness import Box, Reach, Witness, find_witnesses
 
 __all__ = [
     "SECONDS",
-    "InputRange",
     "Status",
     "TensorRange",
     "describe_overflow",
@@ -37,7 +36,6 @@ __all__ = [
 
 Values: TypeAlias = NDArray[Any]
 SECONDS = 10.0  # of searching, unless told otherwise
-_ROOM = 1000  # bits of a mantissa that any float32, and any double but a monstrous one, fits in
 _SHOWN = 8  # numbers of an input in a message
 _TYPES = ("accum", "table", "exp_table", "inv_table", "inv_inp", "param", "slope", "shift")
 
@@ -104,14 +102,6 @@ class TensorRange:
         return str(self.status.value)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class InputRange:
-    """The real values low .. high (arrays of the input's shape) that an input is allowed."""
-
-    low: Values
-    high: Values
-
-
 def tensor_ranges(
     graph: Graph,
     data: Any = None,
@@ -127,12 +117,15 @@ def tensor_ranges(
     Args:
         engine: gives an engine of the graph, if there is one already.
     """
-    given, events = _given_ranges(graph, data)
+    given, events = given_ranges(graph, data)
     arriving = {
-        name: _rounded(graph.tensors[name].format, bounds) for name, bounds in given.items()
+        name: arriving_interval(graph.tensors[name].format, bounds)
+        for name, bounds in given.items()
     }
     inputs = {
-        name: cast_interval(interval, _wide(graph.tensors[name].format), graph.tensors[name].format)
+        name: cast_interval(
+            interval, wide_format(graph.tensors[name].format), graph.tensors[name].format
+        )
         for name, interval in arriving.items()
     }
     lifted = lift_inner_wraps(explicit_guards(graph), inputs)
@@ -235,62 +228,6 @@ def to_json(graph: Graph, found: TensorRange) -> dict[str, Any]:
             },
         },
     }
-
-
-def _given_ranges(graph: Graph, data: Any) -> tuple[dict[str, InputRange], list[Values] | None]:
-    """The real range of every input that `data` says something of, and the events if it has any.
-
-    Raises:
-        UsageError: an input that does not exist, or bounds that are no range.
-    """
-    if data is None:
-        return {}, None
-    names = graph.inputs
-    if isinstance(data, tuple):
-        data = dict.fromkeys(names, data)
-    if isinstance(data, Mapping) and any(isinstance(value, tuple) for value in data.values()):
-        return {name: _one_range(graph, name, bounds) for name, bounds in data.items()}, None
-    events = check_inputs(graph, data)
-    if not len(events[0]):
-        raise errors.DataError("ranges: the data hold no events")
-    return {
-        name: InputRange(array.min(axis=0), array.max(axis=0))
-        for name, array in zip(names, events, strict=True)
-    }, events
-
-
-def _one_range(graph: Graph, name: str, bounds: Any) -> InputRange:
-    if name not in graph.inputs:
-        raise errors.UsageError(
-            f"ranges: there is no input {name!r}; inputs: {', '.join(graph.inputs)}"
-        )
-    shape = graph.tensors[name].shape
-    try:
-        low, high = (np.broadcast_to(np.asarray(x, dtype=np.float64), shape) for x in bounds)
-    except (TypeError, ValueError):
-        raise errors.UsageError(
-            f"ranges: {name}: wanted (low, high), numbers or arrays of shape {shape}, got "
-            f"{bounds!r}"
-        ) from None
-    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low <= high).all()):
-        raise errors.UsageError(f"ranges: {name}: {bounds!r} is not a finite range low <= high")
-    return InputRange(low, high)
-
-
-def _wide(fmt: Format) -> Format:
-    """The format's grid and rounding with room for every double."""
-    return Format(True, _ROOM, _ROOM - fmt.fraction, fmt.rounding, Overflow.SAT)
-
-
-def _rounded(fmt: Format, bounds: InputRange) -> Interval:
-    """The mantissas that arrive at an input's format."""
-    low, high = (
-        to_mantissas(np.asarray(x, dtype=np.float64), _wide(fmt), Carrier.PYTHON)
-        for x in (bounds.low, bounds.high)
-    )
-    if fmt.like_ap_int:  # it makes 1 of what lies between -1/2 and 0, see `input_mantissas`
-        high = np.where((bounds.low < 0) & (bounds.high > -0.5), np.maximum(high, 1), high)
-    return Interval(low, high)
 
 
 def _confirm(engine: NumpyEngine, reach: Mapping[str, Reach]) -> None:
