@@ -13,7 +13,7 @@ from samebits.design import Design
 from samebits.firmware.results import Measured, NotRun, Quantity
 
 from .console import bar, line, out, print_json
-from .options import Json, Seed, Tree, events_of
+from .options import Json, RegressionTargets, Seed, Tree, events_of
 from .trigger_options import (
     Edges,
     LuminosityRatio,
@@ -54,9 +54,7 @@ def command(
         Path | None,
         typer.Option("--events", help="Events for the bits alone; default: the labelled ones."),
     ] = None,
-    target: Annotated[
-        str | None, typer.Option("--target", help="Columns of --data that a regression predicts.")
-    ] = None,
+    target: RegressionTargets = None,
     unbiased: Annotated[
         Path | None,
         typer.Option("--unbiased", help="Unbiased events, to measure rates of both with."),

@@ -19,15 +19,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backend",
+    "BudgetNs",
     "Build",
     "Clock",
     "Columns",
     "Force",
     "IoType",
     "Json",
+    "LabelledEvents",
     "Output",
     "Part",
     "Precision",
+    "RegressionTargets",
     "Reuse",
     "Seed",
     "Strategy",
@@ -54,6 +57,20 @@ Columns = Annotated[
     ),
 ]
 Tree = Annotated[str | None, typer.Option("--tree", help="The tree, if a .root has several.")]
+LabelledEvents = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        help="Labelled events, a file or 'jets'; default: the test part of the training data.",
+    ),
+]
+RegressionTargets = Annotated[
+    str | None,
+    typer.Option("--target", help="Columns of --data that a regression predicts: A or A,B,..."),
+]
+BudgetNs = Annotated[
+    float | None, typer.Option("--budget-ns", help="Latency that the trigger allows.")
+]
 Within = Annotated[
     list[str] | None,
     typer.Option(

@@ -9,7 +9,7 @@ import typer
 from samebits.design import Design
 
 from .console import bar, command_line, line, out
-from .options import Build, Json
+from .options import BudgetNs, Build, Json, LabelledEvents, RegressionTargets
 from .outcome import GatesFile, Github, Junit, tell_ci
 
 NAME = "report"
@@ -17,23 +17,12 @@ NAME = "report"
 
 def command(
     build: Build,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            help="Labelled events, a file or 'jets'; default: the test part of the training data.",
-        ),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option("--target", help="Columns of --data that a regression predicts: A or A,B,..."),
-    ] = None,
+    data: LabelledEvents = None,
+    target: RegressionTargets = None,
     weight: Annotated[
         str | None, typer.Option("--weight", help="Column of --data with weights of the events.")
     ] = None,
-    budget_ns: Annotated[
-        float | None, typer.Option("--budget-ns", help="Latency that the trigger allows.")
-    ] = None,
+    budget_ns: BudgetNs = None,
     plots: Annotated[
         bool, typer.Option("--plots", help="Write every plot as PDF and PNG into plots/ too.")
     ] = False,

@@ -19,7 +19,7 @@ from samebits.sweep_network import labelled_events, network_of
 from samebits.test_part import log_reading
 
 from .console import bar, command_line, err, line, out, print_json
-from .options import Json
+from .options import BudgetNs, Json, LabelledEvents
 
 NAME = "sweep"
 WIDTHS, REUSE, CLOCKS = (2, 24), (1, 1 << 20), (1, 2000)
@@ -38,13 +38,7 @@ def command(
         str | None,
         typer.Option("--clock", help="Clocks in MHz, such as 200,320; default: the design's."),
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            help="Labelled events, a file or 'jets'; default: the test part of the training data.",
-        ),
-    ] = None,
+    data: LabelledEvents = None,
     calibrate: Annotated[
         Path | None,
         typer.Option("--calibrate", help="Events that a float ONNX model is quantized with."),
@@ -59,9 +53,7 @@ def command(
     part: Annotated[
         str | None, typer.Option("--part", help="Full name of the FPGA; default: the design's.")
     ] = None,
-    budget_ns: Annotated[
-        float | None, typer.Option("--budget-ns", help="Latency that the trigger allows.")
-    ] = None,
+    budget_ns: BudgetNs = None,
     max_lut_share: Annotated[
         float | None,
         typer.Option("--max-lut-share", help="Share of the part's LUTs that is free, 0 to 1."),
