@@ -335,32 +335,34 @@ def _metrics(
 ) -> MetricsFacts | NotRun:
     import importlib.metadata
 
+    from samebits.quality import auc_only, class_scores, no_decision
     from samebits.sim.metrics import classification_metrics, compare_models
     from samebits.train.data import Dataset
 
     why = why or _no_single_pair(a, b)
     if not isinstance(test, Dataset) or why:
         return NotRun(reason=why or "the events have no class labels")
-    answers = _answers(a, b, test)
-    shape = answers[0].shape[1:]
-    if shape != (len(test.class_names),):
-        return NotRun(
-            reason=f"outputs of shape {shape} are not scores of {len(test.class_names)} classes"
-        )
-    scores = dict(zip(names, answers, strict=True))
+    answers = {
+        name: answer.reshape(len(answer), -1)
+        for name, answer in zip(names, _answers(a, b, test), strict=True)
+    }
+    scores = class_scores(answers, len(test.class_names))
+    if isinstance(scores, NotRun):
+        return scores
+    undecided = no_decision(answers)
+    comparison = compare_models(
+        scores, test.labels, test.class_names, reference=names[0], gated=names[1]
+    )
     return MetricsFacts(
         split=split,
         tool=f"scikit-learn {importlib.metadata.version('scikit-learn')}",
+        no_decision=undecided,
         models={
             name: classification_metrics(values, test.labels, test.class_names, where=name)
             for name, values in scores.items()
         },
-        comparison=replace(
-            compare_models(
-                scores, test.labels, test.class_names, reference=names[0], gated=names[1]
-            ),
-            gate=None,  # a report's own
-        ),
+        # the gate is a report's own
+        comparison=auc_only(comparison) if undecided else replace(comparison, gate=None),
     )
 
 

@@ -244,6 +244,8 @@ def _accuracy(gates: Gates, facts: ReportFacts) -> Reading | NotRun:
     metrics = _metrics(facts)
     if isinstance(metrics, NotRun):
         return metrics
+    if metrics.no_decision:
+        return NotRun(reason=metrics.no_decision)
     model = metrics.models[_FIRMWARE]
     return model.accuracy, f"firmware, {model.events:,} events, {metrics.tool}"
 

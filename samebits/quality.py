@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from samebits.design import Design
     from samebits.recipe import Recipe
     from samebits.report.facts import MetricsFacts, NotRun, RegressionFacts
+    from samebits.sim.metrics import ModelComparison
     from samebits.train.data import Columns, Dataset, Features, Regression
 
 __all__ = [
     "ACCURACY_LIMIT_POINTS",
+    "auc_only",
     "class_scores",
     "classification",
     "event_weights",
+    "no_decision",
     "regression",
     "target_columns",
 ]
@@ -46,9 +49,11 @@ def classification(
 
     if absent := _no_single_output(design):
         return absent
-    found = class_scores(scores_of(design, test.features), len(test.class_names))
+    answers = scores_of(design, test.features)
+    found = class_scores(answers, len(test.class_names))
     if isinstance(found, NotRun):
         return found
+    undecided = no_decision(answers)
     names, labels = test.class_names, test.labels
     models = {
         name: classification_metrics(values, labels, names, where=name, weights=weights)
@@ -62,11 +67,31 @@ def classification(
             names,
             reference=next(iter(found)),
             # the limit is for what was trained here; others set one with --gates
-            gated=FIRMWARE if "float" in found else "",
+            gated=FIRMWARE if "float" in found and not undecided else "",
             limit_points=ACCURACY_LIMIT_POINTS,
             weights=weights,
         )
-    return MetricsFacts(split=split, tool=_tool(), models=models, comparison=comparison)
+        comparison = auc_only(comparison) if undecided else comparison
+    return MetricsFacts(
+        split=split, tool=_tool(), models=models, comparison=comparison, no_decision=undecided
+    )
+
+
+def auc_only(comparison: ModelComparison) -> ModelComparison:
+    """The comparison without what follows from decisions."""
+    kept = tuple(d for d in comparison.differences if d.quantity != "accuracy")
+    return replace(comparison, differences=kept, gate=None)
+
+
+def no_decision(answers: Mapping[str, NDArray[Any]]) -> str:
+    """Why these answers of one number, such as anomaly scores, decide nothing; empty if they do."""
+    values = np.concatenate(list(answers.values()))
+    if values.shape[1] > 1 or values.min() < 0 or values.max() <= 1:
+        return ""
+    return (
+        "the score is never below 0 and goes beyond 1: it is neither a probability nor decided at "
+        "0, so that it needs a threshold of its own (samebits trigger)"
+    )
 
 
 def class_scores(

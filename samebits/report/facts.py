@@ -316,11 +316,16 @@ class VerificationFacts(Facts):
 
 
 class MetricsFacts(Facts):
-    """Metrics per model, all measured on one split by one tool."""
+    """Metrics per model, all measured on one split by one tool.
+
+    `no_decision` says why the largest score decides nothing; accuracy, confusion, purity and
+    efficiency of the decisions are then without meaning, AUC and working points are not.
+    """
 
     split: Text
     tool: Text
     models: dict[str, ClassificationMetrics]
+    no_decision: str = ""
     comparison: ModelComparison | NotRun = Field(
         default_factory=_absent("comparison of several models")
     )

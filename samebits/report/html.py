@@ -12,6 +12,7 @@ from . import hardware, pareto, plots, rates, tuning
 from .facts import (
     BUNCH_CROSSING_NS,
     LatencyEstimate,
+    MetricsFacts,
     NotRun,
     Quantity,
     RegressionFacts,
@@ -203,6 +204,8 @@ def _accuracy_card(facts: ReportFacts) -> Card:
     if isinstance(facts.metrics, NotRun):
         return Card("Accuracy", "not run", facts.metrics.reason, "", is_run=False)
     name, metrics = list(facts.metrics.models.items())[-1]
+    if facts.metrics.no_decision:
+        return _auc_card(facts.metrics)
     split = facts.metrics.split
     detail = f"{metrics.events:,} {'test events' if split == 'test' else split}"
     comparison = facts.metrics.comparison
@@ -219,6 +222,21 @@ def _accuracy_card(facts: ReportFacts) -> Card:
         detail,
         f"measured, {facts.metrics.tool}",
     )
+
+
+def _auc_card(facts: MetricsFacts) -> Card:
+    """The last class against the rest, where no score decides."""
+    name, metrics = list(facts.models.items())[-1]
+    last = metrics.classes[-1]
+    detail = f"{last.name}, {metrics.events:,} events"
+    if not isinstance(facts.comparison, NotRun):
+        for d in facts.comparison.differences:
+            if (d.model, d.class_name) == (name, last.name):
+                detail = (
+                    f"{last.name}: {d.value:+.4f} to {facts.comparison.reference} "
+                    f"({d.low_95:+.4f} to {d.high_95:+.4f} at 95 %)"
+                )
+    return Card(f"AUC, {name}", f"{last.auc:.4f}", detail, f"measured, {facts.tool}")
 
 
 def _trigger_card(facts: TriggerFacts) -> Card:

@@ -151,6 +151,10 @@ def _add_accuracy(facts: ReportFacts, row: _Row) -> None:
         return
     comparison = facts.metrics.comparison
     for name, metrics in facts.metrics.models.items():
+        if facts.metrics.no_decision:
+            value = ", ".join(f"{one.name} {one.auc:.4f}" for one in metrics.classes)
+            row(f"AUC {name}", value, f"measured, {facts.metrics.tool}")
+            continue
         value = format_share(metrics.accuracy)
         if not isinstance(comparison, NotRun):
             for d in comparison.differences:

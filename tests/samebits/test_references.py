@@ -11,14 +11,17 @@ from samebits import Design, errors
 from samebits.adapter import physical_columns
 from samebits.compile.adapter import Adapter
 from samebits.compile.adapter.raw import random_fields
-from samebits.quality import class_scores, target_columns
+from samebits.gates import Gates, evaluate
+from samebits.quality import class_scores, no_decision, target_columns
 from samebits.recipe import KERAS_SHA256, load_events
 from samebits.references import FIRMWARE, FLOAT_ONNX, Reference, references, scores_of
-from samebits.report.facts import NotRun
+from samebits.report.facts import MetricsFacts, NotRun
+from samebits.sim.metrics import ModelComparison
 from samebits.sim.onnx_engine import OnnxEngine
+from samebits.stages import build_report
 from samebits.train.data import Regression
 
-from ..models import float_mlp, quantized_mlp
+from ..models import ModelWriter, float_mlp, quantized_mlp
 from .test_adapter import ADAPTER
 
 
@@ -77,6 +80,39 @@ def test_one_output_of_two_classes() -> None:
     absent = class_scores({"m": p}, 3)
     assert isinstance(absent, NotRun)
     assert "are not scores of 3 classes" in absent.reason
+
+
+def test_scores_without_a_threshold_decide_nothing() -> None:
+    p = np.array([[0.25], [0.75]])
+    for answers in ({"m": p}, {"m": p, "logit": 4 * p - 2}, {"m": np.array([[3.0, 4.0]])}):
+        assert no_decision(answers) == ""
+    assert no_decision({"m": p, "anomaly": 4 * p}).startswith("the score is never below 0")
+
+
+def test_an_anomaly_score_has_auc_and_no_accuracy(tmp_path: Path) -> None:
+    write = ModelWriter(4)
+    x = write.quant(write.node("Relu", write.quant(write.input(), 8, 4)), 8, 4, signed=False)
+    total = write.node("MatMul", x, write.weight(np.ones((4, 1))))
+    write.output(total, 1)
+    design = Design.from_onnx(write.model())
+    design.save(tmp_path / "build")
+    rng = np.random.default_rng(3)
+    y = np.arange(300) % 2
+    np.savez(tmp_path / "d.npz", features=rng.normal(0, 1 + y[:, None], (300, 4)), label=y)
+    facts = build_report(Design.load(tmp_path / "build"), str(tmp_path / "d.npz"))
+    assert isinstance(facts.metrics, MetricsFacts)
+    assert facts.metrics.no_decision
+    assert isinstance(facts.metrics.comparison, ModelComparison)
+    assert {d.quantity for d in facts.metrics.comparison.differences} == {"auc"}
+    page = (tmp_path / "build" / "report.html").read_text(encoding="utf-8")
+    assert "No decisions:</strong> the score is never below 0" in page
+    assert "Confusion matrices" not in page
+    assert '<p class="title">AUC, firmware</p>' in page
+    (gate,) = evaluate(Gates(min_accuracy=0.5), facts)
+    assert gate.passed is False
+    assert gate.detail.startswith("not evaluated: the score is never below 0")
+    (found,) = evaluate(Gates(min_auc=0.5), facts)
+    assert found.passed
 
 
 def test_columns_of_targets(tmp_path: Path) -> None:
