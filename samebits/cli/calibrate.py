@@ -128,7 +128,8 @@ def show(calibration: Calibration) -> None:
         for column in ("metric", "float", "quantized", "change"):
             metrics.add_column(column, justify="left" if column == "metric" else "right")
         for name, before, after in calibration.metrics:
-            metrics.add_row(name, f"{before:.4f}", f"{after:.4f}", f"{after - before:+.4f}")
+            change = round(after - before, 4) + 0.0  # a zero without a sign of its own
+            metrics.add_row(name, f"{before:.4f}", f"{after:.4f}", f"{change:+.4f}")
         out.print(metrics)
     for note in calibration.notes:
         line(f"note: {note}")
