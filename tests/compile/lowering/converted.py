@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -121,9 +121,13 @@ def compare(model: Any, kernel: Kernel, arrays: Sequence[Any]) -> None:
         assert got.tolist() == wanted
 
 
-def refusal(model: Any, error: type[errors.SamebitsError] = errors.UnsupportedError) -> str:
+def refusal(
+    model: Any,
+    error: type[errors.SamebitsError] = errors.UnsupportedError,
+    weights: Mapping[str, Any] | None = None,
+) -> str:
     """The message with which a graph is refused."""
     with pytest.raises(errors.SamebitsError) as caught:
-        lower(model)
+        lower(model, weights)
     assert type(caught.value) is error
     return str(caught.value)

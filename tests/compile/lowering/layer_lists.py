@@ -8,9 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-import pytest
 
-from samebits import errors
 from samebits.compile.ir import Format, Overflow, Rounding
 from samebits.compile.lowering import lower
 from samebits.compile.passes import simplify
@@ -132,9 +130,3 @@ def exactly(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     for position in np.ndindex(values.shape):
         exact[position] = Fraction(float(values[position]))
     return exact
-
-
-def refusal(model: Any) -> str:
-    with pytest.raises(errors.UnsupportedError) as caught:
-        lower(model)
-    return str(caught.value)

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .layer_lists import convert, fixed, refusal, simulate
+from .converted import refusal
+from .layer_lists import convert, fixed, simulate
 
 BYTE = fixed(8, 4)
 

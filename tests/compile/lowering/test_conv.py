@@ -12,6 +12,7 @@ from samebits import errors
 from samebits.compile.lowering import lower
 from samebits.sim.numpy_engine import NumpyEngine
 
+from .converted import refusal
 from .single import SATURATED, Powers, Single, conv
 
 BACKENDS = ("Vivado", "Vitis")
@@ -49,13 +50,6 @@ def attribute(**values: Any) -> Callable[[Any], None]:
             layer.set_attr(name, value)
 
     return change
-
-
-def refusal(single: Single, error: type[errors.SamebitsError] = errors.UnsupportedError) -> str:
-    with pytest.raises(errors.SamebitsError) as caught:
-        lower(single.model())
-    assert type(caught.value) is error
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("io_type", BOTH_IO)
@@ -283,7 +277,7 @@ def test_refusals(
     single = Single(conv(rng, *geometry), geometry[1])
     for name, value in changes.items():
         setattr(single, name, value)
-    assert refusal(single) == message
+    assert refusal(single.model()) == message
 
 
 @pytest.mark.parametrize(
@@ -298,4 +292,4 @@ def test_refusals(
 )
 def test_broken_sizes(changes: dict[str, int], message: str, rng: np.random.Generator) -> None:
     single = Single(conv(rng, *CONV1D), (6, 2), tweak=attribute(**changes))
-    assert refusal(single, errors.ModelError) == message
+    assert refusal(single.model(), errors.ModelError) == message

@@ -10,9 +10,9 @@ from hls4ml.model.types import XnorPrecisionType
 
 from samebits import errors
 from samebits.compile.ir import Format, Overflow
-from samebits.compile.lowering import lower
 from samebits.compile.lowering.products import latency_walk, resource_walk
 
+from .converted import refusal
 from .single import SATURATED, Powers, Single, dense
 
 ACCUMULATORS = [
@@ -31,13 +31,6 @@ WEIGHTS: dict[str, Any] = {
 
 def reuse_factor(value: int) -> Callable[[Any], None]:
     return lambda layer: layer.set_attr("reuse_factor", value)
-
-
-def refusal(single: Single, error: type[errors.SamebitsError] = errors.UnsupportedError) -> str:
-    with pytest.raises(errors.SamebitsError) as caught:
-        lower(single.model())
-    assert type(caught.value) is error
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("accum", ACCUMULATORS)
@@ -138,7 +131,7 @@ def test_only_vitis_in_io_stream_has_a_kernel_for_any_reuse_factor(
 ) -> None:
     tweak = reuse_factor(9)
     single = Single(dense(rng, 6, 4), (6,), backend, io_type, "Resource", 6, tweak=tweak)
-    assert refusal(single) == (
+    assert refusal(single.model()) == (
         "layer layer (Dense): reuse factor 9 is neither a divisor nor a multiple of the 6 inputs; "
         "hls4ml's resource kernel is undefined there"
     )
@@ -152,7 +145,7 @@ def test_hls4ml_cannot_convert_compressed_weights(rng: np.random.Generator) -> N
 
 def test_an_integer_accumulator_of_terms_without_integer_bits(rng: np.random.Generator) -> None:
     single = Single(dense(rng, 6, 4), (6,), data="fixed<6,-2>", accum="int<6>")
-    assert refusal(single) == (
+    assert refusal(single.model()) == (
         "layer layer (Dense): its accumulator is an ap_int that adds ap_fixed<12,0,TRN,WRAP>, "
         "which has no integer bits; hls4ml's C simulation is undefined there; use an ap_fixed "
         "accumulator"
@@ -162,7 +155,7 @@ def test_an_integer_accumulator_of_terms_without_integer_bits(rng: np.random.Gen
 def test_unrolled_with_reuse_factor_1(rng: np.random.Generator) -> None:
     # hls4ml falls back to it where no other reuse factor fits
     single = Single(dense(rng, 1, 5), (1,), strategy="resource_unrolled", reuse=3)
-    assert refusal(single) == (
+    assert refusal(single.model()) == (
         "layer layer (Dense): strategy resource_unrolled with reuse factor 1; hls4ml writes no "
         "kernel for it, its C++ does not compile; use resource"
     )
@@ -170,7 +163,7 @@ def test_unrolled_with_reuse_factor_1(rng: np.random.Generator) -> None:
 
 def test_input_of_another_size(rng: np.random.Generator) -> None:
     single = Single(dense(rng, 6, 4), (6,), tweak=lambda layer: layer.set_attr("n_in", 5))
-    assert refusal(single) == "layer layer (Dense): input shape (6,) is not (5,)"
+    assert refusal(single.model()) == "layer layer (Dense): input shape (6,) is not (5,)"
 
 
 def test_biases_of_another_number(rng: np.random.Generator) -> None:
@@ -178,6 +171,6 @@ def test_biases_of_another_number(rng: np.random.Generator) -> None:
         layer.weights["bias"].data = layer.weights["bias"].data[:3]
 
     single = Single(dense(rng, 6, 4), (6,), tweak=shorten)
-    assert refusal(single, errors.ModelError) == (
+    assert refusal(single.model(), errors.ModelError) == (
         "layer layer (Dense): 3 numbers in bias for 4 outputs"
     )

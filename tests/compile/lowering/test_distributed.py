@@ -23,7 +23,18 @@ from samebits.sim.numpy_engine import NumpyEngine
 
 from ...models import quantized_mlp
 from ...oracle import lsb
-from .converted import Layer, caster, convert, flat, given, grid, layer_of, numbers, precision
+from .converted import (
+    Layer,
+    caster,
+    convert,
+    flat,
+    given,
+    grid,
+    layer_of,
+    numbers,
+    precision,
+    refusal,
+)
 
 RESULT = "fixed<8,4,RND_CONV,SAT>"
 
@@ -194,9 +205,9 @@ def test_einsum_dense_casts_to_its_accumulator_before_and_after_the_bias(
     own = {"layer/weight": layer["weight_data"]}  # in the order of the equation
     assert_exact(model, own, kernel, rng)
     own = {"layer/weight": layer["weight_data"][::-1]}
-    assert "are not those that its generated code" in refused(model, own, errors.ModelError)
+    assert "are not those that its generated code" in refusal(model, errors.ModelError, own)
     own = {"layer/weight": layer["weight_data"].reshape(3, 8)}
-    assert refused(model, own, errors.UsageError) == (
+    assert refusal(model, errors.UsageError, own) == (
         "layer layer (EinsumDense): layer/weight has shape (3, 8), wanted (2, 4, 3)"
     )
 
@@ -274,13 +285,6 @@ def test_weights_as_da4ml_takes_them(rng: np.random.Generator) -> None:
     ]
 
 
-def refused(model: Any, weights: Any, error: type[errors.SamebitsError]) -> str:
-    with pytest.raises(errors.SamebitsError) as caught:
-        lower(model, weights)
-    assert type(caught.value) is error
-    return str(caught.value)
-
-
 def test_without_the_weights(rng: np.random.Generator) -> None:
     model = dense(rng)
     weights = distribute(model, plain)
@@ -289,9 +293,9 @@ def test_without_the_weights(rng: np.random.Generator) -> None:
         "give the arrays from before, weights={{'layer/weight': ..., 'layer/bias': ...}}, or "
         "convert the model with another strategy"
     )
-    assert refused(model, None, errors.UnsupportedError) == message.format("weight")
+    assert refusal(model, errors.UnsupportedError, None) == message.format("weight")
     del weights["layer/bias"]
-    assert refused(model, weights, errors.UnsupportedError) == message.format("bias")
+    assert refusal(model, errors.UnsupportedError, weights) == message.format("bias")
     with pytest.raises(errors.UnsupportedError, match="hls4ml has removed its weight"):
         Design.from_hls4ml(model)
 
@@ -301,22 +305,22 @@ def test_with_other_weights(rng: np.random.Generator) -> None:
     weights = distribute(model, plain)
     where = "layer layer (Dense): "
     other = weights | {"layer/weight": weights["layer/weight"][::-1]}
-    assert refused(model, other, errors.ModelError) == (
+    assert refusal(model, errors.ModelError, other) == (
         f"{where}the weights given for it are not those that its generated code multiplies with; "
         "give them as they stood in the graph"
     )
     other = weights | {"layer/bias": weights["layer/bias"] + 2.0**-30}
-    assert refused(model, other, errors.ModelError) == (
+    assert refusal(model, errors.ModelError, other) == (
         f"{where}the bias given for it is not the one that its generated code adds; give it as it "
         "stood in the graph"
     )
     other = weights | {"layer/weight": weights["layer/weight"][:-1]}
-    assert refused(model, other, errors.UsageError) == (
+    assert refusal(model, errors.UsageError, other) == (
         f"{where}layer/weight has shape (3, 3), wanted (4, 3)"
     )
     other = weights | {"layer/bias": weights["layer/bias"] * np.nan}
-    assert refused(model, other, errors.ModelError) == (f"{where}layer/bias holds NaN or infinity")
-    assert refused(model, weights | {"dense/bias": np.zeros(3)}, errors.UsageError) == (
+    assert refusal(model, errors.ModelError, other) == (f"{where}layer/bias holds NaN or infinity")
+    assert refusal(model, errors.UsageError, weights | {"dense/bias": np.zeros(3)}) == (
         "weights['dense/bias']: there is no such layer; wanted 'layer/weight' or 'layer/bias' with "
         "one of x, layer"
     )
@@ -328,7 +332,7 @@ def test_code_that_does_not_fit(rng: np.random.Generator) -> None:
     layer = layer_of(model, "layer")
     written = layer.get_attr("da_codegen").code
     layer.set_attr("da_codegen", Source(written * 2))
-    assert refused(model, weights, errors.ModelError) == (
+    assert refusal(model, errors.ModelError, weights) == (
         "layer layer (Dense): it holds 2 functions that da4ml generated, wanted 1; convert the "
         "model again"
     )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from .converted import refusal
 from .layer_lists import (
     Kind,
     convert,
@@ -15,7 +16,6 @@ from .layer_lists import (
     exactly,
     fixed,
     integer,
-    refusal,
     simulate,
 )
 

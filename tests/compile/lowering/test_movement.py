@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from .converted import refusal
 from .layer_lists import (
     Kind,
     convert,
@@ -16,7 +17,6 @@ from .layer_lists import (
     exactly,
     fixed,
     integer,
-    refusal,
     simulate,
 )
 

@@ -9,6 +9,7 @@ import pytest
 
 from samebits.compile.ir import Rounding
 
+from .converted import refusal
 from .layer_lists import (
     Kind,
     convert,
@@ -17,7 +18,6 @@ from .layer_lists import (
     exactly,
     fixed,
     integer,
-    refusal,
     simulate,
 )
 

@@ -10,6 +10,7 @@ from samebits import errors
 from samebits.compile.lowering import LAYERS, lower
 
 from ...corpus.runner import load_graph
+from .converted import refusal
 
 CASES = Path(__file__).parents[2] / "corpus" / "cases"
 ACTIVATIONS = (
@@ -24,13 +25,6 @@ def network(pattern: str) -> Any:
 
 def layer(model: Any, name: str) -> Any:
     return next(each for each in model.get_layers() if each.name == name)
-
-
-def refusal(model: Any, error: type[errors.SamebitsError] = errors.UnsupportedError) -> str:
-    with pytest.raises(errors.ModelError) as caught:
-        lower(model)
-    assert type(caught.value) is error
-    return str(caught.value)
 
 
 def attributes(**values: Any) -> Callable[[Any], None]:
