@@ -23,7 +23,7 @@ class Sample:
     """Events with everything that is known of them.
 
     `features` (N, F) and their names; `labels` (N,) into `class_names`, or None; `columns`: further
-    numbers (N,) by name, such as `weight`.
+    numbers (N,) by name, such as `weight`. `rows`: of one collision, one behind the other.
     """
 
     features: NDArray[np.float32] | NDArray[np.int16]
@@ -31,6 +31,7 @@ class Sample:
     labels: NDArray[np.int64] | None
     class_names: tuple[str, ...]
     columns: dict[str, NDArray[np.float64]]
+    rows: int = 1
 
     def __len__(self) -> int:
         return len(self.features)
@@ -58,7 +59,13 @@ class Sample:
                 f"{', '.join(self.class_names)}"
             )
         wanted = [self.class_names.index(name) for name in classes]
-        return self.take(np.flatnonzero(np.isin(self.labels, wanted)))
+        kept = self.take(np.flatnonzero(np.isin(self.labels, wanted)))
+        return replace(kept, rows=max(1, self.rows * len(wanted) // len(self.class_names)))
+
+    def part(self, number: int, of: int) -> Sample:
+        """Every collision whose number leaves this remainder: parts of one `of` share none."""
+        collisions = np.arange(len(self)) // self.rows
+        return self.take(np.flatnonzero(collisions % of == number))
 
 
 def sample(source: str) -> Sample:
@@ -138,7 +145,7 @@ def _ttbar() -> Sample:
     from samebits.train.physics_samples import TTBAR_COLUMNS, load_ttbar, right_and_wrong
 
     features, labels = right_and_wrong(load_ttbar(), seed=0)
-    return Sample(features, TTBAR_COLUMNS, labels, ("wrong", "right"), {})
+    return Sample(features, TTBAR_COLUMNS, labels, ("wrong", "right"), {}, rows=2)
 
 
 def _trigger_events() -> Sample:

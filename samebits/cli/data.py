@@ -30,7 +30,7 @@ def command(
     part: Annotated[
         str | None,
         typer.Option(
-            "--part", help="K/N: every N-th event from the K-th on; 1/2 and 2/2 share none."
+            "--part", help="K/N: every N-th collision from the K-th on; 1/2 and 2/2 share none."
         ),
     ] = None,
 ) -> None:
@@ -42,7 +42,7 @@ def command(
     if classes is not None:
         events = events.of([name.strip() for name in classes.split(",")])
     if chosen is not None:
-        events = events.take(np.arange(chosen[0] - 1, len(events), chosen[1]))
+        events = events.part(chosen[0] - 1, chosen[1])
     write_sample(events, output)
     words = [f"{len(events):,} events", f"{len(events.feature_names)} features"]
     if events.labels is not None:

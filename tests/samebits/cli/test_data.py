@@ -112,8 +112,21 @@ def test_shipped_events_have_their_weights(samebits: Command, tmp_path: Path) ->
     for number, name in enumerate(events.class_names):
         total = events.accepted_pb[number] if name in events.backgrounds else 1
         assert weight[events.labels == number].sum() == pytest.approx(total)
-    assert samebits("data", "ttbar", "-o", "ttbar.npz", "--part", "2/3").code == 0
-    assert load(tmp_path / "ttbar.npz").class_names == ("wrong", "right")
+
+
+def test_both_rows_of_a_collision_are_in_one_part(samebits: Command, tmp_path: Path) -> None:
+    found = []
+    for part in ("1/2", "2/2"):
+        assert samebits("data", "ttbar", "-o", "ttbar.npz", "--part", part).code == 0
+        events = load(tmp_path / "ttbar.npz")
+        assert events.class_names == ("wrong", "right")
+        assert np.bincount(events.labels).tolist() == [3000, 3000]
+        found.append({row.tobytes() for row in events.features[:, 20:]})  # of lepton and MET
+    assert len(found[0]) == len(found[1]) == 3000
+    assert not found[0] & found[1]
+    assert samebits("data", "ttbar", "-o", "r.npz", "--classes", "right", "--part", "2/2").code == 0
+    right = load(tmp_path / "r.npz").features
+    assert np.array_equal(right, events.features[events.labels == 1])
 
 
 @pytest.mark.parametrize(
