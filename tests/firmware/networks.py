@@ -1,4 +1,4 @@
-"""Small converted hls4ml ModelGraphs, made from layer lists; and C simulations written by hand."""
+"""Small converted hls4ml ModelGraphs from layer lists; C simulations and RTL written by hand."""
 
 import contextlib
 import io
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from samebits.firmware.rtl import Rtl
 
 
 def convert(
@@ -206,3 +208,20 @@ def hand_written(folder: Path, body: str = "y[0] = x[0] + x[1];") -> Path:
     }
     (folder / "samebits.json").write_text(json.dumps(facts))
     return folder
+
+
+def rtl_record(folder: Path) -> Rtl:
+    """What a folder of RTL says of itself; nothing is in the folder."""
+    return Rtl(
+        folder=folder,
+        top="net_top",
+        language="verilog",
+        part="xcvu13p-flga2577-2-e",
+        clock_mhz=400.0,
+        latency_cycles=9,
+        worst_stage=0.0,
+        inputs=(),
+        outputs=(),
+        tools={"alkaid": "0.8.2"},
+        fingerprint="",
+    )

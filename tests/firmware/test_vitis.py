@@ -13,12 +13,11 @@ from samebits import errors
 from samebits.firmware import process, vitis
 from samebits.firmware.hls_project import write_project
 from samebits.firmware.results import Quantity
-from samebits.firmware.rtl import Rtl
 from samebits.firmware.vendor_reports import hls_results, rtl_results
 from samebits.firmware.vendor_tools import VITIS_HLS, find
 
 from ..processes import assert_over
-from .networks import classifier, hand_written
+from .networks import classifier, hand_written, rtl_record
 
 FAKE = Path(__file__).with_name("fake_vendor.py")
 Tools = Callable[..., dict[str, str]]
@@ -254,19 +253,7 @@ def test_rtl_in_vivado(tools: Tools, tmp_path: Path) -> None:
     (folder / "src" / "net_top.v").write_text("module net_top; endmodule\n")
     script = 'set project_name "net_top"\nroute_design\n'
     (folder / "build_vivado_prj.tcl").write_text(script)
-    rtl = Rtl(
-        folder=folder,
-        top="net_top",
-        language="verilog",
-        part="xcvu13p-flga2577-2-e",
-        clock_mhz=400.0,
-        latency_cycles=9,
-        worst_stage=0.0,
-        inputs=(),
-        outputs=(),
-        tools={"alkaid": "0.8.2"},
-        fingerprint="",
-    )
+    rtl = rtl_record(folder)
     run = vitis.build_rtl(rtl, tmp_path / "out", timeout_s=60, env=tools("vivado"))
     assert dict(run.steps) == {"route": "Vivado 2023.2"}
     assert _calls(tmp_path) == ["vivado -mode batch -nojournal -source build_vivado_prj.tcl"]

@@ -8,10 +8,9 @@ import pytest
 
 from samebits import errors
 from samebits.firmware.results import NotRun, Quantity
-from samebits.firmware.rtl import Rtl
 from samebits.firmware.vendor_reports import hls_results, rtl_results
 
-from ..networks import hand_written
+from ..networks import hand_written, rtl_record
 
 DATA = Path(__file__).parents[1] / "data" / "vendor_reports"
 NOTHING = {"PATH": "/nowhere"}
@@ -162,25 +161,9 @@ def test_empty_memories_make_every_number_void(tmp_path: Path) -> None:
         hls_results(folder, NOTHING)
 
 
-def _rtl(folder: Path) -> Rtl:
-    return Rtl(
-        folder=folder,
-        top="net_top",
-        language="verilog",
-        part="xcvu13p-flga2577-2-e",
-        clock_mhz=400.0,
-        latency_cycles=9,
-        worst_stage=0.0,
-        inputs=(),
-        outputs=(),
-        tools={"alkaid": "0.8.2"},
-        fingerprint="",
-    )
-
-
 def test_rtl_without_reports_has_none(tmp_path: Path) -> None:
-    assert rtl_results(_rtl(tmp_path)) == rtl_results(_rtl(tmp_path / "nothing"))
-    assert rtl_results(_rtl(tmp_path)).latencies == ()
+    assert rtl_results(rtl_record(tmp_path)) == rtl_results(rtl_record(tmp_path / "nothing"))
+    assert rtl_results(rtl_record(tmp_path)).latencies == ()
 
 
 def test_rtl_in_vivado_and_quartus(tmp_path: Path) -> None:
@@ -195,7 +178,7 @@ def test_rtl_in_vivado_and_quartus(tmp_path: Path) -> None:
         )
     for name in ("fit", "sta"):
         shutil.copy(DATA / f"quartus_20.1.{name}.summary", output / f"net_top.{name}.summary")
-    results = rtl_results(_rtl(tmp_path))
+    results = rtl_results(rtl_record(tmp_path))
     vivado, quartus = results.latencies
     assert vivado.notes == (
         "timing after routing is VIOLATED: worst setup slack -0.625 ns, hold 0.021 ns, at 2.5 ns "
@@ -213,4 +196,4 @@ def test_rtl_in_vivado_and_quartus(tmp_path: Path) -> None:
     assert _value(results.resources[1].totals["ALM"]) == 41910
     (output / "reports" / "net_top_post_route_timing.rpt").write_text("Timing Summary Report\n")
     with pytest.raises(errors.ToolError, match="no Design Timing Summary; truncated"):
-        rtl_results(_rtl(tmp_path))
+        rtl_results(rtl_record(tmp_path))
