@@ -219,7 +219,9 @@ def record(
     arguments = (planned.in_valid[kept], planned.rst[kept], [x[kept] for x in given])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as temporary:
+        # absolute: the simulation runs in a folder of its own
+        place = path.parent.resolve()
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=place) as temporary:
             made = Path(temporary) / "waveform.vcd"
             simulation.run(*arguments, made)
             if is_fst(path):

@@ -171,18 +171,21 @@ def test_a_wrong_latency_is_seen(built: RtlSimulation, error: int) -> None:
 
 
 @simulated
-def test_a_waveform_of_one_event(network: Graph, built: RtlSimulation, tmp_path: Path) -> None:
-    path = tmp_path / "event.vcd"
+def test_a_waveform_of_one_event(
+    network: Graph, built: RtlSimulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("event.vcd")
     end = record(built, drawn(network, EVENTS, np.random.default_rng(0)), 0, 150, path)
     text = path.read_text()
     names = re.findall(r"\$var wire +\d+ \S+ (\S+)", text)
     assert {"clk", "rst", "in_valid", "out_valid", "out_act"} <= set(names)
     assert f"#{end}\n" in text
     if find_spec("pylibfst"):
-        other = tmp_path / "event.fst"
+        other = tmp_path / "new" / "event.fst"
         assert record(built, drawn(network, EVENTS, np.random.default_rng(0)), 0, 150, other) == end
         assert changes_of_fst(other) == changes_of_vcd(text)
-    assert {each.suffix for each in tmp_path.iterdir()} <= {".vcd", ".fst"}
+    assert {each.name for each in tmp_path.iterdir()} <= {"event.vcd", "new"}
 
 
 @simulated
