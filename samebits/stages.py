@@ -122,7 +122,16 @@ def train_models(
     without = loss_without_inputs(split.validation.labels, "categorical_crossentropy")
     settings = {"batch size": config.batch_size, "learning rate": config.learning_rate}
     runs = (
-        training_run("float", network, None, float_fit, settings, without),
+        training_run(
+            "float",
+            network,
+            None,
+            float_fit,
+            settings,
+            without,
+            simple or (),
+            len(split.validation),
+        ),
         training_run("qat", network, config.weight_bits, quantized_fit, settings, without),
     )
     sections: dict[str, Any] = {

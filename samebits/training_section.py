@@ -52,15 +52,18 @@ def bench_section(
         bits: of the weights.
         baselines: `fit_baselines` on the same parts; None: not run.
     """
+    from samebits.train.diagnosis import beside_simple_fits
     from samebits.train.losses import score_name
     from samebits.train.pruning import sparsity
 
     scores = trained.scores(validation)
+    simple, loss = tuple(baselines or ()), trained.options.loss
+    found = beside_simple_fits(trained.verdicts, scores["float"], simple, loss, len(validation))
     regression = trained.options.loss == "mean_squared_error"
     tool = f"tf-keras {importlib.metadata.version('tf-keras')}"
     runs = []
     for name, model, curve, width, verdicts, score in (
-        ("float", trained.float_model, trained.float_curve, None, trained.verdicts, "float"),
+        ("float", trained.float_model, trained.float_curve, None, found, "float"),
         ("qat", trained.model, trained.curve, bits, (), "quantized"),
     ):
         runs.append(
@@ -89,7 +92,7 @@ def bench_section(
         formats=formats,
         baselines=NotRun(reason="no simple fits in this run")
         if baselines is None
-        else baseline_facts(baselines, regression),
+        else baseline_facts(simple, regression),
         score_name=score_name(trained.options.loss),
     )
 
@@ -169,18 +172,27 @@ def training_run(
     fit: Any,
     settings: Mapping[str, Any] | None = None,
     without_inputs: float | None = None,
+    simple: Iterable[Baseline] = (),
+    events: int = 0,
 ) -> TrainingRun:
     """A `samebits.train.fit.FitResult` as the report shows it.
 
     Args:
         without_inputs: the loss of the best constant answer, for the verdicts on the curve.
+        simple: what simple fits reach on the same events, and how many these are.
     """
-    from samebits.train.diagnosis import diagnose
+    from samebits.train.diagnosis import beside_simple_fits, diagnose
 
     tool = f"tf-keras {importlib.metadata.version('tf-keras')}"
     verdicts: Sequence[Any] = ()
     if fit.curve is not None and without_inputs is not None:
-        verdicts = diagnose(fit.curve, without_inputs)
+        verdicts = beside_simple_fits(
+            diagnose(fit.curve, without_inputs),
+            fit.validation_accuracy,
+            simple,
+            "categorical_crossentropy",
+            events,
+        )
     return TrainingRun(
         model=name,
         network=network,

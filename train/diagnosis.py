@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from .optimize import Curve, Pass
+from .baselines import Baseline
+from .losses import score_text
+from .passes import Curve, Pass
 
-__all__ = ["Verdict", "diagnose", "loss_without_inputs"]
+__all__ = ["Verdict", "beside_simple_fits", "diagnose", "loss_without_inputs"]
 
 Kind = Literal[
     "exploded",
@@ -19,6 +21,7 @@ Kind = Literal[
     "predicts the mean",
     "underfitting",
     "overfitting",
+    "worse than a simple fit",
     "no problem found",
 ]
 EXPLOSION = 3.0  # times the lowest loss so far, or times the loss without inputs
@@ -104,6 +107,41 @@ def diagnose(curve: Curve, without_inputs: float) -> tuple[Verdict, ...]:
             "A network that is too small has such a curve, too: compare with simple fits.",
         ),
     )
+
+
+def beside_simple_fits(
+    verdicts: tuple[Verdict, ...],
+    score: float,
+    baselines: Iterable[Baseline],
+    loss: str,
+    events: int,
+) -> tuple[Verdict, ...]:
+    """The verdicts, and one more if a simple fit does better than the network on the same events.
+
+    Decisions: the network's wrong ones are more than 1.25 times those of the best simple fit, and
+    the difference is above two standard errors. Numbers: the same factor between the errors.
+
+    Args:
+        score: of the network, as `samebits.train.losses.score` has it.
+        events: on which it and the simple fits were scored.
+    """
+    regression = loss == "mean_squared_error"
+    best = (min if regression else max)(baselines, key=lambda one: one.score, default=None)
+    if best is None:
+        return verdicts
+    mine, others = (score, best.score) if regression else (1 - score, 1 - best.score)
+    error = 0.0 if regression else 2 * float(np.sqrt(mine * (1 - mine) / events))
+    if mine <= GAP * others or mine - others <= error:
+        return verdicts
+    found = Verdict(
+        "worse than a simple fit",
+        f"{'errors' if regression else 'wrong decisions'} above {GAP:g} times those of the best "
+        "simple fit" + ("" if regression else ", by more than two standard errors"),
+        f"{best.name} {score_text(best.score, loss)}, the network {score_text(score, loss)}, on "
+        f"{events} events",
+        "Take the simple fit as it is, or a larger network, other layers, more epochs.",
+    )
+    return (*(one for one in verdicts if one.kind != "no problem found"), found)
 
 
 def _explosion(curve: Curve, without_inputs: float) -> list[Verdict]:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from samebits import errors
-from samebits.train.baselines import fit_baselines
-from samebits.train.diagnosis import diagnose, loss_without_inputs
+from samebits.train.baselines import Baseline, fit_baselines
+from samebits.train.diagnosis import beside_simple_fits, diagnose, loss_without_inputs
 from samebits.train.optimize import Curve, Pass, Samples
 
 
@@ -74,6 +74,24 @@ def test_a_verdict_names_its_rule_and_its_numbers() -> None:
         "loss fell). The weights of the best pass are kept. More events, dropout, l2 or fewer "
         "units help."
     )
+
+
+def test_a_network_beside_simple_fits() -> None:
+    fine = diagnose(curve(FLAT, FLAT), 1.0)
+    trees = [Baseline("the largest class", 0.5, 0.0), Baseline("boosted trees", 0.97, 1.0)]
+    loss = "categorical_crossentropy"
+    assert beside_simple_fits(fine, 0.80, [], loss, 500) == fine
+    assert beside_simple_fits(fine, 0.965, trees, loss, 500) == fine
+    assert beside_simple_fits(fine, 0.96, trees, loss, 500) == fine  # 1 point, uncertain by 0.9
+    (verdict,) = beside_simple_fits(fine, 0.80, trees, loss, 500)
+    assert (verdict.kind, verdict.numbers) == (
+        "worse than a simple fit",
+        "boosted trees 97.0 %, the network 80.0 %, on 500 events",
+    )
+    line = [Baseline("linear regression", 0.1, 0.0), Baseline("the mean", 1.0, 0.0)]
+    assert beside_simple_fits(fine, 0.12, line, "mean_squared_error", 500) == fine
+    (verdict,) = beside_simple_fits(fine, 0.2, line, "mean_squared_error", 500)
+    assert verdict.numbers == "linear regression 0.1000, the network 0.2000, on 500 events"
 
 
 def test_loss_without_inputs() -> None:
