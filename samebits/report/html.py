@@ -326,11 +326,12 @@ def _shade(fraction: float) -> str:
     return f"background:#{r:02x}{g:02x}{b:02x};color:{'#fff' if fraction > _WHITE_TEXT else '#000'}"
 
 
-def _breakable(text: str) -> Any:
-    """Escaped text in which a line may break after a comma, as in long formats."""
+def _breakable(text: str, after: str = ",") -> Any:
+    """Escaped text in which a line may break after a comma as in formats, or after `after`."""
     from markupsafe import Markup, escape
 
-    return Markup("<wbr>").join(escape(part) for part in text.replace(",", ",\0").split("\0"))
+    parts = text.replace(after, f"{after}\0").split("\0")
+    return Markup("<wbr>").join(escape(part) for part in parts)
 
 
 def _bit_heights(used: tuple[int, ...]) -> list[str]:
