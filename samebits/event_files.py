@@ -22,6 +22,7 @@ from samebits.train.readers import (
     open_tree,
     readable,
     refuse_unreadable,
+    split_tree,
     texts,
     tool,
 )
@@ -115,6 +116,7 @@ def open_events(
         DataError: a file that cannot be used, or that does not fit the inputs.
         MissingToolError: the package that reads such a file is not installed.
     """
+    path, tree = split_tree(path, tree)
     opener = _OPENERS.get(path.suffix.lower())
     if opener is None:
         raise errors.DataError(
@@ -149,7 +151,7 @@ class _Wanted:
         if missing := [name for name in self.columns if name not in names]:
             raise errors.DataError(
                 f"{self.path}: has no column {', '.join(missing)}, which the network takes; it has "
-                f"{', '.join(names)}"
+                f"{', '.join(name for name in names if name) or 'none'}"
             )
         kept = list(self.columns) or [name for name in names if name != _LABEL]
         if len(kept) != math.prod(port.shape):
@@ -295,7 +297,7 @@ def _csv(wanted: _Wanted) -> Iterator[tuple[int, _Read]]:
     """Lines of numbers between commas, after a line of names if the first holds any."""
     path, size = wanted.path, math.prod(wanted.firmware.inputs[0].shape)
     wanted.one_input()
-    with path.open(encoding="utf-8", errors="replace") as stream:
+    with path.open(encoding="utf-8-sig", errors="replace") as stream:
         first = [text.strip() for text in stream.readline().split(",")]
         try:
             named = not np.isfinite([float(text) for text in first]).all()
@@ -319,13 +321,30 @@ def _csv(wanted: _Wanted) -> Iterator[tuple[int, _Read]]:
                     itertools.islice(lines, stop - start), delimiter=",", ndmin=2, comments=None
                 )
                 return [rows[:, picked]]
-            except (ValueError, IndexError) as error:
+            except (ValueError, IndexError):
                 raise errors.DataError(
-                    f"{path}: among the events {start} to {stop - 1}: {error}; wanted numbers "
-                    f"between commas, {len(first)} in every line"
+                    f"{path}: {_first_fault(path, len(first), named)}; wanted numbers between "
+                    f"commas, {len(first)} in every line"
                 ) from None
 
         yield count, read
+
+
+def _first_fault(path: Path, size: int, named: bool) -> str:
+    """What the first line that does not hold `size` numbers has instead."""
+    with path.open(encoding="utf-8-sig", errors="replace") as stream:
+        for number, line in enumerate(stream, start=1):
+            cells = [cell.strip() for cell in line.split(",")]
+            if not line.strip() or (named and number == 1):
+                continue
+            if len(cells) != size:
+                return f"line {number} has {len(cells)} entries"
+            for place, cell in enumerate(cells, start=1):
+                try:
+                    float(cell)
+                except ValueError:
+                    return f"line {number} has {cell!r} in column {place}"
+    return "cannot be read"
 
 
 def _guarded(path: Path, opened: tuple[int, _Read]) -> tuple[int, _Read]:

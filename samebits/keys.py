@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samebits import errors
-from samebits.train.readers import hdf5_names, open_tree, readable, refuse_unreadable, tool
+from samebits.train.readers import (
+    hdf5_names,
+    open_tree,
+    readable,
+    refuse_unreadable,
+    split_tree,
+    tool,
+)
 
 __all__ = ["KEYS", "Columns", "check_keys", "key_words", "keys_of", "open_columns", "read_keys"]
 
@@ -43,6 +50,7 @@ def open_columns(path: Path, tree: str | None = None) -> Iterator[Columns]:
         DataError: no such file, another type, or a damaged one.
         MissingToolError: the package that reads such a file is not installed.
     """
+    path, tree = split_tree(path, tree)
     suffix = path.suffix.lower()
     opener = _OPENERS.get(suffix)
     if opener is None:
@@ -108,7 +116,7 @@ def _root(path: Path, tree: str | None) -> Iterator[_Opened]:
 
 @contextlib.contextmanager
 def _csv(path: Path, tree: str | None) -> Iterator[_Opened]:
-    with path.open(encoding="utf-8", errors="replace") as stream:
+    with path.open(encoding="utf-8-sig", errors="replace") as stream:
         names = [text.strip().strip('"') for text in stream.readline().split(",")]
     with contextlib.suppress(ValueError):
         [float(name) for name in names]

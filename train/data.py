@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from samebits import errors
 
-from .readers import READERS, Request, Table
+from .readers import READERS, Request, Table, split_tree
 from .splits import parts
 
 __all__ = [
@@ -265,6 +265,8 @@ def load_column(path: str | Path, name: str, *, tree: str | None = None) -> npt.
 
 def _read(path: Path, request: Request) -> tuple[Table, str]:
     """The content of the file and its SHA-256, after checks on the file as such."""
+    path, tree = split_tree(path, request.tree)
+    request = replace(request, tree=tree)
     known = ", ".join(READERS)
     if path.is_dir():
         raise errors.DataError(f"{path}: is a folder; wanted a file ending in {known}")

@@ -28,6 +28,7 @@ __all__ = [
     "open_tree",
     "readable",
     "refuse_unreadable",
+    "split_tree",
     "texts",
     "tool",
 ]
@@ -158,6 +159,18 @@ def open_tree(path: Path, wanted: str | None) -> Iterator[Any]:
             if kind in ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple")
         }
         yield file[_choose_tree(path, wanted, list(kinds))]
+
+
+def split_tree(path: Path, tree: str | None = None) -> tuple[Path, str | None]:
+    """The file and the tree of `events.root:folder/tree`, as uproot writes them.
+
+    Any other path comes back as it is, with the `tree` that was given beside it; so does a file
+    whose own name has the colon.
+    """
+    name, colon, inside = str(path).rpartition(".root:")
+    if not colon or path.exists():
+        return path, tree
+    return Path(f"{name}.root"), inside or tree
 
 
 READERS: dict[str, Callable[[Path, Request], Table]] = {
@@ -300,7 +313,10 @@ def _choose_tree(path: Path, wanted: str | None, present: Sequence[str]) -> str:
     if not present:
         raise errors.DataError(f"{path}: holds no TTree or RNTuple")
     if wanted is None and len(present) > 1:
-        raise errors.DataError(f"{path}: holds several trees; choose one of: {', '.join(present)}")
+        raise errors.DataError(
+            f"{path}: holds several trees; choose one of: {', '.join(present)}; as in "
+            f"{path}:{present[0]}"
+        )
     if wanted is not None:
         _refuse_missing(path, "tree", [wanted] if wanted not in present else [], present)
     return wanted or present[0]

@@ -103,7 +103,10 @@ def command(
         if unbiased is not None and bunches is not None:
             files = signal_files(signal)
             trigger = TriggerEvents(
-                (events_of(designs[0], unbiased), events_of(designs[1], unbiased)),
+                (
+                    events_of(designs[0], unbiased, tree),
+                    events_of(designs[1], unbiased, tree),
+                ),
                 (
                     signals_of(designs[0], files, offline, tree),
                     signals_of(designs[1], files, offline, tree),

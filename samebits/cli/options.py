@@ -56,7 +56,9 @@ Columns = Annotated[
         "--columns", help="Columns of the events in the input's order, separated by commas."
     ),
 ]
-Tree = Annotated[str | None, typer.Option("--tree", help="The tree, if a .root has several.")]
+Tree = Annotated[
+    str | None, typer.Option("--tree", help="The tree, if a .root has several; or FILE.root:TREE.")
+]
 LabelledEvents = Annotated[
     str | None,
     typer.Option(
@@ -171,8 +173,8 @@ def column_names(columns: str | None) -> list[str]:
     return [name.strip() for name in columns.split(",")] if columns else []
 
 
-def events_of(design: Design, path: Path) -> Any:
-    """The events of a file as `Design.simulate` takes them.
+def events_of(design: Design, path: Path, tree: str | None = None) -> Any:
+    """The events of a file, or of `FILE.root:TREE`, as `Design.simulate` takes them.
 
     Columns are found by name where the design knows the names that its network was trained on.
     For several inputs the file is a .npz or .h5 with one array for each, named like the input.
@@ -181,17 +183,20 @@ def events_of(design: Design, path: Path) -> Any:
         DataError: a file that cannot be used.
     """
     from samebits.train.data import in_order, load_features
+    from samebits.train.readers import READERS, split_tree
 
     if design.adapter is not None:
         from samebits.raw_files import read_raw
 
-        return read_raw(design.adapter, path)
+        return read_raw(design.adapter, path, tree)
+    path, tree = split_tree(path, tree)
     names, kind = design.graph.inputs, path.suffix.lower()
     wide = any(port.dtype == "tensor(double)" for port in _ports(design))
-    if kind == ".csv" or wide or (kind == ".h5" and len(names) > 1):
-        return _of_columns(design, path)
+    foreign = kind != "" and kind not in READERS and len(names) == 1
+    if kind == ".csv" or foreign or wide or (kind == ".h5" and len(names) > 1):
+        return _of_columns(design, path, tree)
     if len(names) == 1:
-        return in_order(load_features(path), design.feature_names).features
+        return in_order(load_features(path, tree=tree), design.feature_names).features
     wanted = (
         f"the network has {len(names)} inputs: give a .npz or .h5 file with arrays "
         f"{', '.join(names)}"
@@ -233,12 +238,12 @@ def _ports(design: Design) -> tuple[Port, ...]:
     )
 
 
-def _of_columns(design: Design, path: Path) -> dict[str, Any]:
+def _of_columns(design: Design, path: Path, tree: str | None) -> dict[str, Any]:
     """Events as `samebits emulate` reads them."""
     from samebits.event_files import open_events
 
     ports = _ports(design)
-    with open_events(path, _Inputs(ports, design.feature_names)) as source:
+    with open_events(path, _Inputs(ports, design.feature_names), tree) as source:
         pieces = [arrays for _, arrays in source.pieces()]
     return {
         port.name: np.concatenate([arrays[position] for arrays in pieces])

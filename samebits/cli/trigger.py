@@ -85,7 +85,7 @@ def command(
         if asked:
             facts = measure_trigger(
                 design,
-                events_of(design, unbiased),
+                events_of(design, unbiased, tree),
                 signals_of(design, files, offline, tree),
                 beam,
                 asked,
@@ -151,7 +151,7 @@ def _seed_values(
             words += f" of {seed.build}"
 
         def of(path: Path) -> dict[str, Any]:
-            found = scores_of(own, events_of(own, path))
+            found = scores_of(own, events_of(own, path, tree))
             first = next(iter(found))  # another build may have other models beside its firmware
             return {name: found.get(name, found[first])[:, place] for name in names}
 

@@ -91,7 +91,8 @@ def signals_of(
 
     return {
         name: Signal(
-            events_of(design, path), load_column(path, offline, tree=tree) if offline else None
+            events_of(design, path, tree),
+            load_column(path, offline, tree=tree) if offline else None,
         )
         for name, path in files.items()
     }

@@ -254,9 +254,12 @@ class TestBadFiles:
             for name in ("signal", "background"):
                 file.mktree(name, {"x": "f8"})
         assert message(tmp_path / "a.root") == (
-            "a.root: holds several trees; choose one of: signal, background"
+            "a.root: holds several trees; choose one of: signal, background; as in a.root:signal"
         )
         assert message(tmp_path / "a.root", tree="data") == (
+            "a.root: has no tree data; it has: signal, background"
+        )
+        assert message(tmp_path / "a.root:data") == (
             "a.root: has no tree data; it has: signal, background"
         )
 

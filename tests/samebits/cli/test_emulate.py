@@ -251,8 +251,12 @@ def test_wrong_names_of_files(
 def test_damaged_lines_of_text(samebits: Command, firmware: Path, tmp_path: Path) -> None:
     path = tmp_path / "e.csv"
     path.write_text("1,2,3,4\n1,2,x,4\n")
-    assert samebits("emulate", firmware, path).error.startswith(
-        f"{path}: among the events 0 to 1: could not convert string 'x' to float64"
+    assert samebits("emulate", firmware, path).error == (
+        f"{path}: line 2 has 'x' in column 3; wanted numbers between commas, 4 in every line"
+    )
+    path.write_text("a,b,c,d\n1,2,3,4\n\n1,2\n")
+    assert samebits("emulate", firmware, path).error == (
+        f"{path}: line 4 has 2 entries; wanted numbers between commas, 4 in every line"
     )
     path.write_text("1,2,3\n")
     assert samebits("emulate", firmware, path).error == (

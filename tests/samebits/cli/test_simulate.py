@@ -58,6 +58,32 @@ def test_events_of_text_are_the_same_events(
     assert np.array_equal(np.load(emulated), expected(build, events))
 
 
+def test_a_spreadsheets_mark_before_the_names_is_no_part_of_them(
+    samebits: Command, build: Path, events: Path, tmp_path: Path
+) -> None:
+    x, scores = np.load(events)["features"], tmp_path / "scores.npy"
+    np.savetxt(tmp_path / "a.csv", x, delimiter=",", fmt="%.17g")
+    text = (tmp_path / "a.csv").read_text()
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8-sig")
+    assert samebits("simulate", build, tmp_path / "a.csv", "-o", scores).code == 0
+    assert np.array_equal(np.load(scores), expected(build, events))
+
+
+def test_one_tree_of_several(samebits: Command, build: Path, events: Path, tmp_path: Path) -> None:
+    uproot = pytest.importorskip("uproot")
+    x, path, scores = np.load(events)["features"], tmp_path / "nano.root", tmp_path / "s.npy"
+    with uproot.recreate(path) as file:
+        file["l1/Events"] = {f"x{i}": x[:, i] for i in range(4)}
+        file["Runs"] = {"run": np.arange(2)}
+    assert samebits("simulate", build, path).error.endswith(
+        f"choose one of: l1/Events, Runs; as in {path}:l1/Events"
+    )
+    for command in (("simulate", build), ("emulate", build / "firmware.onnx")):
+        assert samebits(*command, f"{path}:l1/Events", "-o", scores).code == 0
+        assert np.array_equal(np.load(scores), expected(build, events))
+        scores.unlink()
+
+
 def test_layers_are_written(samebits: Command, build: Path, events: Path, tmp_path: Path) -> None:
     path = tmp_path / "trace.npz"
     assert samebits("simulate", build, events, "-o", path, "--trace").code == 0
