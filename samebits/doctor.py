@@ -69,6 +69,7 @@ _PACKAGES = (
     _Package("QKeras", ("qkeras",), "train", "training and Keras models with quantized layers"),
     _Package("HGQ2", ("hgq2",), "hgq", "HGQ2 models (Keras 3)"),
     _Package("alkaid", ("alkaid",), "rtl", "RTL, latency and resource estimates"),
+    _Package("pylibfst", ("pylibfst",), "rtl", "waveforms of the RTL as FST"),
     _Package("scikit-learn", ("scikit-learn",), "hep", "ROC curves, AUC and confusion matrices"),
     _Package("Jinja2", ("jinja2",), "hep", "report.html"),
     _Package("Matplotlib", ("matplotlib",), "hep", "plots in the report"),

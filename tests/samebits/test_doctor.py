@@ -26,6 +26,7 @@ INSTALLED = {
     "qkeras": "0.9.0",
     "hgq2": "0.2.0",
     "alkaid": "0.8.2",
+    "pylibfst": "0.2.1",
     "da4ml": "0.5.2",
     "scikit-learn": "1.9.1",
     "jinja2": "3.1.6",
