@@ -438,8 +438,11 @@ def test_files_are_written_all_or_none(tmp_path: Path) -> None:
 
 
 def test_a_file_that_fails_leaves_no_folder(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "file"
-    with pytest.raises(KeyboardInterrupt), storage.replace_file(path) as temporary:
-        temporary.write_bytes(b"half")
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with storage.replace_file(tmp_path / "new" / "file") as temporary:
+            temporary.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert list(tmp_path.iterdir()) == []
