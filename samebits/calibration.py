@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -252,12 +252,19 @@ def input_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
 
 
 def read_events(
-    path: Path, shapes: Mapping[str, tuple[int, ...]]
+    path: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    columns: Sequence[str] = (),
+    label: str = "label",
 ) -> tuple[Any, NDArray[Any] | None, tuple[str, ...]]:
     """The events of a file for these inputs, class indices or None, class names.
 
     One input of features takes every file that training takes. Images and several inputs are arrays
     of a .npz file, named like the inputs (one input: or `features`), with labels in `label`.
+
+    Args:
+        columns: names of the features in the input's order; without them all columns but the label.
+        label: name of the column of labels.
 
     Raises:
         DataError: a file that cannot be used.
@@ -265,10 +272,13 @@ def read_events(
     from samebits.train.data import load, load_features
 
     if len(shapes) == 1 and len(next(iter(shapes.values()))) == 1:
+        chosen = columns or None
         try:
-            dataset = load(path)
+            dataset = load(path, features=chosen, label=label)
         except errors.DataError:  # without labels, or unreadable, which the next line says
-            return load_features(path).features, None, ()
+            if label != "label":
+                raise
+            return load_features(path, features=chosen).features, None, ()
         return dataset.features, dataset.labels, dataset.class_names
     wanted = f"a .npz file with arrays {', '.join(shapes)}"
     if path.suffix != ".npz":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,19 @@ _SHOWN = 20  # columns in a table
 
 
 def calibrated(
-    model: Path, data: Path | None, bits: Sequence[str] | None, percentile: float | None
+    model: Path,
+    data: Path | None,
+    bits: Sequence[str] | None,
+    percentile: float | None,
+    chosen: Sequence[str] = (),
+    label: str | None = None,
 ) -> Calibration | None:
     """The model quantized on the data of a file, None without one.
 
     Args:
         bits: "N" for weights and activations, "KIND=N" or "TENSOR=N".
+        chosen: columns of the file in the model's order, where it does not name them itself.
+        label: the column of labels, "label" if not given.
 
     Raises:
         UsageError: options without data, or that make no sense.
@@ -39,6 +47,8 @@ def calibrated(
     if data is None:
         if bits or percentile is not None:
             raise errors.UsageError("--bits and --percentile choose formats from data: --calibrate")
+        if chosen or label is not None:
+            raise errors.UsageError("--columns and --label are of the file of --calibrate: give it")
         return None
     if model.suffix in (".keras", ".h5"):
         raise errors.UsageError(
@@ -55,12 +65,26 @@ def calibrated(
         table[name] = int(value)
     proto = read_onnx(model)
     shapes = input_shapes(proto)
-    events, labels, names = read_events(data, shapes)
+    known = json.loads(next((p.value for p in proto.metadata_props if p.key == FEATURES), "[]"))
+    if chosen and known:
+        raise errors.UsageError(
+            f"--columns: {model.name} names its columns itself ({', '.join(known)}); leave it out"
+        )
+    flat = len(shapes) == 1 and len(next(iter(shapes.values()))) == 1
+    if (chosen or label is not None) and not flat:
+        raise errors.UsageError("--columns and --label are for models with one input of features")
+    label = label or "label"
+    events, labels, names = read_events(data, shapes, chosen, label)
     columns: list[str] = []
-    known: list[str] = []
     if not isinstance(events, dict):
-        known = json.loads(next((p.value for p in proto.metadata_props if p.key == FEATURES), "[]"))
-        events, columns = _in_order(data, known)
+        events, columns = _in_order(data, known, chosen, label)
+        size = math.prod(next(iter(shapes.values())))
+        if flat and events.shape[1] != size:
+            listed = f"({', '.join(columns[:20])})" if columns else "without names"
+            raise errors.DataError(
+                f"{data}: {events.shape[1]} columns {listed}, the input "
+                f"{next(iter(shapes))} takes {size} numbers; choose them with --columns A,B,..."
+            )
     total = 2 * len(next(iter(events.values())) if isinstance(events, dict) else events)
     with bar(f"calibrating on {data.name}", total) as advance:
         result = calibrate(
@@ -78,6 +102,7 @@ def calibrated(
         result.model.metadata_props.add(key=CLASSES, value=json.dumps(list(names)))
     if columns:
         result.model.metadata_props.add(key=FEATURES, value=json.dumps(columns))
+    if columns and not chosen:
         line(
             f"the model names no columns: its {len(columns)} inputs are taken to be those of "
             f"{data.name}, in this order: {', '.join(columns)}",
@@ -87,11 +112,13 @@ def calibrated(
     return result
 
 
-def _in_order(data: Path, known: list[str]) -> tuple[Any, list[str]]:
+def _in_order(
+    data: Path, known: list[str], chosen: Sequence[str], label: str
+) -> tuple[Any, list[str]]:
     """The events in the order that the model names; if it names none, the file's own names."""
     from samebits.train.data import in_order, load_features
 
-    events = in_order(load_features(data), known)
+    events = in_order(load_features(data, features=chosen or None, label=label), known)
     named = list(events.feature_names)
     unnamed = named == [f"x{number}" for number in range(len(named))]
     return events.features, [] if known or unnamed else named

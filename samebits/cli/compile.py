@@ -27,6 +27,7 @@ from .options import (
     Reuse,
     Strategy,
     TableSize,
+    column_names,
     target_of,
 )
 
@@ -71,6 +72,22 @@ def command(
             rich_help_panel=CALIBRATION,
         ),
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns",
+            help="Columns of these events in the model's order: A,B,... (all but the label).",
+            rich_help_panel=CALIBRATION,
+        ),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            "--label",
+            help="Column of these events with labels (label).",
+            rich_help_panel=CALIBRATION,
+        ),
+    ] = None,
     tighten: Annotated[
         bool, typer.Option("--tighten", help="Types as narrow as proofs allow; the bits stay.")
     ] = False,
@@ -92,7 +109,7 @@ def command(
     target = target_of(
         backend, io_type, part, clock_mhz, strategy, reuse_factor, precision, table_size
     )
-    calibration = calibrated(model, calibrate, bits, percentile)
+    calibration = calibrated(model, calibrate, bits, percentile, column_names(columns), label)
     with bar(f"compiling {model.name}", 1) as advance:
         design = compile_model(
             model,

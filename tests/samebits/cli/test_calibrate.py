@@ -1,5 +1,6 @@
 """`samebits compile --calibrate`: what it prints and writes, and options that make no sense."""
 
+import importlib
 import json
 from pathlib import Path
 
@@ -52,6 +53,36 @@ def test_columns_that_share_an_inputs_format(samebits: Command, tmp_path: Path) 
         "width: rounding takes up to "
     )
     assert warning.endswith("(up to 24), or train on columns in units of similar size")
+
+
+def test_columns_and_labels_are_chosen_by_name(samebits: Command, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = importlib.import_module("pyarrow").table
+    x = np.random.default_rng(4).normal(0, 1, (300, 4)).astype(np.float32)
+    columns = {"weight": np.ones(300), **dict(zip("abcd", x.T, strict=True))}
+    columns["kind"] = (x[:, 0] > 0).astype(int) + (x[:, 1] > 0.5)
+    path, model = tmp_path / "e.parquet", float_mlp().save(tmp_path / "m.onnx")
+    parquet.write_table(table(columns), path)
+    command = "compile", model, "-o", tmp_path / "b", "--calibrate", path
+    assert samebits(*command).error == (
+        f"{path}: 6 columns (weight, a, b, c, d, kind), the input x takes 4 numbers; choose them "
+        "with --columns A,B,..."
+    )
+    result = samebits(*command, "--columns", "b,a,d,c", "--label", "kind")
+    assert result.code == 0
+    assert "On the labels" in result.stdout
+    design = Design.load(tmp_path / "b")
+    assert design.feature_names == ("b", "a", "d", "c")
+    scores = tmp_path / "s.npy"
+    assert samebits("simulate", tmp_path / "b", path, "-o", scores).code == 0
+    assert np.array_equal(np.load(scores), design.simulate(x[:, [1, 0, 3, 2]]))
+    assert samebits(*command, "--columns", "b,a,d,c", "--label", "nope").error.startswith(
+        f"{path}: has no column nope"
+    )
+    model = tmp_path / "b" / "model.onnx"
+    assert samebits("compile", model, "-o", tmp_path / "c", "--label", "kind").error == (
+        "--columns and --label are of the file of --calibrate: give it"
+    )
 
 
 def test_json_holds_the_calibration(samebits: Command, tmp_path: Path, data: Path) -> None:
