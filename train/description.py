@@ -27,6 +27,7 @@ import pydantic
 from samebits import errors
 
 from .anomaly import AnomalyTrigger, Score, train_anomaly_trigger
+from .augmentation import Flip, InTurn, Reflect, RotatePhi, RotatePhiPair
 from .bench import Trained, fine_tune, gentler, train_network
 from .build import BUILDERS
 from .config import FitOptions, fit_options
@@ -110,6 +111,27 @@ class Data(Section):
     tree: str | None = None
 
 
+class Augmentation(Section):
+    """What is done to the training part anew in every epoch, by numbers of axes and columns.
+
+    The functions are those of `samebits.train.augmentation`, in this order.
+    """
+
+    flip: tuple[int, ...] = ()
+    reflect: tuple[int, ...] = ()
+    rotate_phi: tuple[int, ...] = ()
+    rotate_phi_pair: tuple[int, int] | None = None
+
+    def function(self) -> Augment | None:
+        """All of it as one function; None if there is nothing."""
+        steps: list[Augment] = [Flip(axis) for axis in self.flip]
+        steps += [Reflect(column) for column in self.reflect]
+        steps += [RotatePhi(column) for column in self.rotate_phi]
+        if self.rotate_phi_pair is not None:
+            steps.append(RotatePhiPair(*self.rotate_phi_pair))
+        return InTurn(tuple(steps)) if steps else None
+
+
 class Anomaly(Section):
     """The network is an autoencoder, and the firmware computes this score of it."""
 
@@ -129,6 +151,7 @@ class Description(Section):
     fine_tuning: dict[str, Any] | None = None
     quantized: Quantized = Quantized()
     data: Data = Data()
+    augmentation: Augmentation = Augmentation()
     anomaly: Anomaly | None = None
 
     @pydantic.model_validator(mode="after")
@@ -137,6 +160,8 @@ class Description(Section):
             raise ValueError("fit.loss: an autoencoder is trained with mean_squared_error")
         if self.anomaly and (self.quantized.distil or self.quantized.whiten):
             raise ValueError("quantized: an autoencoder takes neither distil nor whiten")
+        if self.anomaly and self.augmentation.function():
+            raise ValueError("augmentation: an autoencoder takes none")
         try:
             self.fine_options()
         except pydantic.ValidationError as error:
@@ -173,7 +198,7 @@ class Description(Section):
             validation,
             self.fit,
             fine_tuning=self.fine_options(),
-            augment=augment,
+            augment=augment or self.augmentation.function(),
             on_pass=on_pass,
             **self.quantized.model_dump(),
         )
@@ -194,6 +219,7 @@ class Description(Section):
             options.model_copy(update={"checkpoints": None, "tensorboard": None}),
             pruning=self.quantized.pruning,
             teacher=teacher if self.quantized.distil else None,
+            augment=self.augmentation.function(),
         )
 
     def train_trigger(

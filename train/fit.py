@@ -1,4 +1,7 @@
-"""Fitting: a network and two parts of a data set in, a trained network and its record out."""
+"""The multilayer perceptron of `samebits train` and `samebits demo`, fitted on classes.
+
+Any other network is fitted by `samebits.train.bench`; the passes of both are `optimize`'s.
+"""
 
 import time
 from collections.abc import Callable

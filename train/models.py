@@ -1,6 +1,6 @@
-"""Networks to train: the quantized multilayer perceptron and the float one of the same shape.
+"""The multilayer perceptron of `samebits train` and `samebits demo`, quantized and float.
 
-Both take raw features and put out class probabilities.
+Both take raw features and put out class probabilities. `build` makes them, as all networks here.
 """
 
 from collections.abc import Sequence

@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .config import FitOptions
-from .fit import Epoch
 from .passes import Pass
 
-__all__ = ["bench_progress", "training_progress"]
+__all__ = ["bench_progress"]
 
 
 @contextlib.contextmanager
@@ -30,19 +29,6 @@ def bench_progress(
             if entry.validation_accuracy is not None:
                 result = f"validation accuracy {100 * entry.validation_accuracy:.1f} %"
             progress.update(tasks[stage], completed=entry.number, result=result)
-
-        yield show
-
-
-@contextlib.contextmanager
-def training_progress(title: str, epochs: int) -> Iterator[Callable[[Epoch], None]]:
-    """Show a bar while the block runs; give what it yields to `fit` as `on_epoch`."""
-    with _bars() as progress:
-        task = progress.add_task(title, total=epochs, result="")
-
-        def show(epoch: Epoch) -> None:
-            accuracy = f"validation accuracy {100 * epoch.validation_accuracy:.1f} %"
-            progress.update(task, completed=epoch.number, result=accuracy)
 
         yield show
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from samebits import errors
+from samebits.train.augmentation import InTurn, Reflect, RotatePhi
 from samebits.train.config import fit_options
 from samebits.train.description import KINDS, describe, read_description
 from samebits.train.layers import (
@@ -174,3 +175,17 @@ def test_each_description_is_trained_its_own_way(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(errors.UsageError, match=r"none\.toml: cannot be read"):
         read_description(tmp_path / "none.toml")
+
+
+def test_augmentation_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "net.toml"
+    text = '[network]\ninputs = [8, 3]\nlayers = ["flatten", {dense = 2}, "softmax"]\n'
+    path.write_text(text)
+    assert read_description(path).augmentation.function() is None
+    path.write_text(text + "[augmentation]\nreflect = [1]\nrotate_phi = [2]\n")
+    assert read_description(path).augmentation.function() == InTurn((Reflect(1), RotatePhi(2)))
+    path.write_text(
+        text + '[augmentation]\nflip = [0]\n[fit]\nloss = "mean_squared_error"\n[anomaly]\n'
+    )
+    with pytest.raises(errors.UsageError, match="augmentation: an autoencoder takes none"):
+        read_description(path)
