@@ -148,8 +148,8 @@ def compare(
         layers=layers,
         shared_layers=shared,
         bits=bits,
-        metrics=_metrics(names, a, b, test, split, why),
-        regression=_regression(names, a, b, test, split, why),
+        metrics=_metrics(names, a.network, b.network, test, split, why),
+        regression=_regression(names, a.network, b.network, test, split, why),
         trigger=(
             both_triggers(names, *recorded)
             if trigger is None

@@ -10,15 +10,17 @@ import pytest
 from samebits import Design, Target
 from samebits.compare import ComparisonFacts, NumberRow, TextRow, compare
 from samebits.compare_physics import TriggerEvents, both_triggers
+from samebits.compile.adapter import Adapter
 from samebits.firmware.results import NotRun, Quantity, latency_estimate
 from samebits.record import updated, write
 from samebits.report.comparison import change, comparison_html, metric_rows, verdict
-from samebits.report.facts import LatencyFacts, RegressionFacts
+from samebits.report.facts import LatencyFacts, MetricsFacts, RegressionFacts
 from samebits.sim.trigger import Beam
 from samebits.stages import recorded_facts
 from samebits.trigger import Signal, TriggerFacts, measure_trigger
 
 from ..models import ModelWriter, quantized_mlp
+from .test_adapter import ADAPTER
 
 
 def save(folder: Path, writer: ModelWriter, target: Target | None = None) -> Design:
@@ -272,3 +274,17 @@ def test_regressions_have_their_errors_side_by_side(tmp_path: Path) -> None:
     page = comparison_html(facts)
     assert '<section id="regression">' in page
     assert '<section id="metrics">' not in page
+
+
+def test_metrics_are_those_of_the_networks_behind_adapters(tmp_path: Path, labelled: Path) -> None:
+    designs = []
+    for name, writer in (("wide", quantized_mlp()), ("narrow", narrower())):
+        plain = save(tmp_path / f"plain_{name}", writer)
+        behind = plain.with_adapter(Adapter.parse(ADAPTER))
+        behind.save(tmp_path / name)
+        designs += [plain, behind]
+    plain_facts = compare(designs[0], designs[2], str(labelled)).metrics
+    facts = compare(designs[1], designs[3], str(labelled)).metrics
+    assert isinstance(plain_facts, MetricsFacts)
+    assert isinstance(facts, MetricsFacts)
+    assert list(facts.models.values()) == list(plain_facts.models.values())
