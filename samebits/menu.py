@@ -56,7 +56,8 @@ class MenuSeed(BaseModel):
     @model_validator(mode="after")
     def _one_cut(self) -> Self:
         if (self.threshold is None) == (self.rate_khz is None):
-            raise ValueError("give threshold or rate_khz")
+            both = "not both" if self.threshold is not None else "one of them is needed"
+            raise ValueError(f"give threshold or rate_khz, {both}")
         if self.column is not None and (self.score is not None or self.build is not None):
             raise ValueError("give column, or score and build")
         return self
@@ -150,12 +151,14 @@ def read_menu(path: Path) -> Menu:
     except tomllib.TOMLDecodeError as error:
         raise errors.UsageError(f"{path}: is no TOML: {error}") from None
     except ValidationError as error:
-        wrong = []
+        wrong: list[str] = []
         for problem in error.errors():
             place = ".".join(map(str, problem["loc"])) or "the file"
             words = problem["msg"].removeprefix("Value error, ")
             if problem["type"] == "extra_forbidden":
                 words = "there is no such key"
+            elif problem["loc"] == ("seed",) and wrong:
+                continue  # that no seed is left says nothing beside what is wrong with them
             wrong.append(f"{place}: {words}")
         raise errors.UsageError(
             f"{path}: {'; '.join(wrong)}; a menu is [[seed]] tables with name, score or column, "

@@ -18,6 +18,10 @@ def checked_names(class_names: Sequence[str]) -> tuple[str, ...]:
         DataError: fewer, or equal ones.
     """
     names = tuple(str(n) for n in class_names)
+    if len(names) == 1:
+        raise errors.DataError(
+            f"all events are of one class, {names[0]!r}; two or more are needed to tell them apart"
+        )
     if len(names) < 2 or len(set(names)) < len(names):
         raise errors.DataError(f"class names {list(names)}: give at least two, all different")
     return names

@@ -95,8 +95,8 @@ def test_the_difference_of_weighted_menus_is_that_of_a_plain_bootstrap(tmp_path:
     ("text", "message"),
     [
         ("", "seed: Field required"),
-        ('[[seed]]\nname = "a"', "seed.0: give threshold or rate_khz"),
-        ('[[seed]]\nname = "a"\nthreshold = 1\nrate_khz = 1', "give threshold or rate_khz"),
+        ('[[seed]]\nname = "a"', "seed.0: give threshold or rate_khz, one of them"),
+        ('[[seed]]\nname = "a"\nthreshold = 1\nrate_khz = 1', "rate_khz, not both; a menu is"),
         ('[[seed]]\nname = "a"\nthreshold = 1\ncut = 2', "seed.0.cut: there is no such key"),
         ('[[seed]]\nname = "a"\nthreshold = 1\ncolumn = "x"\nscore = 1', "give column, or score"),
         (2 * '[[seed]]\nname = "a"\nthreshold = 1\n', "two seeds have the same name"),

@@ -333,6 +333,12 @@ GOOD = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
             "no event of class s among 3 events; ROC and efficiency are undefined there: use more "
             "events, or leave the class out",
         ),
+        (
+            GOOD,
+            [0, 0, 0],
+            ["b"],
+            "all events are of one class, 'b'; two or more are needed to tell them apart",
+        ),
         (GOOD, [0, 1, 0], ["b", "b"], "class names ['b', 'b']: give at least two, all different"),
     ],
 )

@@ -145,6 +145,11 @@ def _convert(
     given = precision if isinstance(precision, Mapping) else {}
     default = precision if isinstance(precision, str) else given.get("default")
     default_given = default is not None or not quantized
+    if not quantized and default is None:
+        notes.append(
+            f"the model has no quantizers: inputs, weights and activations are {_NARROW} and wrap "
+            "outside of -32 to 32; --calibrate EVENTS or --precision choose formats"
+        )
     default = default or (_WIDE if quantized else _NARROW)
     set_state_types(wrapper.model, given, default)
     config = hls4ml.utils.config_from_onnx_model(

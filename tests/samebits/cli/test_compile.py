@@ -93,6 +93,15 @@ def test_a_firmware_far_from_the_model_is_warned_of(samebits: Command, tmp_path:
     assert (fine.code, "warning" in fine.stderr) == (0, False)
 
 
+def test_formats_that_nobody_chose_are_told(samebits: Command, tmp_path: Path) -> None:
+    model, words = float_mlp().save(tmp_path / "float.onnx"), "note: the model has no quantizers"
+    assert words in samebits("compile", model, "-o", tmp_path / "a").stdout
+    chosen = samebits("compile", model, "-o", tmp_path / "b", "--precision", "fixed<24,12>")
+    assert words not in chosen.stdout
+    quantized = quantized_mlp().save(tmp_path / "quantized.onnx")
+    assert words not in samebits("compile", quantized, "-o", tmp_path / "c").stdout
+
+
 def test_notes_name_reuse_factors_that_hls4ml_changed(samebits: Command, model: Path) -> None:
     result = samebits("compile", model, "-o", model.parent / "out", "--strategy", "Resource",
                       "--reuse-factor", "5")  # fmt: skip
