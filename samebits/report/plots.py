@@ -146,7 +146,8 @@ def roc_curves(facts: MetricsFacts) -> list[Plot]:
             ax.set_ylabel("background efficiency")
             ax.set_title(f"{plain_text(name)} against the rest")
             ax.grid(which="major", alpha=0.35, linewidth=0.6)
-            ax.legend(loc="lower right")
+            # inside there is no corner that is free of a good and of a poor classifier's curve
+            ax.figure.legend(loc="outside upper center", ncols=1 if len(models) < 3 else 2)
 
         aucs = ", ".join(f"{m} {facts.models[m].classes[c].auc:.4f}" for m in models)
         plots.append(

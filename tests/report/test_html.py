@@ -14,6 +14,7 @@ from samebits.report.facts import (
     Quantity,
     VerificationFacts,
 )
+from samebits.report.plots import roc_curves
 
 from .pages import Page, hostile
 
@@ -35,6 +36,19 @@ def test_nothing_is_loaded_from_outside(full_html: str) -> None:
     assert "://" not in full_html
     assert "@import" not in full_html
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)", full_html))
+
+
+def test_the_legend_of_a_roc_curve_covers_no_curve(full_facts: ReportFacts) -> None:
+    from matplotlib.figure import Figure
+
+    assert isinstance(full_facts.metrics, MetricsFacts)
+    plot = roc_curves(full_facts.metrics)[0]
+    figure = Figure(figsize=(plot.width, plot.height), layout="constrained")
+    ax = figure.add_subplot()
+    plot.draw(ax)
+    figure.draw_without_rendering()
+    (legend,) = [*figure.legends, *filter(None, [ax.get_legend()])]
+    assert not legend.get_window_extent().overlaps(ax.get_window_extent())
 
 
 def test_ids_are_unique_and_references_resolve(full_html: str) -> None:
