@@ -210,6 +210,14 @@ def test_latency_strategy_with_reuse() -> None:
     assert four.latency.initiation_interval.value == 4
     assert "outside of the fitted range" in four.latency.cycles.tool
     assert "outside" not in one.latency.cycles.tool
+    for numbers in (four.resources.used, four.layers["d0"]):
+        for name in {"LUT", "FF", "DSP"} & set(numbers):
+            absent = numbers[name]
+            assert isinstance(absent, NotRun)
+            assert "reuse factor 4 leaves multipliers enough" in absent.reason
+    two = estimate_hls(layers, replace(TARGET, reuse_factor=2))
+    assert two.resources.used["LUT"] == one.resources.used["LUT"]
+    assert "the five published pairs at 1 and 2" in two.latency.notes[-1]
     few = estimate_hls(layers, replace(TARGET, reuse_factor=512))
     assert few.resources.used["DSP"].value == multipliers(layer, 512) == 2
     # the rest takes turns: 1,024 weights of one or more digits at 2 multipliers
