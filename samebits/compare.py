@@ -113,6 +113,7 @@ def compare(
     x: Any = None,
     *,
     target: str | None = None,
+    label: str | None = None,
     trigger: TriggerEvents | None = None,
     seed: int = 0,
 ) -> ComparisonFacts:
@@ -123,7 +124,7 @@ def compare(
             or no metrics.
         x: events for the bits, as for `Design.simulate`; None: the labelled ones, or adversarial
             inputs where there are none.
-        target: columns of the data, A or A,B, that a regression gives.
+        target: columns of the data, A or A,B, that a regression gives; label: that of class labels.
         trigger: events to measure rates with; None: what both have recorded.
 
     Raises:
@@ -136,7 +137,7 @@ def compare(
     assert b.folder is not None
     names = _two_names(a.folder, b.folder)
     recorded = recorded_facts(a), recorded_facts(b)
-    test, split, why = _labelled(a, b, names, data, target)
+    test, split, why = _labelled(a, b, names, data, target, label)
     bits = _bits(a, b, test, split, x, seed)
     layers, shared = _layers(layer_facts(a.graph), layer_facts(b.graph))
     return ComparisonFacts(
@@ -220,7 +221,12 @@ def _of_layer(layer: LayerFacts) -> dict[str, str]:
 
 
 def _labelled(
-    a: Design, b: Design, names: tuple[str, str], data: str | None, target: str | None
+    a: Design,
+    b: Design,
+    names: tuple[str, str],
+    data: str | None,
+    target: str | None,
+    label: str | None,
 ) -> tuple[Features | None, str, str]:
     """Events with labels or targets that both can take, what they are, and why there are none."""
     from samebits.quality import target_columns
@@ -235,7 +241,8 @@ def _labelled(
     if data is None and not same:
         return None, "", "the two were trained on other parts or other data: give --data"
     columns = None if target is None else target_columns(target, a.feature_names)
-    test, split = labelled_events(data, trained[0] if trained else None, a.feature_names, columns)
+    recipe = trained[0] if trained else None
+    test, split = labelled_events(data, recipe, a.feature_names, columns, label)
     if test is not None and not same and test.sha256 in [one.data_sha256 for one in trained]:
         return None, "", f"one of the two was trained on {data}: give other events"
     if test is None:

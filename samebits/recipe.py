@@ -41,15 +41,18 @@ Events = TypeVar("Events", bound="Features")
 _TRAIN_AGAIN = "run samebits train, export and compile again"
 
 
-def load_data(name: str) -> Dataset:
+def load_data(name: str, label: str = "label") -> Dataset:
     """A labelled data set: "jets" for the shipped sample, or the path of a file.
+
+    Args:
+        label: the file's column or array of labels.
 
     Raises:
         DataError: a file that cannot be used.
     """
     from samebits.train.data import load, load_jets
 
-    return load_jets() if name == JETS else load(name)
+    return load_jets() if name == JETS else load(name, label=label)
 
 
 def load_events(name: str, columns: Columns) -> Features:
@@ -178,14 +181,21 @@ class Recipe:
         with storage.replace_file(folder / RECIPE) as temporary:
             temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
-    def load(self, name: str) -> Features:
-        """Events of a file whose columns are those of the training."""
+    @property
+    def label(self) -> str:
+        """What the column of labels was called."""
+        return str(self.columns.get("label", "label"))
+
+    def load(self, name: str, label: str | None = None) -> Features:
+        """Events of a file whose columns are those of the training, but for the `label` given."""
         from samebits.train.data import Columns
 
         given: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in self.columns.items()
         }
+        if label is not None:
+            given["label"] = label
         return load_events(name, Columns(**given))
 
     def labelled(self) -> Split[Dataset]:

@@ -359,6 +359,7 @@ def build_report(
     data: str | None = None,
     *,
     target: str | None = None,
+    label: str | None = None,
     weight: str | None = None,
     budget_ns: float | None = None,
     gates: Gates | None = None,
@@ -370,7 +371,8 @@ def build_report(
     Args:
         data: labelled events for the metrics; None: the test part of what the network was trained
             on, or no metrics if it was not trained here.
-        target: columns of the data, A or A,B, that a regression gives; weight: that of weights.
+        target: columns of the data, A or A,B, that a regression gives; label: that of class labels;
+            weight: that of weights.
         budget_ns: the latency the trigger allows.
         gates: limits besides those that every report has.
     """
@@ -392,7 +394,7 @@ def build_report(
         _log.warning("the training in %s is not used: %s", design.folder, why)
     with bar("metrics", 1) as advance:
         metrics, predicted, events, split = _quality(
-            design.network, data, recipe, why, target, weight, facts.tuning
+            *(design.network, data, recipe, why, target, label, weight, facts.tuning)
         )
         facts = with_reading(facts, design.folder, recipe, split, "samebits report")
         advance(1)
@@ -427,6 +429,7 @@ def _quality(
     recipe: Recipe | None,
     why: str,
     target: str | None,
+    label: str | None,
     weight: str | None,
     tuning: Tuning | None,
 ) -> tuple[Any, Any, Any, str]:
@@ -442,7 +445,7 @@ def _quality(
 
     names = design.feature_names
     columns = None if target is None else quality.target_columns(target, names)
-    test, split = labelled_events(data, recipe, names, columns)
+    test, split = labelled_events(data, recipe, names, columns, label)
     weights = None
     if weight is not None:
         whole = recipe.load(str(data)) if recipe and split == TEST else None

@@ -6,12 +6,13 @@ count.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samebits import errors
-from samebits.recipe import QAT_MODEL, RECIPE, Recipe, load_data, load_events
+from samebits.recipe import JETS, QAT_MODEL, RECIPE, Recipe, load_data, load_events
 from samebits.report.facts import DataFacts, NotRun, ReportFacts, TestReading
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["TEST", "data_section", "labelled_events", "log_reading", "with_reading"]
 
 TEST = "test"  # what events of the test part are called
+_LABEL = "label"  # the name that the documents give the labels of a file
 _log = logging.getLogger("samebits")
 
 
@@ -28,29 +30,38 @@ def labelled_events(
     recipe: Recipe | None,
     names: tuple[str, ...] = (),
     columns: Columns | None = None,
+    label: str | None = None,
 ) -> tuple[Features | None, str]:
     """The events of a report and what they are: never those of the training, if known.
 
     With class labels or with targets, as `columns` says, else as in the training; None where there
     are neither.
 
+    Args:
+        label: the file's column of class labels; None: that of the training, or where the file has
+            no such column `label`.
+
     Raises:
-        UsageError: the events of the training, with other labels or targets.
+        UsageError: the events of the training, with other labels or targets; a label without a
+            file, or beside targets.
     """
     from samebits.train.data import Dataset, Regression, in_order
 
+    if label is not None and data in (None, JETS):
+        raise errors.UsageError(f"--label {label} is a column of a file: give --data FILE")
+    if label is not None and columns is not None:
+        raise errors.UsageError("--label names classes, --target numbers: give one of them")
     if data is None:
         test = recipe.split().test if recipe else None
         return (test if isinstance(test, Dataset | Regression) else None), TEST
     if columns is not None:
         found = load_events(data, columns)
-    elif recipe is not None and recipe.columns.get("labelled", True):
-        found = recipe.load(data)
     else:
-        found = load_data(data)
+        found = _with_labels(data, recipe, names, label)
     events = in_order(found, names)
     if recipe and events.sha256 == recipe.data_sha256:
-        if type(recipe.load(data)) is not type(events):
+        other_label = label is not None and label != recipe.label
+        if other_label or type(recipe.load(data)) is not type(events):
             raise errors.UsageError(
                 f"{data}: the network was trained on these events, with other labels or targets, "
                 "or without; give other events"
@@ -58,6 +69,36 @@ def labelled_events(
         _log.warning("%s: the network was trained on it; its test part is used", events.source)
         return recipe.parts(events).test, TEST
     return events, f"events of {Path(events.source).name}"
+
+
+def _with_labels(
+    data: str, recipe: Recipe | None, names: tuple[str, ...], label: str | None
+) -> Features:
+    """Events with class labels, or with what else the training took from its file."""
+    from samebits.train.readers import MissingLabelError
+
+    trained = recipe if recipe is not None and recipe.columns.get("labelled", True) else None
+    if trained is not None and label is not None and trained.columns.get("targets"):
+        trained = None  # the label asks for classes
+    if trained is None and label is None:
+        label = _LABEL
+
+    def load(name: str | None) -> Features:
+        return load_data(data, str(name)) if trained is None else trained.load(data, name)
+
+    try:
+        return load(label)
+    except MissingLabelError as error:
+        if trained is not None and label is None and _LABEL not in (trained.label, *names):
+            with contextlib.suppress(MissingLabelError):
+                found = load(_LABEL)
+                _log.warning(
+                    "%s: has no %s, as the training calls its labels; its %s is taken for them",
+                    *(data, trained.label, _LABEL),
+                )
+                return found
+        hint = "" if label not in (None, _LABEL) else "; name its labels: report --label NAME"
+        raise errors.DataError(f"{error}{hint}") from None
 
 
 def log_reading(folder: Path, recipe: Recipe | None, by: str) -> tuple[TestReading, ...]:

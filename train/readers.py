@@ -20,6 +20,7 @@ from samebits import errors
 
 __all__ = [
     "READERS",
+    "MissingLabelError",
     "Request",
     "Table",
     "hdf5_names",
@@ -36,6 +37,10 @@ __all__ = [
 Array = npt.NDArray[Any]
 _DEFLATE = 1100  # no file is packed tighter
 _MOST_UNWRITTEN = 1 << 28  # bytes of numbers that a file may only claim
+
+
+class MissingLabelError(errors.DataError):
+    """The file has everything that was asked for but the labels."""
 
 
 @dataclass(frozen=True)
@@ -216,11 +221,17 @@ def refuse_unreadable(path: Path, kind: str, cause: Exception | None = None) -> 
     ) from cause
 
 
-def _refuse_missing(path: Path, kind: str, missing: Iterable[str], present: Iterable[str]) -> None:
+def _refuse_missing(
+    path: Path,
+    kind: str,
+    missing: Iterable[str],
+    present: Iterable[str],
+    error: type[errors.DataError] = errors.DataError,
+) -> None:
     """Raises `DataError` naming what is missing and what is there, if anything is missing."""
     lacking = list(missing)
     if lacking:
-        raise errors.DataError(
+        raise error(
             f"{path}: has no {kind} {', '.join(lacking)}; it has: {', '.join(present) or 'none'}"
         )
 
@@ -248,9 +259,8 @@ def _from_arrays(
     is_table = values.ndim == 2 and values.shape[1] == len(names)
     if request.label_needed and request.label not in present:
         known = names if is_table and "feature_names" in present else ()
-        _refuse_missing(
-            path, "array", [] if request.label in known else [request.label], [*present, *known]
-        )
+        lacking = [] if request.label in known else [request.label]
+        _refuse_missing(path, "array", lacking, [*present, *known], MissingLabelError)
         place = names.index(request.label)
         labels, values = values[:, place], np.delete(values, place, axis=1)
         names = (*names[:place], *names[place + 1 :])
@@ -277,7 +287,9 @@ def _from_columns(
     else:
         names = list(request.features)
     needed = [*names, *([request.label] if request.label_needed else [])]
-    _refuse_missing(path, "column", [name for name in needed if name not in numeric], numeric)
+    lacking = [name for name in needed if name not in numeric]
+    kind = MissingLabelError if lacking == [request.label] else errors.DataError
+    _refuse_missing(path, "column", lacking, numeric, kind)
     other = [name for name in names if not numeric[name]]
     if other:
         raise errors.DataError(

@@ -13,7 +13,7 @@ from samebits.design import Design
 from samebits.firmware.results import Measured, NotRun, Quantity
 
 from .console import bar, line, out, print_json
-from .options import Json, RegressionTargets, Seed, Tree, events_of
+from .options import Json, Label, RegressionTargets, Seed, Tree, events_of
 from .trigger_options import (
     Edges,
     LuminosityRatio,
@@ -50,6 +50,7 @@ def command(
             "trained on.",
         ),
     ] = None,
+    label: Label = None,
     events: Annotated[
         Path | None,
         typer.Option("--events", help="Events for the bits alone; default: the labelled ones."),
@@ -96,6 +97,8 @@ def command(
         raise errors.UsageError(f"rates need {', '.join(missing)} too")
     if target is not None and data is None:
         raise errors.UsageError(f"--target {target} is a column of a file: give --data FILE")
+    if label is not None and data is None:
+        raise errors.UsageError(f"--label {label} is a column of a file: give --data FILE")
     designs = Design.load(a), Design.load(b)
     x: Any = events_of(designs[0], events) if events else None
     with bar("comparing", 1) as advance:
@@ -120,7 +123,7 @@ def command(
                 axis_name(offline, offline_unit),
                 seed,
             )
-        facts = compare(*designs, data, x, target=target, trigger=trigger, seed=seed)
+        facts = compare(*designs, data, x, target=target, label=label, trigger=trigger, seed=seed)
         advance(1)
     if output is not None:
         from samebits.report.comparison import comparison_html

@@ -26,6 +26,7 @@ __all__ = [
     "Force",
     "IoType",
     "Json",
+    "Label",
     "LabelledEvents",
     "Output",
     "Part",
@@ -65,6 +66,9 @@ LabelledEvents = Annotated[
         "--data",
         help="Labelled events, a file or 'jets'; default: the test part of the training data.",
     ),
+]
+Label = Annotated[
+    str | None, typer.Option("--label", help="Column of these events with labels (label).")
 ]
 RegressionTargets = Annotated[
     str | None,

@@ -9,7 +9,7 @@ import typer
 from samebits.design import Design
 
 from .console import bar, command_line, line, out
-from .options import BudgetNs, Build, Json, LabelledEvents, RegressionTargets
+from .options import BudgetNs, Build, Json, Label, LabelledEvents, RegressionTargets
 from .outcome import GatesFile, Github, Junit, tell_ci
 
 NAME = "report"
@@ -18,6 +18,7 @@ NAME = "report"
 def command(
     build: Build,
     data: LabelledEvents = None,
+    label: Label = None,
     target: RegressionTargets = None,
     weight: Annotated[
         str | None, typer.Option("--weight", help="Column of --data with weights of the events.")
@@ -45,6 +46,7 @@ def command(
         design,
         data,
         target=target,
+        label=label,
         weight=weight,
         budget_ns=budget_ns,
         gates=limits,

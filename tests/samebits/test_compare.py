@@ -110,6 +110,17 @@ def test_metrics_are_paired(facts: ComparisonFacts) -> None:
     assert facts.metrics.split == "events of toy.npz"
 
 
+def test_labels_of_another_name(
+    facts: ComparisonFacts, designs: tuple[Design, Design], labelled: Path, tmp_path: Path
+) -> None:
+    with np.load(labelled) as arrays:
+        np.savez(tmp_path / "named.npz", features=arrays["features"], isTau=arrays["label"])
+    again = compare(*designs, str(tmp_path / "named.npz"), label="isTau").metrics
+    assert isinstance(again, MetricsFacts)
+    assert isinstance(facts.metrics, MetricsFacts)
+    assert again.models == facts.metrics.models
+
+
 def test_the_same_design_and_the_same_answers(
     designs: tuple[Design, Design], tmp_path: Path
 ) -> None:

@@ -35,6 +35,8 @@ def test_the_page_and_what_is_refused(samebits: Command, compiled: Path, tmp_pat
         2,
         f"{tmp_path / 'page.pdf'}: unknown suffix; wanted .html",
     )
+    result = samebits("compare", compiled, compiled, "--label", "isTau")
+    assert result.error == "--label isTau is a column of a file: give --data FILE"
     result = samebits("compare", compiled, tmp_path)
     assert result.code == 2
     assert "holds no design" in result.error

@@ -32,6 +32,14 @@ def test_weights_and_classes_of_an_own_model(
     assert metrics["comparison"]["gate"] is None
     assert {gate["name"] for gate in facts["gates"]} == {"same bits"}
     assert [row["layer"] for row in facts["bits"]["model"]["rows"]]
+    np.savez(tmp_path / "named.npz", features=x, isTau=labels)
+    named = ("report", build, "--data", tmp_path / "named.npz")
+    assert "has no array label; it has: features, isTau; name its labels" in samebits(*named).error
+    again = json.loads(samebits(*named, "--label", "isTau", "--json").stdout)["metrics"]["models"]
+    plain = samebits("report", build, "--data", data, "--json")
+    assert again == json.loads(plain.stdout)["metrics"]["models"]
+    wrong = samebits("report", build, "--label", "isTau")
+    assert wrong.error == "--label isTau is a column of a file: give --data FILE"
     wrong = samebits("report", build, "--weight", "w")
     assert wrong.error == "--weight w is a column of a file: give --data FILE"
 
