@@ -81,7 +81,7 @@ def estimate_facts(
         vendor = results_of_rtl(design, rtl)
     timed = next((one.fmax_mhz for one in vendor.latencies if one.fmax_mhz is not None), None)
     measured = _measured(design, rtl, verification, found, timed)
-    latency, used = _alkaid(design, found, not measured.layers)
+    latency, used = _alkaid(design, found, not measured.layers, rtl)
     routed_latency, routed = _placed_and_routed(rtl)
     project = _hls(design)
     # the HLS project's top function is the network without an input adapter
@@ -213,14 +213,21 @@ def _alkaid_estimate(design: Design) -> Estimate | NotRun:
 
 
 def _alkaid(
-    design: Design, found: Estimate | NotRun, with_layers: bool
+    design: Design, found: Estimate | NotRun, with_layers: bool, rtl: Rtl | NotRun
 ) -> tuple[LatencyEstimate, ResourceEstimate]:
     if isinstance(found, NotRun):
         return no_latency(_ALKAID, found), ResourceEstimate(
             source=_ALKAID, used=dict.fromkeys(("LUT", "FF"), found)
         )
+    used: dict[str, Measured] = dict(found.used)
+    notes = []
+    cycles = int(found.latency_cycles.value)
+    if not isinstance(rtl, NotRun) and rtl.latency_cycles != cycles:
+        pipeline = f"of a pipeline of {cycles} cycles; rtl/ has {rtl.latency_cycles}"
+        used["FF"] = found.used["FF"].model_copy(update={"tool": f"{found.tool}, {pipeline}"})
+        notes.append(f"the FF are those {pipeline}, and other FF")
     return _latency_of(design, found, with_layers), ResourceEstimate(
-        source=_ALKAID, used=dict(found.used)
+        source=_ALKAID, used=used, notes=tuple(notes)
     )
 
 

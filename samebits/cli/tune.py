@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import onnx
 
 NAME = "tune"
+_HINTED_POINTS = 0.5  # of accuracy, lost within a budget of AUC alone
 
 
 def command(
@@ -158,6 +159,9 @@ def command(
             line(f"{engine.engine}: not run: {engine.detail}", err)
     if train and not tuned.tuning.trained:
         line("no trained configuration kept the budget or the size; this one is not trained", err)
+    hint = accuracy_hint(tuned.tuning)
+    if hint:
+        line(hint, err)
     within = tuned.tuning.confirmation.within
     if not within:
         line(
@@ -181,6 +185,19 @@ def _model_of(network: Network) -> onnx.ModelProto:
     import onnx as library
 
     return library.load_model_from_string(network.design.model_bytes)
+
+
+def accuracy_hint(found: Tuning) -> str:
+    """That accuracy fell while AUC alone was limited; empty if it did not, or was limited."""
+    told = found.confirmation
+    lost = told.accuracy_before - told.accuracy_after
+    limited = found.max_accuracy_drop_points is not None
+    if limited or found.max_auc_drop is None or lost <= _HINTED_POINTS:
+        return ""
+    return (
+        f"hint: accuracy fell by {lost:.2f} points on {told.data}: --max-auc-drop limits AUC "
+        f"alone; --max-accuracy-drop {_HINTED_POINTS:g} limits the points of accuracy too"
+    )
 
 
 def _plot(found: Tuning, folder: Path) -> str:

@@ -135,6 +135,23 @@ def test_rtl_in_other_stages_is_not_what_was_measured(saved: Design) -> None:
     )
 
 
+def test_flip_flops_of_another_pipeline_than_the_rtl_say_so(saved: Design) -> None:
+    saved.rtl()
+    _, before = estimate_facts(saved)
+    saved.rtl(latency_cycles=7)
+    latency, after = estimate_facts(saved)
+    cycles = latency.estimates[1].cycles
+    assert isinstance(cycles, Quantity)
+    *_, plain = (e for e in before.estimates if e.source == "unrolled logic, alkaid")
+    *_, told = (e for e in after.estimates if e.source == "unrolled logic, alkaid")
+    assert plain.notes == ()
+    pipeline = f"of a pipeline of {cycles.value:g} cycles; rtl/ has 7"
+    assert told.notes == (f"the FF are those {pipeline}, and other FF",)
+    assert isinstance(told.used["FF"], Quantity)
+    assert told.used["FF"].tool.endswith(pipeline)
+    assert told.used["LUT"] == plain.used["LUT"]
+
+
 def test_an_estimate_is_made_once_for_a_design(
     saved: Design, monkeypatch: pytest.MonkeyPatch
 ) -> None:

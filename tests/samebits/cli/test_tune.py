@@ -9,6 +9,8 @@ import pytest
 
 from samebits import Design
 from samebits.bit_operations import bit_operations, total
+from samebits.cli.tune import accuracy_hint
+from samebits.tune_record import Tuning
 
 from ...models import float_mlp, quantized_mlp
 from .command import Command
@@ -52,6 +54,13 @@ def test_what_is_written_and_said(
         assert (word in result.stdout) == (word != "MISMATCH")
     written = {path.name for path in (folder / "tune").iterdir()}
     assert {"tune.json", "tune.csv"} <= written
+    assert accuracy_hint(Tuning(**found)) == ""
+    lost = found | {"max_auc_drop": 0.002, "max_accuracy_drop_points": None}
+    for after, hinted in ((96.5, False), (94.8, True)):
+        accuracies = {"accuracy_before": 97.0, "accuracy_after": after}
+        one = Tuning(**lost | {"confirmation": found["confirmation"] | accuracies})
+        assert ("by 2.20 points" in accuracy_hint(one)) == hinted
+        assert ("--max-accuracy-drop" in accuracy_hint(one)) == hinted
     again = samebits(*asked, "--json")
     assert again.code == 0, again.stderr
     values = json.loads(again.stdout)
