@@ -6,6 +6,7 @@ on the validation part, and simple fits if they are wanted. The test part is lef
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from samebits.train.data import Columns, Features, Split
     from samebits.train.description import Description
     from samebits.train.passes import Pass, Samples
+
+_log = logging.getLogger("samebits")
 
 __all__ = ["FitFacts", "description_of", "samples_of", "train_described"]
 
@@ -87,6 +90,13 @@ def train_described(
     columns = _columns(description)
     events = load_events(name, columns)
     _check_shape(events, description.network.inputs)
+    if columns.class_names and columns.class_names != classes_of(events):
+        _log.warning(
+            "%s: names its classes itself: %s; data.class_names (%s) are not used",
+            events.source,
+            ", ".join(classes_of(events)),
+            ", ".join(columns.class_names),
+        )
     split = events.split(options.seed, stratified=True)
     made = _trained(description, split, bar)
     fitted = made.autoencoder if isinstance(made, AnomalyTrigger) else made
@@ -158,7 +168,10 @@ def _columns(description: Description) -> Columns:
         raise errors.UsageError(
             "data.targets is missing: name the columns that the network is to answer"
         )
-    return Columns(given.features, given.label, targets, given.tree, description.anomaly is None)
+    return Columns(
+        *(given.features, given.label, targets, given.tree, description.anomaly is None),
+        given.class_names,
+    )
 
 
 def _check_shape(events: Features, shape: tuple[int, ...]) -> None:
@@ -198,7 +211,7 @@ def samples_of(split: Split[Any], description: Description) -> tuple[Samples, Sa
     def samples(part: Features) -> Samples:
         inputs = part.features.reshape(len(part), *description.network.inputs)
         if isinstance(part, Dataset):
-            return Samples(inputs, part.labels)
+            return Samples(inputs, part.labels, classes=part.class_names)
         return Samples(inputs, part.targets if isinstance(part, Regression) else inputs)
 
     return samples(split.train), samples(split.validation)

@@ -137,7 +137,8 @@ class Columns:
     """What the columns of a file are: features (None: all others), and the label or the targets.
 
     `label` names the column or array of class labels, which is left out where `labelled` is False;
-    with `targets` the events have numbers instead. `tree` is that of a .root file.
+    with `targets` the events have numbers instead. `tree` is that of a .root file. `class_names`
+    are for files that have none.
     """
 
     features: tuple[str, ...] | None = None
@@ -145,6 +146,7 @@ class Columns:
     targets: tuple[str, ...] = ()
     tree: str | None = None
     labelled: bool = True
+    class_names: tuple[str, ...] = ()
 
 
 def load_events(path: str | Path, columns: Columns) -> Features:
@@ -155,8 +157,9 @@ def load_events(path: str | Path, columns: Columns) -> Features:
     """
     options: dict[str, Any] = {"features": columns.features, "tree": columns.tree}
     if not columns.targets:
-        kind = load if columns.labelled else load_features
-        return kind(path, label=columns.label, **options)
+        if not columns.labelled:
+            return load_features(path, label=columns.label, **options)
+        return load(path, label=columns.label, class_names=columns.class_names, **options)
     table = load_features(path, label=columns.targets[0], **options)
     kept = [name for name in table.feature_names if name not in columns.targets]
     if not kept:
@@ -193,18 +196,20 @@ def load(
     label: str = "label",
     tree: str | None = None,
     feature_count: int | None = None,
+    class_names: Sequence[str] = (),
 ) -> Dataset:
     """The events of a .npz, .h5, .hdf5, .parquet or .root file with their labels.
 
     * .npz, .h5: an array `features` (N, F), an array named by `label` (N,) or one-hot (N, C), and
       optionally `feature_names` (F) and `class_names` (C); otherwise the features are called x0,
-      x1, ... and the classes 0, 1, ...
+      x1, ...
     * .parquet, .root: one numeric column (flat branch of a TTree or field of an RNTuple) per
       feature, and the column named by `label`. `tree` is needed if a .root file holds several.
 
     `features` chooses features by name, in that order; by default all of them (all numeric columns
     but the label, in file order). Labels are whole numbers from 0, or strings, whose classes are
-    then numbered in sorted order. Values become float32. `feature_count` is checked if given.
+    then numbered in sorted order. Classes without names in the file get those of `class_names`, or
+    are called 0, 1, ... Values become float32. `feature_count` is checked if given.
 
     Raises `DataError` for everything that is wrong with the file, `MissingToolError` if the package
     that reads it is not installed.
@@ -213,13 +218,14 @@ def load(
     table, sha256 = _read(path, Request(features, label, True, tree))
     values = _checked_features(path, table, feature_count)
     assert table.labels is not None  # Request.label_needed
-    labels, class_names = _checked_labels(path, label, table.labels, table.class_names)
+    given = tuple(class_names) or None
+    labels, names = _checked_labels(path, label, table.labels, table.class_names or given)
     if len(labels) != len(values):
         raise errors.DataError(
             f"{path}: got {len(labels)} labels in '{label}' for {len(values)} events, wanted one "
             "label per event"
         )
-    return Dataset(values, table.feature_names, str(path), sha256, labels, class_names)
+    return Dataset(values, table.feature_names, str(path), sha256, labels, names)
 
 
 def load_features(

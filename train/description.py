@@ -101,7 +101,8 @@ class Quantized(Section):
 class Data(Section):
     """The events: `features` by name, all by default; `label` of classes, or `targets` of numbers.
 
-    `file` is "jets" or a path, from the folder of the description.
+    `file` is "jets" or a path, from the folder of the description. `class_names` are for files that
+    have none, in the order of the class numbers.
     """
 
     file: str = ""
@@ -109,6 +110,7 @@ class Data(Section):
     label: str = "label"
     targets: tuple[str, ...] = ()
     tree: str | None = None
+    class_names: tuple[str, ...] = ()
 
 
 class Augmentation(Section):
@@ -162,6 +164,9 @@ class Description(Section):
             raise ValueError("quantized: an autoencoder takes neither distil nor whiten")
         if self.anomaly and self.augmentation.function():
             raise ValueError("augmentation: an autoencoder takes none")
+        if self.data.class_names and (self.anomaly or self.data.targets):
+            of = "an autoencoder has no classes" if self.anomaly else "data.targets are numbers"
+            raise ValueError(f"data.class_names: {of}; leave them out")
         try:
             self.fine_options()
         except pydantic.ValidationError as error:

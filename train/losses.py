@@ -77,6 +77,12 @@ def check_targets(model: Any, samples: Samples, loss: str) -> None:
                 f"{where}: got class numbers {low} to {high} for {count} outputs; wanted 0 to "
                 f"{count - 1}"
             )
+        if samples.classes and count > len(samples.classes):
+            raise errors.DataError(
+                f"{where}: the network has {count} outputs, the events have "
+                f"{len(samples.classes)} classes ({', '.join(samples.classes)}); give the last "
+                f"layer {len(samples.classes)} units, or name the other classes in class_names"
+            )
         return
     if targets.size != len(targets) * count:
         raise errors.DataError(

@@ -22,11 +22,13 @@ class Samples:
     binary_crossentropy, distributions (N, K) for kl_divergence, numbers (N,) or (N, K) for
     regression. `outside` names what was done to the inputs before they came here and that no
     layer of the network does: such a network is not compiled (`samebits.train.preprocessing`).
+    `classes` are the names of all classes, where they are known.
     """
 
     inputs: npt.NDArray[np.float32]
     targets: npt.NDArray[Any]
     outside: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("inputs", "targets"):

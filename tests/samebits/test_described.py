@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,12 @@ from samebits.compile.target import Target
 from samebits.described import train_described
 from samebits.recipe import RECIPE, Recipe
 from samebits.record import load_record
-from samebits.report.facts import NotRun, Quantity, RegressionFacts, TrainingFacts
+from samebits.report.facts import MetricsFacts, NotRun, Quantity, RegressionFacts, TrainingFacts
 from samebits.stages import build_report, compile_model
 from samebits.sweep_network import network_of
 from samebits.test_part import labelled_events
-from samebits.train.data import Features, Regression
+from samebits.train.data import Dataset, Features, Regression
+from samebits.trigger import score_place
 from samebits.tune_training import trainer_of
 
 from .cli.command import Command
@@ -137,6 +139,56 @@ def test_events_that_do_not_fit(folder: Path) -> None:
     with pytest.raises(errors.UsageError, match=r"data\.targets: are numbers, but fit\.loss is"):
         train_described(folder / "build", path)
     assert not (folder / "build").exists()
+
+
+def test_classes_get_the_names_of_the_description(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    build, text = folder / "build", CLASSES.replace("epochs = 3", "epochs = 1")
+    named = text + 'class_names = ["background", "tau"]\n'
+    train_described(build, written(folder, named))
+    design = compile_model(build / "model.onnx", build, Target())
+    assert score_place(design, "tau") == (1, "score of tau")
+    metrics = build_report(design).metrics
+    assert isinstance(metrics, MetricsFacts)
+    assert metrics.models["firmware"].class_names == ("background", "tau")
+    recipe = Recipe.read(build)
+    assert recipe is not None
+    other = np.load(folder / "events.npz")
+    text_labels = np.where(other["label"][:50] == 1, "tau", "background")
+    one = np.where(text_labels == "tau")[0]
+    np.savez(folder / "tau.npz", features=other["features"][one], label=text_labels[one])
+    taus = labelled_events(str(folder / "tau.npz"), recipe)[0]
+    assert isinstance(taus, Dataset)
+    assert set(taus.labels) == {1}  # the class of the training, though it is alone
+    older = replace(recipe, columns={k: v for k, v in recipe.columns.items() if k != "class_names"})
+    assert older.same_parts(recipe)
+    assert caplog.messages == []
+
+
+def test_names_and_numbers_of_classes_that_do_not_fit(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = CLASSES.replace("{dense = 2}", "{dense = 3}")
+    with pytest.raises(
+        errors.DataError, match=r"has 3 outputs, the events have 2 classes \(0, 1\)"
+    ):
+        train_described(folder / "build", written(folder, wrong))
+    events = np.load(folder / "events.npz")
+    np.savez(folder / "events.npz", **events, class_names=["qcd", "htt"])
+    path = written(folder, wrong + 'class_names = ["background", "tau"]\n')
+    with pytest.raises(errors.DataError, match=r"the events have 2 classes \(qcd, htt\)"):
+        train_described(folder / "build", path)
+    assert "names its classes itself: qcd, htt; data.class_names (background, tau)" in caplog.text
+    classes = 'class_names = ["a", "b"]\n'
+    path = written(folder, ANSWERS + classes)
+    with pytest.raises(errors.UsageError, match=r"data\.class_names: data\.targets are numbers"):
+        train_described(folder / "build", path)
+    path = written(folder, BACKGROUND.replace("[anomaly]", f"{classes}[anomaly]"))
+    with pytest.raises(
+        errors.UsageError, match=r"data\.class_names: an autoencoder has no classes"
+    ):
+        train_described(folder / "build", path)
 
 
 def test_the_command_line_changes_single_numbers(
