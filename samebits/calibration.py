@@ -308,8 +308,9 @@ def _bits_of(bits: int | Mapping[str, int], sites: list[Site]) -> tuple[dict[str
     names = {site.tensor for site in sites}
     for name, value in table.items():
         if not isinstance(value, int) or not 2 <= value <= MOST_BITS:
+            what = "bits" if name == "default" else f"bits of {name}"
             raise errors.UsageError(
-                f"bits of {name} must be a whole number 2 to {MOST_BITS}, got {value!r}"
+                f"{what} must be a whole number 2 to {MOST_BITS}, got {value!r}"
             )
         if name not in ("default", *_KINDS) and name not in names:
             raise errors.UsageError(

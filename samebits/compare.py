@@ -157,8 +157,8 @@ def compare(
             else measure_both(names, (a, b), trigger)
         ),
         menu=both_menus(names, *recorded),
-        latency=_latency(*recorded),
-        resources=_resources(*recorded),
+        latency=_latency(names, *recorded),
+        resources=_resources(names, *recorded),
     )
 
 
@@ -397,10 +397,12 @@ def _answers(a: Design, b: Design, test: Features) -> list[Array]:
     return [design.engine.run(inputs, design.graph.outputs)[0] for design in (a, b)]
 
 
-def _latency(a: ReportFacts, b: ReportFacts) -> tuple[NumberRow, ...] | NotRun:
+def _latency(
+    names: tuple[str, str], a: ReportFacts, b: ReportFacts
+) -> tuple[NumberRow, ...] | NotRun:
     left, right = a.latency, b.latency
     if isinstance(left, NotRun) or isinstance(right, NotRun):
-        return _no_report()
+        return _no_report(names, (left, right))
     sides = [{e.source: e for e in facts.estimates} for facts in (left, right)]
     rows = []
     for source in dict.fromkeys((*sides[0], *sides[1])):
@@ -410,10 +412,12 @@ def _latency(a: ReportFacts, b: ReportFacts) -> tuple[NumberRow, ...] | NotRun:
     return tuple(rows)
 
 
-def _resources(a: ReportFacts, b: ReportFacts) -> tuple[NumberRow, ...] | NotRun:
+def _resources(
+    names: tuple[str, str], a: ReportFacts, b: ReportFacts
+) -> tuple[NumberRow, ...] | NotRun:
     left, right = a.resources, b.resources
     if isinstance(left, NotRun) or isinstance(right, NotRun):
-        return _no_report()
+        return _no_report(names, (left, right))
     sides = [{e.source: e.used for e in facts.estimates} for facts in (left, right)]
     rows = []
     for source in dict.fromkeys((*sides[0], *sides[1])):
@@ -423,8 +427,10 @@ def _resources(a: ReportFacts, b: ReportFacts) -> tuple[NumberRow, ...] | NotRun
     return tuple(rows)
 
 
-def _no_report() -> NotRun:
-    return NotRun(reason="run `samebits report` on both first")
+def _no_report(names: tuple[str, str], sides: tuple[object, object]) -> NotRun:
+    absent = [name for name, side in zip(names, sides, strict=True) if isinstance(side, NotRun)]
+    which = "both" if len(absent) > 1 else absent[0]
+    return NotRun(reason=f"run `samebits report` on {which} first")
 
 
 def _numbers(what: str, source: str, a: Measured | None, b: Measured | None) -> list[NumberRow]:

@@ -152,11 +152,11 @@ def compare_at_rates(
             how often the event is drawn.
 
     Raises:
-        UsageError: an unknown reference, or a rate that is not above 0.
+        UsageError: an unknown reference, or a rate that is not above 0, or too large.
         DataError: NaN, infinity or wrong shapes.
     """
     for rate in asked_khz:
-        check_rate(rate)
+        check_rate(rate, beam)
     if reference not in unbiased or set(unbiased) != set(signal):
         raise errors.UsageError(
             f"comparing {sorted(unbiased)} and {sorted(signal)} with {reference!r}: give the same "
@@ -231,7 +231,12 @@ def cuts_of(score: Array, weights: Array) -> tuple[Array, Array, NDArray[np.int6
     return values[::-1], passed, counts[::-1]
 
 
-def check_rate(asked_khz: float) -> None:
-    """Raises UsageError for a rate that is not above 0."""
+def check_rate(asked_khz: float, beam: Beam) -> None:
+    """Raises UsageError for a rate that is not above 0, or above that of all crossings."""
     if not (np.isfinite(asked_khz) and asked_khz > 0):
         raise errors.UsageError(f"a rate must be above 0 kHz, got {asked_khz}")
+    if asked_khz > beam.crossings_khz * (1 + 1e-9):  # rounded where it is all of them
+        raise errors.UsageError(
+            f"a rate of {asked_khz:g} kHz is above all bunch crossings' rate of "
+            f"{beam.crossings_khz:,.1f} kHz"
+        )

@@ -139,10 +139,10 @@ def point_at_rate(
         weights: (N,) of the unbiased events; None: all the same.
 
     Raises:
-        UsageError: a rate that is not above 0.
+        UsageError: a rate that is not above 0, or above that of all crossings.
         DataError: NaN, infinity or wrong shapes.
     """
-    check_rate(asked_khz)
+    check_rate(asked_khz, beam)
     score = numbers(unbiased, "unbiased")
     weight = weights_of(weights, len(score))
     thresholds, passed, at_cut = cuts_of(score, weight)

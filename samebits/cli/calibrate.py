@@ -43,6 +43,7 @@ def calibrated(
     """
     from samebits.calibration import calibrate, input_shapes, read_events
     from samebits.compile.frontends.onnx import read_onnx
+    from samebits.train.readers import split_tree
 
     if data is None:
         if bits or percentile is not None:
@@ -86,7 +87,7 @@ def calibrated(
                 f"{next(iter(shapes))} takes {size} numbers; choose them with --columns A,B,..."
             )
     total = 2 * len(next(iter(events.values())) if isinstance(events, dict) else events)
-    with bar(f"calibrating on {data.name}", total) as advance:
+    with bar(f"calibrating on {split_tree(data)[0].name}", total) as advance:
         result = calibrate(
             proto,
             events,

@@ -41,13 +41,27 @@ def _columns() -> tuple[Any, ...]:
     )
 
 
+class _Bars(Progress):
+    """Bars on stderr. In a file or pipe no empty line follows them, unlike rich's own."""
+
+    def __init__(self, *columns: Any, transient: bool = False) -> None:
+        self._lasting = not transient and not err.is_interactive
+        super().__init__(*columns, console=err, transient=transient or self._lasting)
+
+    def stop(self) -> None:
+        """Stops; in a file or pipe this writes bars that are to stay, once."""
+        self.live.stop()
+        if self._lasting:
+            self.console.print(self.get_renderable())
+
+
 @contextlib.contextmanager
 def bar(title: str, total: int) -> Iterator[Callable[..., None]]:
     """A progress bar on stderr; call what it yields with the number of steps done.
 
     A second number is that of all steps, where there turn out to be fewer than at most.
     """
-    with Progress(*_columns(), console=err) as progress:
+    with _Bars(*_columns()) as progress:
         task = progress.add_task(title, total=total)
 
         def advance(done: int, of: int | None = None) -> None:
@@ -60,7 +74,7 @@ def bar(title: str, total: int) -> Iterator[Callable[..., None]]:
 def steps(title: str) -> Iterator[Callable[[int, int, str], None]]:
     """A progress bar on stderr for steps that have names: call it with (done, total, name)."""
     columns = (*_columns(), TextColumn("{task.fields[step]}"))
-    with Progress(*columns, console=err, transient=True) as progress:
+    with _Bars(*columns, transient=True) as progress:
         task = progress.add_task(title, total=None, step="")
 
         def show(done: int, total: int, step: str) -> None:
@@ -78,7 +92,7 @@ def engine_bars() -> Iterator[Callable[[str, int, int], None]]:
     def show(engine: str, done: int, total: int) -> None:
         nonlocal progress
         if progress is None:
-            progress = Progress(*_columns(), console=err)
+            progress = _Bars(*_columns())
             progress.start()
         if engine not in tasks:
             tasks[engine] = progress.add_task(engine, total=total)

@@ -154,7 +154,12 @@ def whole_numbers(option: str, text: str, least: int, most: int) -> tuple[int, .
         if not all(part.isascii() and part.isdecimal() for part in (first, last)):
             raise errors.UsageError(f"{option}: got {text!r}, {wanted}")
         low, high = int(first[:9]), int(last[:9])
-        if not least <= low <= high <= most:
+        if low > high:
+            raise errors.UsageError(
+                f"{option}: got {piece.strip()!r}, the smaller number comes first "
+                f"({high}..{low}); {wanted}"
+            )
+        if not (least <= low and high <= most):
             raise errors.UsageError(f"{option}: got {piece.strip()!r}, {wanted}")
         found.update(range(low, high + 1))
     return tuple(sorted(found))

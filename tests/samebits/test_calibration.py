@@ -202,7 +202,7 @@ def with_nan() -> Any:
          "calibration is for float models, and this one has quantizers (quant0, ...); compile it "
          "without calibration"),
         (float_mlp(), X, {"bits": 1}, errors.UsageError,
-         "bits of default must be a whole number 2 to 24, got 1"),
+         "bits must be a whole number 2 to 24, got 1"),
         (float_mlp(), X, {"bits": {"w9": 4}}, errors.UsageError,
          "bits: there is no tensor 'w9' to round; give a number, inputs=N, activations=N, "
          "weights=N, biases=N, or one of: x, w0, w1, relu1_out, w2, w3"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from samebits import Design, Target
-from samebits.compare import ComparisonFacts, NumberRow, TextRow, compare
+from samebits.compare import ComparisonFacts, NumberRow, TextRow, _no_report, compare
 from samebits.compare_physics import TriggerEvents, both_triggers, measure_both
 from samebits.compile.adapter import Adapter
 from samebits.firmware.results import NotRun, Quantity, latency_estimate
@@ -131,6 +131,9 @@ def test_the_same_design_and_the_same_answers(
     assert same.layers == same.settings == same.versions == ()
     assert same.metrics == NotRun(reason="no labelled data: give --data")
     assert same.latency == NotRun(reason="run `samebits report` on both first")
+    absent = NotRun(reason="no report")
+    for sides, which in (((absent, 1), "a"), ((1, absent), "b"), ((absent, absent), "both")):
+        assert which in _no_report(("a", "b"), sides).reason.split()
     other = save(tmp_path / "wide", quantized_mlp(), Target(clock_mhz=320))
     found = compare(designs[0], other, x=np.zeros((5, 4)))
     assert found.names[1] == f"{tmp_path.name}/wide"

@@ -50,7 +50,7 @@ def test_weights_of_one_size_are_no_weights() -> None:
 @st.composite
 def samples(draw: st.DrawFn) -> tuple[list[int], list[int], float]:
     scores = st.lists(st.integers(0, 6), min_size=1, max_size=30)
-    return draw(scores), draw(scores), draw(st.floats(0.01, 1.2))
+    return draw(scores), draw(scores), draw(st.floats(0.01, 1.0))
 
 
 @given(sample=samples())
@@ -165,7 +165,8 @@ def test_an_event_of_weight_two_is_two_events(
     unbiased, signal, allowed = sample
     beam, weight = Beam(100), weights[: len(unbiased)]
     # between two rates that occur, so that rounding decides nothing
-    asked = (round(allowed * sum(weight)) + 0.5) / sum(weight) * beam.crossings_khz
+    kept = min(round(allowed * sum(weight)), sum(weight) - 1)
+    asked = (kept + 0.5) / sum(weight) * beam.crossings_khz
     repeated = np.repeat(unbiased, weight)
     one = point_at_rate(unbiased, {"s": signal}, beam, asked, weight)
     other = point_at_rate(repeated, {"s": signal}, beam, asked)
@@ -199,6 +200,12 @@ def test_bad_weights_and_rates() -> None:
         menu({"a": [True, False]}, FULL, [0.0, 0.0])
     with pytest.raises(errors.UsageError, match="above 0 kHz"):
         point_at_rate([1.0], {}, FULL, 0)
+    point_at_rate([1.0], {}, FULL, FULL.crossings_khz)
+    above = r"a rate of 1e\+06 kHz is above all bunch crossings' rate of [\d,.]+ kHz"
+    with pytest.raises(errors.UsageError, match=above):
+        point_at_rate([1.0], {}, FULL, 1e6)
+    with pytest.raises(errors.UsageError, match=above):
+        compare_at_rate({"a": [1.0]}, {"a": [1.0]}, FULL, 1e6, reference="a")
     with pytest.raises(errors.UsageError, match="same models"):
         compare_at_rate({"a": [1.0]}, {"b": [1.0]}, FULL, 1.0, reference="a")
 
