@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +90,7 @@ class Calibration:
     """The quantized model, the formats chosen, and what rounding costs on the same events.
 
     `columns` are those of inputs of features; `metrics` holds accuracy and AUC per class, before
-    and after, where labels were given.
+    and after, where labels were given. `inputs` holds the events, one array per input.
     """
 
     model: onnx.ModelProto
@@ -100,6 +100,7 @@ class Calibration:
     loss: tuple[OutputLoss, ...]
     metrics: tuple[tuple[str, float, float], ...]
     notes: tuple[str, ...]
+    inputs: tuple[NDArray[Any], ...] = field(default=(), repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the model as JSON values."""
@@ -199,7 +200,16 @@ def calibrate(
     if labels is not None and len(outputs) == 1:
         metrics, note = _metrics(before[outputs[0]], after[outputs[0]], labels, class_names)
         notes += [note] if note else []
-    result = Calibration(fresh, events, tuple(rows), tuple(columns), loss, metrics, tuple(notes))
+    result = Calibration(
+        fresh,
+        events,
+        tuple(rows),
+        tuple(columns),
+        loss,
+        metrics,
+        tuple(notes),
+        tuple(inputs),
+    )
     fresh.metadata_props.add(key=CALIBRATION, value=json.dumps(result.to_json()))
     return result
 

@@ -7,6 +7,7 @@ difference of the order of the outputs themselves means that something was conve
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,12 +46,16 @@ class OutputFidelity:
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
-    """Firmware against model.onnx. Without `outputs` it was not run, and `reason` says why."""
+    """Firmware against model.onnx. Without `outputs` it was not run, and `reason` says why.
+
+    `data` says which events they are.
+    """
 
     outputs: tuple[OutputFidelity, ...] = ()
     events: int = 0
     tool: str = ""
     reason: str = ""
+    data: str = "random events"
 
     def __str__(self) -> str:
         if not self.outputs:
@@ -64,7 +69,7 @@ class Fidelity:
             if output.equal_decisions is not None:
                 text += f", same decision in {_percent(output.equal_decisions)}"
             parts.append(text if len(self.outputs) == 1 else f"{output.name}: {text}")
-        return f"{'; '.join(parts)}; {self.events} random events, {self.tool}"
+        return f"{'; '.join(parts)}; {self.events} {self.data}, {self.tool}"
 
     @property
     def warning(self) -> str:
@@ -97,14 +102,18 @@ def _percent(share: float) -> str:
     return f"{np.floor(share * 1000) / 10:g} %"
 
 
-def measure_fidelity(design: Design, events: int = 2000, seed: int = 0) -> Fidelity:
+def measure_fidelity(
+    design: Design, events: int = 2000, seed: int = 0, calibration: Sequence[NDArray[Any]] = ()
+) -> Fidelity:
     """The firmware's answers against those of model.onnx under ONNX Runtime.
 
     A design without that file is compared with the Keras 3 model that it was made from, while that
     is in memory.
 
-    The events are random points of the input formats' grids, which the model's own input quantizer
-    does not change: uniform over the whole format where the model gave it, over -4 to 4 otherwise.
+    The events are the first of `calibration`, one array per input, rounded to the input formats'
+    grids. Without these, or where they are not of the design's shapes, they are random points of
+    these grids, which the model's own input quantizer does not change: uniform over the whole
+    format where the model gave it, over -4 to 4 otherwise.
     Of networks on large images fewer than `events` are run.
     """
     from samebits.compile.frontends.onnx import runnable
@@ -122,7 +131,12 @@ def measure_fidelity(design: Design, events: int = 2000, seed: int = 0) -> Fidel
     )
     events = max(1, min(events, _MOST_NUMBERS // largest))
     tensors = design.graph.tensors_of(design.graph.inputs)
-    inputs = [_on_grid(t.format, (events, *t.shape), rng) for t in tensors]
+    given = bool(calibration) and [x.shape[1:] for x in calibration] == [t.shape for t in tensors]
+    if given:
+        events = min(events, len(calibration[0]))
+        inputs = [_rounded(t.format, x[:events]) for t, x in zip(tensors, calibration, strict=True)]
+    else:
+        inputs = [_on_grid(t.format, (events, *t.shape), rng) for t in tensors]
     try:
         engine: OnnxEngine | KerasEngine
         if design.model_bytes is not None:
@@ -142,7 +156,14 @@ def measure_fidelity(design: Design, events: int = 2000, seed: int = 0) -> Fidel
             expected.items(), found if isinstance(found, list) else [found], strict=True
         )
     ]
+    if given:
+        return Fidelity(tuple(rows), events, engine.tool, data="calibration events")
     return Fidelity(tuple(rows), events, engine.tool)
+
+
+def _rounded(fmt: Format, x: NDArray[Any]) -> NDArray[Any]:
+    steps = np.rint(np.asarray(x, np.float64) / fmt.lsb)
+    return np.clip(steps, fmt.min_saturated, fmt.max_mantissa) * fmt.lsb
 
 
 def _on_grid(fmt: Format, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[Any]:

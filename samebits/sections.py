@@ -222,6 +222,7 @@ def fidelity_facts(fidelity: Fidelity) -> FidelityFacts | NotRun:
 
     return FidelityFacts(
         events=fidelity.events,
+        data=fidelity.data,
         outputs=tuple(
             OutputFidelityFacts(
                 name=output.name,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,7 @@ from samebits.test_part import TEST, data_section, labelled_events, with_reading
 
 if TYPE_CHECKING:
     import onnx
+    from numpy.typing import NDArray
 
     from samebits.fidelity import Fidelity
     from samebits.gates import Gates
@@ -244,14 +245,17 @@ def compile_model(
     return design
 
 
-def fidelity_of(design: Design) -> Fidelity:
-    """How far a saved design's firmware is from its model.onnx, measured and recorded."""
+def fidelity_of(design: Design, calibration: Sequence[NDArray[Any]] = ()) -> Fidelity:
+    """How far a saved design's firmware is from its model.onnx, measured and recorded.
+
+    On the events of the calibration, if there are any.
+    """
     from samebits import record
     from samebits.fidelity import measure_fidelity
     from samebits.sections import fidelity_facts
 
     assert design.folder is not None
-    fidelity = measure_fidelity(design)
+    fidelity = measure_fidelity(design, calibration=calibration)
     record.record(design.folder, "", fidelity=fidelity_facts(fidelity))
     return fidelity
 

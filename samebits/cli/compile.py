@@ -122,7 +122,7 @@ def command(
             force=force,
             command=command_line(),
         )
-        fidelity = fidelity_of(design)
+        fidelity = fidelity_of(design, () if calibration is None else calibration.inputs)
         advance(1)
     if fidelity.warning:
         line(f"warning: {fidelity.warning}", err)

@@ -183,9 +183,10 @@ class OutputFidelityFacts(Facts):
 
 
 class FidelityFacts(Facts):
-    """How far the firmware is from model.onnx on random events; no part of same bits."""
+    """How far the firmware is from model.onnx on events of `data`; no part of same bits."""
 
     events: Count
+    data: Text = "random events"
     outputs: tuple[OutputFidelityFacts, ...]
 
 

@@ -24,6 +24,16 @@ def test_an_exact_network_is_exact() -> None:
     )
 
 
+def test_events_of_the_calibration_are_used_where_they_fit() -> None:
+    design = Design.from_onnx(quantized_mlp(softmax=False).model())
+    x = np.random.default_rng(3).normal(0, 9, (40, 4)).astype(np.float32)
+    found = measure_fidelity(design, events=30, calibration=[x])
+    assert found.outputs[0].largest_difference == 0.0
+    assert str(found).endswith(f"; 30 calibration events, {found.tool}")
+    assert found == measure_fidelity(design, events=30, calibration=[x[:30]])
+    assert measure_fidelity(design, calibration=[x[:, :3]]) == measure_fidelity(design)
+
+
 def test_bodies_of_quant_nodes_change_nothing() -> None:
     with_bodies, without = (
         measure_fidelity(Design.from_onnx(quantized_mlp(bodies=bodies).model()))

@@ -28,8 +28,11 @@ def test_formats_and_loss_are_shown(samebits: Command, tmp_path: Path, data: Pat
                       "--bits", "biases=12")  # fmt: skip
     assert (result.code, result.stderr.count("Traceback")) == (0, 0)
     for text in ("Formats from the data", "ap_ufixed<6,", "ap_fixed<12,", "On the labels", "AUC 2",
-                 "Quantized against float, 300 events", "note: calibrated: accuracy "):  # fmt: skip
+                 "Quantized against float, 300 events", "note: calibrated: accuracy ",
+                 "; 300 calibration events, onnxruntime"):  # fmt: skip
         assert text in result.stdout
+    fidelity = json.loads((build / "report.json").read_text())["fidelity"]
+    assert (fidelity["events"], fidelity["data"]) == (300, "calibration events")
     design = Design.load(build)
     assert design.facts["source"] == "m.onnx"
     assert design.facts["notes"][0].startswith("calibrated on 300 events: gemm2_out against float")
