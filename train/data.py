@@ -198,13 +198,14 @@ def load(
     feature_count: int | None = None,
     class_names: Sequence[str] = (),
 ) -> Dataset:
-    """The events of a .npz, .h5, .hdf5, .parquet or .root file with their labels.
+    """The events of a .npz, .h5, .hdf5, .parquet, .root or .csv file with their labels.
 
     * .npz, .h5: an array `features` (N, F), an array named by `label` (N,) or one-hot (N, C), and
       optionally `feature_names` (F) and `class_names` (C); otherwise the features are called x0,
       x1, ...
-    * .parquet, .root: one numeric column (flat branch of a TTree or field of an RNTuple) per
-      feature, and the column named by `label`. `tree` is needed if a .root file holds several.
+    * .parquet, .root, .csv: one numeric column (flat branch of a TTree or field of an RNTuple) per
+      feature, and the column named by `label`; a .csv names its columns in the first line. `tree`
+      is needed if a .root file holds several.
 
     `features` chooses features by name, in that order; by default all of them (all numeric columns
     but the label, in file order). Labels are whole numbers from 0, or strings, whose classes are

@@ -36,6 +36,7 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 _DEFLATE = 1100  # no file is packed tighter
+_MOST_TEXT = (1 << 31) - 1  # bytes in a block that pyarrow reads
 _MOST_UNWRITTEN = 1 << 28  # bytes of numbers that a file may only claim
 
 
@@ -129,6 +130,47 @@ def read_parquet(path: Path, request: Request) -> Table:
         return _from_columns(path, request, numeric_columns(file.schema_arrow), read)
 
 
+def read_csv(path: Path, request: Request) -> Table:
+    """The columns of a text file with commas; its first line names them.
+
+    Like Parquet's, so that labels may be texts. An entry that is missing is NaN.
+    """
+    csv = tool("pyarrow.csv", path)
+    with readable(path, ".csv"):
+        # in one block, else the first alone decides whether a column is of whole numbers
+        block = min(path.stat().st_size + 1, _MOST_TEXT)
+        table = csv.read_csv(path, read_options=csv.ReadOptions(block_size=block))
+        names = tuple(name.strip() for name in table.column_names)
+        table = table.rename_columns(list(names))
+        if any(_is_number(name) for name in names):
+            raise errors.DataError(
+                f"{path}: the first line holds numbers ({', '.join(names[:4])}, ...); wanted the "
+                "names of the columns"
+            )
+        if len(set(names)) < len(names):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise errors.DataError(f"{path}: columns occur twice: {', '.join(twice)}")
+        numeric = numeric_columns(table.schema)
+
+        def read(wanted: Sequence[str]) -> Mapping[str, Array]:
+            columns = {name: table.column(name) for name in wanted}
+            return {
+                name: (column.cast("float64") if column.null_count and numeric[name] else column)
+                .combine_chunks()
+                .to_numpy(zero_copy_only=False)
+                for name, column in columns.items()
+            }
+
+        return _from_columns(path, request, numeric, read)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
 def numeric_columns(schema: Any) -> dict[str, bool]:
     """Which columns of an Arrow schema hold numbers or truth values."""
     kinds = importlib.import_module("pyarrow").types
@@ -184,6 +226,7 @@ READERS: dict[str, Callable[[Path, Request], Table]] = {
     ".hdf5": read_hdf5,
     ".parquet": read_parquet,
     ".root": read_root,
+    ".csv": read_csv,
 }
 
 

@@ -69,6 +69,17 @@ class TestGoodFiles:
         labels = np.array([b"w", b"g", b"q", b"q"])
         assert load(write(tmp_path / "data.npz", label=labels)).labels.tolist() == [2, 0, 1, 1]
 
+    def test_text_with_commas(self, tmp_path: Path) -> None:
+        pytest.importorskip("pyarrow")
+        path = tmp_path / "a.csv"
+        lines = "".join(f"{n},{n % 2},b\r\n" for n in range(300_000))  # more than pyarrow's block
+        path.write_text(f"\ufeffpt, isTau, kind\r\n{lines}0.5,1,s\r\n", newline="")
+        data = load(path, label="kind", features=["isTau", "pt"])
+        assert data.class_names == ("b", "s")
+        assert data.features[-2:].tolist() == [[1.0, 299_999.0], [1.0, 0.5]]
+        assert data.labels[-2:].tolist() == [0, 1]
+        assert load(path, label="isTau").feature_names == ("pt",)
+
     def test_string_labels_in_parquet(self, tmp_path: Path) -> None:
         path = write_columns(tmp_path / "a.parquet", {"x": [1.0, 2.0], "kind": ["t", "g"]})
         data = load(path, label="kind")

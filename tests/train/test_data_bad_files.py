@@ -26,7 +26,7 @@ class TestBadFiles:
     def test_folder(self, tmp_path: Path) -> None:
         (tmp_path / "a.npz").mkdir()
         assert message(tmp_path / "a.npz") == (
-            "a.npz: is a folder; wanted a file ending in .npz, .h5, .hdf5, .parquet, .root"
+            "a.npz: is a folder; wanted a file ending in .npz, .h5, .hdf5, .parquet, .root, .csv"
         )
 
     def test_empty(self, tmp_path: Path) -> None:
@@ -34,10 +34,10 @@ class TestBadFiles:
         assert message(tmp_path / "a.h5") == "a.h5: the file is empty (0 bytes); write it again"
 
     def test_unknown_suffix(self, tmp_path: Path) -> None:
-        (tmp_path / "a.csv").write_text("1,2")
-        assert message(tmp_path / "a.csv") == (
-            "a.csv: got the file type '.csv', wanted one of .npz, .h5, .hdf5, .parquet, .root; "
-            "convert the file"
+        (tmp_path / "a.dat").write_text("1,2")
+        assert message(tmp_path / "a.dat") == (
+            "a.dat: got the file type '.dat', wanted one of .npz, .h5, .hdf5, .parquet, .root, "
+            ".csv; convert the file"
         )
 
     @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -287,3 +287,25 @@ class TestBadFiles:
             f"{path}: reading {suffix} files needs the package {package}, which is not installed; "
             'run: pip install "samebits[hep]"'
         )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1,2\n3,0\n", "the first line holds numbers (1, 2, ...); wanted the names of the columns"),
+        ("a,a,label\n1,2,0\n", "columns occur twice: a"),
+        ("a,label\n1,0\n,1\n", "1 of 2 values are NaN or infinite; remove these events"),
+        ("a,label\ntrue,0\n,1\n", "1 of 2 values are NaN or infinite; remove these events"),
+        ("a,label\n1,0\n1,\n", "1 of 2 labels in 'label' are not whole numbers"),
+        ("a,label\n1,0\n1,2,3\n", "cannot be read as a .csv file"),
+        ("a,label\n1,x\n2,\n", "wanted only class names"),
+        ("a,b,label\nx,1,0\n", "has no column c"),
+    ],
+)
+def test_text_that_is_no_table(tmp_path: Path, text: str, said: str) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    with pytest.raises(errors.DataError) as caught:
+        load(path, features=["c"] if said.endswith(" c") else None, class_names=("x", "y", "z"))
+    assert said in str(caught.value)
