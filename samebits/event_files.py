@@ -298,7 +298,7 @@ def _csv(wanted: _Wanted) -> Iterator[tuple[int, _Read]]:
     path, size = wanted.path, math.prod(wanted.firmware.inputs[0].shape)
     wanted.one_input()
     with path.open(encoding="utf-8-sig", errors="replace") as stream:
-        first = [text.strip() for text in stream.readline().split(",")]
+        first = [text.strip().strip('"') for text in stream.readline().split(",")]
         try:
             named = not np.isfinite([float(text) for text in first]).all()
         except ValueError:

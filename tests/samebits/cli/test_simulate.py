@@ -214,7 +214,9 @@ def test_files_keep_doubles_where_the_input_needs_them(samebits: Command, tmp_pa
     Design.from_onnx(model, target).save(build)
     x = np.random.default_rng(3).uniform(-100, 100, (50, 4))
     np.savez(tmp_path / "x.npz", features=x)
-    np.savetxt(tmp_path / "x.csv", x, delimiter=",", header="a,b,c,d", comments="", fmt="%.17g")
+    header = '"a",b,c,d,"label"'
+    table = np.hstack([x, x[:, :1] > 0])
+    np.savetxt(tmp_path / "x.csv", table, delimiter=",", header=header, comments="", fmt="%.17g")
     wanted = np.asarray(Design.load(build).simulate(x))
     for suffix in ("npz", "csv"):
         result = samebits("simulate", build, tmp_path / f"x.{suffix}", "-o", tmp_path / "y.npy")
