@@ -35,7 +35,7 @@ def labelled_events(
     """The events of a report and what they are: never those of the training, if known.
 
     With class labels or with targets, as `columns` says, else as in the training; None where there
-    are neither.
+    are neither. Classes have the numbers that they had in the training.
 
     Args:
         label: the file's column of class labels; None: that of the training, or where the file has
@@ -44,8 +44,9 @@ def labelled_events(
     Raises:
         UsageError: the events of the training, with other labels or targets; a label without a
             file, or beside targets.
+        DataError: the events cannot be read, or are of a class that the training had not.
     """
-    from samebits.train.data import Dataset, Regression, in_order
+    from samebits.train.data import Dataset, Regression, in_classes, in_order
 
     if label is not None and data in (None, JETS):
         raise errors.UsageError(f"--label {label} is a column of a file: give --data FILE")
@@ -68,6 +69,8 @@ def labelled_events(
             )
         _log.warning("%s: the network was trained on it; its test part is used", events.source)
         return recipe.parts(events).test, TEST
+    if recipe and isinstance(events, Dataset):
+        events = in_classes(events, recipe.sections.get("data", {}).get("class_names", ()))
     return events, f"events of {Path(events.source).name}"
 
 

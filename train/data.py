@@ -26,6 +26,7 @@ __all__ = [
     "Regression",
     "Split",
     "classes_of",
+    "in_classes",
     "in_order",
     "load",
     "load_column",
@@ -380,7 +381,7 @@ def _checked_labels(
                 f"in '{name}', wanted one name per column"
             )
         if class_names is None:
-            class_names = tuple(str(i) for i in range(labels.shape[1]))
+            class_names = _numbers(labels.shape[1])
         return labels.argmax(axis=1).astype(np.int64), class_names
     limit = MAX_CLASSES if class_names is None else len(class_names)  # 3
     rules = (
@@ -397,7 +398,7 @@ def _checked_labels(
             )
     indices = labels.astype(np.int64)
     if class_names is None:
-        class_names = tuple(str(i) for i in range(int(indices.max(initial=0)) + 1))
+        class_names = _numbers(int(indices.max(initial=0)) + 1)
     return indices, class_names
 
 
@@ -433,3 +434,32 @@ def in_order(events: Events, names: Sequence[str]) -> Events:
         f"{events.source}: has no column {', '.join(missing)}, which the network was trained on; "
         f"it has {', '.join(found)}"
     )
+
+
+def in_classes(events: Dataset, names: Sequence[str]) -> Dataset:
+    """The events with labels that count the classes of a network, found by name, in its order.
+
+    Classes without names (0, 1, ...), here or there, are taken by number.
+
+    Raises:
+        DataError: there are events of a class that the network was not trained on.
+    """
+    found = events.class_names
+    if found == _numbers(len(found)) and len(found) <= len(names):
+        return replace(events, class_names=tuple(names))
+    if any(own == _numbers(len(own)) for own in (found, tuple(names))):
+        return events
+    present = np.unique(events.labels)
+    unknown = [found[number] for number in present if found[number] not in names]
+    if unknown:
+        raise errors.DataError(
+            f"{events.source}: has events of class {', '.join(unknown)}, the network was trained "
+            f"on {', '.join(names)}"
+        )
+    numbers = np.array([names.index(name) if name in names else -1 for name in found])
+    return replace(events, labels=numbers[events.labels], class_names=tuple(names))
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    """The names of classes that have none."""
+    return tuple(str(number) for number in range(count))

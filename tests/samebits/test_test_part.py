@@ -127,6 +127,16 @@ def test_labels_are_found_by_the_name_given_that_of_the_training_or_label(
             labelled_events(str(path), None, NAMES)
 
 
+def test_classes_in_another_order_are_found_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "events.npz"
+    names = {"feature_names": NAMES, "class_names": ["b", "a"]}  # trained on a, b
+    np.savez(path, features=X, label=LABELS, **names)
+    events, _ = labelled_events(str(path), RECIPE, NAMES)
+    assert labels_of(events) == [1 - label for label in LABELS]
+    assert isinstance(events, Dataset)
+    assert events.class_names == ("a", "b")
+
+
 def test_labels_that_are_not_taken(tmp_path: Path) -> None:
     path = tmp_path / "events.npz"
     np.savez(path, features=X, feature_names=NAMES, isTau=LABELS, other=LABELS)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from samebits import errors
-from samebits.train.data import Dataset, load, load_features, load_jets
+from samebits.train.data import Dataset, in_classes, load, load_features, load_jets
 
 from .event_files import CLASSES, FEATURES, LABELS, NAMES, SUFFIXES, write, write_columns
 
@@ -212,3 +212,35 @@ def test_a_stratified_split_gives_every_part_each_class() -> None:
         [12, 6, 2],
         [12, 6, 2],
     ]
+
+
+@pytest.mark.parametrize(
+    ("found", "labels", "wanted"),
+    [
+        (("b", "g", "t"), [0, 1, 2], [1, 0, 2]),  # another order
+        (("b", "t"), [1, 0, 1], [2, 1, 2]),  # one class is missing
+        (("x", "t", "g"), [1, 2, 2], [2, 0, 0]),  # a name without events
+        (("0", "1"), [1, 0, 1], [1, 0, 1]),  # numbers
+    ],
+)
+def test_classes_are_found_by_name(
+    found: tuple[str, ...], labels: list[int], wanted: list[int]
+) -> None:
+    events = in_classes(of_classes(found, labels), ("g", "b", "t"))
+    assert events.labels.tolist() == wanted
+    assert events.class_names == ("g", "b", "t")
+
+
+def test_a_class_that_was_not_trained() -> None:
+    with pytest.raises(errors.DataError, match="events of class x, the network was trained on g, "):
+        in_classes(of_classes(("g", "x"), [0, 1]), ("g", "b", "t"))
+
+
+def test_classes_that_had_only_numbers() -> None:
+    events = of_classes(("g", "x"), [0, 1])
+    assert in_classes(events, ("0", "1")) is events
+
+
+def of_classes(names: tuple[str, ...], labels: list[int]) -> Dataset:
+    features = np.zeros((len(labels), 1), np.float32)
+    return Dataset(features, ("x0",), "toy.npz", "0" * 64, np.array(labels), names)
