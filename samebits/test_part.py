@@ -8,17 +8,35 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samebits import errors
-from samebits.recipe import JETS, QAT_MODEL, RECIPE, Recipe, load_data, load_events
+from samebits.recipe import (
+    JETS,
+    QAT_MODEL,
+    RECIPE,
+    Recipe,
+    file_sha256,
+    load_data,
+    load_events,
+    recipe_of,
+)
 from samebits.report.facts import DataFacts, NotRun, ReportFacts, TestReading
 
 if TYPE_CHECKING:
+    from samebits.design import Design
     from samebits.train.data import Columns, Features
 
-__all__ = ["TEST", "data_section", "labelled_events", "log_reading", "with_reading"]
+__all__ = [
+    "TEST",
+    "data_section",
+    "labelled_events",
+    "log_reading",
+    "warn_of_training",
+    "with_reading",
+]
 
 TEST = "test"  # what events of the test part are called
 _LABEL = "label"  # the name that the documents give the labels of a file
@@ -124,6 +142,18 @@ def log_reading(folder: Path, recipe: Recipe | None, by: str) -> tuple[TestReadi
             len(networks),
         )
     return tuple(TestReading(when=e.when, by=e.by, network=e.network) for e in reads)
+
+
+def warn_of_training(design: Design, files: Iterable[Path]) -> None:
+    """Says of which of these files a saved design's network has seen the events."""
+    recipe, _ = recipe_of(design)
+    for file in files:
+        if recipe is not None and file_sha256(file) == recipe.data_sha256:
+            _log.warning(
+                "%s: the network was trained on these events, and does better on them than on "
+                "others; samebits data %s -o FILE writes those of its test part",
+                *(file, design.folder),
+            )
 
 
 def with_reading(

@@ -86,6 +86,7 @@ def command(
     from samebits.compare import compare
     from samebits.compare_physics import TriggerEvents
     from samebits.sim.trigger import Beam
+    from samebits.test_part import warn_of_training
     from samebits.train.data import load_column
 
     if output is not None and output.suffix != ".html":
@@ -105,6 +106,8 @@ def command(
         trigger = None
         if unbiased is not None and bunches is not None:
             files = signal_files(signal)
+            for design in designs:
+                warn_of_training(design, (unbiased, *files.values()))
             trigger = TriggerEvents(
                 (
                     events_of(designs[0], unbiased, tree),

@@ -67,6 +67,7 @@ def command(
     """Measure trigger rate, efficiency at fixed rate and turn-on; next, samebits report."""
     from samebits.menu import measure_menu, read_menu
     from samebits.sim.trigger import Beam
+    from samebits.test_part import warn_of_training
     from samebits.train.data import load_column
     from samebits.trigger import measure_trigger, record_trigger
 
@@ -79,6 +80,7 @@ def command(
     seeds = None if menu is None else read_menu(menu)
     design = Design.load(build)
     files = signal_files(signal)
+    warn_of_training(design, (unbiased, *files.values()))
     weights = load_column(unbiased, weight, tree=tree) if weight else None
     facts, menu_facts = None, None
     with bar("rates and efficiencies", 1) as advance:

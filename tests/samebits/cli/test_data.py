@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shlex
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,29 @@ def test_a_test_part_is_that_of_the_training(samebits: Command, demo: Path, tmp_
     recipe = Recipe.read(demo)
     assert recipe is not None
     assert [reading["by"] for reading in recipe.test_reads] == ["samebits data"]
+
+
+def test_rates_of_the_events_of_the_training_are_told(
+    samebits: Command, demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = partial(compare_at_rates, replicates=10)
+    monkeypatch.setattr("samebits.trigger.compare_at_rates", few)
+    jets = load_jets()
+    for name, start in (("own.npz", 0), ("others.npz", 100)):
+        np.savez(tmp_path / name, features=jets.features[start : start + 100])
+    recipe = Recipe.read(demo)
+    assert recipe is not None
+    digest = hashlib.sha256((tmp_path / "own.npz").read_bytes()).hexdigest()
+    replace(recipe, data="own.npz", data_sha256=digest).write(demo)
+    rates = ("--bunches", "2340", "--rate-khz", "9000", "--score", "4")
+    result = samebits("trigger", demo, "--unbiased", "others.npz", "--signal", "own.npz", *rates)
+    assert result.code == 0, result.stderr
+    said = " ".join(result.stderr.split())
+    assert (
+        "own.npz: the network was trained on these events, and does better on them than on others; "
+        f"samebits data {demo} -o FILE writes those of its test part" in said
+    )
+    assert "others.npz: the network" not in said
 
 
 def test_shipped_events_have_their_weights(samebits: Command, tmp_path: Path) -> None:
