@@ -77,6 +77,7 @@ def demo(
         config,
         demo=True,
         baselines=False,
+        force=True,  # said above what may be replaced
         command=(command, commands["train"]),
         bar=bar,
     )

@@ -25,6 +25,7 @@ from samebits.recipe import (
     RECIPE,
     Recipe,
     load_events,
+    refuse_to_replace,
     save_networks,
 )
 from samebits.references import float_onnx
@@ -61,6 +62,7 @@ def train_described(
     data: str | None = None,
     changes: Mapping[str, Mapping[str, Any]] | None = None,
     baselines: bool = False,
+    force: bool = False,
     command: str | tuple[str, ...] = "",
     bar: Bar = no_bar,
 ) -> FitFacts:
@@ -70,9 +72,10 @@ def train_described(
         data: instead of the file's: "jets", or a path.
         changes: options in place of the file's, by section.
         baselines: fit simple models beside networks of one answer.
+        force: replace networks that were trained on other data.
 
     Raises:
-        UsageError: what is wrong with the file.
+        UsageError: what is wrong with the file; or the folder holds networks of other data.
         DataError: events that are not those of the network.
         MissingToolError: the extra `train` is not installed.
     """
@@ -89,6 +92,8 @@ def train_described(
     name = data or _beside(source, description.data.file)
     columns = _columns(description)
     events = load_events(name, columns)
+    if not force:
+        refuse_to_replace(folder, events.sha256)
     _check_shape(events, description.network.inputs)
     if columns.class_names and columns.class_names != classes_of(events):
         _log.warning(

@@ -30,6 +30,7 @@ __all__ = [
     "load_data",
     "network_sha256",
     "recipe_of",
+    "refuse_to_replace",
     "save_networks",
 ]
 
@@ -97,6 +98,28 @@ def network_sha256(path: Path) -> str | None:
             return digest.hexdigest()
     except (OSError, ValueError, zipfile.BadZipFile):
         return file_sha256(path)
+
+
+def refuse_to_replace(folder: Path, data_sha256: str) -> None:
+    """Says before a training that a folder holds networks that were not trained on these events.
+
+    What was trained on the same events may be trained again there.
+
+    Raises:
+        UsageError: it does.
+    """
+    held = [name for name in (QAT_MODEL, FLOAT_MODEL) if (folder / name).exists()]
+    try:
+        recipe = Recipe.read(folder)
+    except errors.BuildError:  # damaged: its message says to train again
+        return
+    if not held or (recipe is not None and recipe.data_sha256 == data_sha256):
+        return
+    source = "that samebits train did not make" if recipe is None else f"trained on {recipe.data}"
+    raise errors.UsageError(
+        f"{folder}: holds networks {source} ({', '.join(held)}); give another folder with -o, or "
+        "replace them with --force"
+    )
 
 
 def save_networks(folder: Path, networks: Mapping[str, Any]) -> dict[str, str]:

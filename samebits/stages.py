@@ -28,6 +28,7 @@ from samebits.recipe import (
     load_data,
     network_sha256,
     recipe_of,
+    refuse_to_replace,
     save_networks,
 )
 from samebits.references import float_onnx
@@ -77,17 +78,20 @@ def train_models(
     *,
     demo: bool = False,
     baselines: bool = True,
+    force: bool = False,
     command: str | tuple[str, ...] = "",
     bar: Bar = no_bar,
 ) -> ReportFacts:
     """Trains the float baseline and the quantized network; writes model.keras and float.keras.
 
     Only the training and validation parts are used; the test part waits for the report. `demo`
-    marks what `samebits demo` may replace; `baselines` fits simple models beside the networks.
+    marks what `samebits demo` may replace; `baselines` fits simple models beside the networks;
+    `force` replaces networks that were trained on other data.
 
     Raises:
         MissingToolError: the extra `train` is not installed.
         DataError: the data cannot be used.
+        UsageError: the folder holds networks of other data.
     """
     from samebits import record
     from samebits.sections import data_facts
@@ -99,6 +103,8 @@ def train_models(
     check_folder(folder)
     config = config or training_config()
     dataset = load_data(data)
+    if not force:
+        refuse_to_replace(folder, dataset.sha256)
     split = dataset.split(config.seed, stratified=True)
     prepared = fit.prepare(split.train, config)
     part = split.train, split.validation, prepared

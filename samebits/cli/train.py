@@ -12,7 +12,7 @@ from rich.table import Table
 from samebits import errors
 
 from .console import bar, command_line, line, out, print_json
-from .options import Json, Output, Seed
+from .options import Force, Json, Output, Seed
 
 if TYPE_CHECKING:
     from samebits.report.facts import Measured
@@ -71,6 +71,7 @@ def command(
         typer.Option("--baselines/--no-baselines", help="Fit simple models beside the networks."),
     ] = True,
     seed: Seed = 0,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Train with quantization in the loop, beside a float network of the same shape.
@@ -84,7 +85,7 @@ def command(
             for name, value in context.params.items()
             if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
         }
-        _described(network, output, given, baselines, json)
+        _described(network, output, given, baselines, force, json)
         return
     from samebits.report.facts import NotRun, TrainingFacts
     from samebits.stages import train_models
@@ -103,7 +104,15 @@ def command(
         scaling=scaling,
         seed=seed,
     )
-    facts = train_models(output, data, config, baselines=baselines, command=command_line(), bar=bar)
+    facts = train_models(
+        output,
+        data,
+        config,
+        baselines=baselines,
+        force=force,
+        command=command_line(),
+        bar=bar,
+    )
     training = facts.training
     assert isinstance(training, TrainingFacts)
     if json:
@@ -141,7 +150,12 @@ def command(
 
 
 def _described(
-    network: Path, output: Path, given: Mapping[str, Any], baselines: bool, json: bool
+    network: Path,
+    output: Path,
+    given: Mapping[str, Any],
+    baselines: bool,
+    force: bool,
+    json: bool,
 ) -> None:
     """Trains what a file describes; `given` are the options on the command line."""
     from samebits.described import train_described
@@ -163,6 +177,7 @@ def _described(
             for section, names in sections.items()
         },
         baselines=baselines,
+        force=force,
         command=command_line(),
         bar=bar,
     )

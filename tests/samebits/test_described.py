@@ -15,7 +15,7 @@ from samebits.compile.frontends.onnx.formats import quantizers
 from samebits.compile.ir import Format
 from samebits.compile.target import Target
 from samebits.described import train_described
-from samebits.recipe import RECIPE, Recipe
+from samebits.recipe import RECIPE, Recipe, refuse_to_replace
 from samebits.record import load_record
 from samebits.report.facts import MetricsFacts, NotRun, Quantity, RegressionFacts, TrainingFacts
 from samebits.stages import build_report, compile_model
@@ -102,6 +102,27 @@ def test_classes_have_a_recipe_for_reports(folder: Path) -> None:
     assert abs(100 * facts.firmware - score.value) < 2
     design = Design.from_onnx(folder / "build" / "model.onnx")
     assert design.feature_names == ("a", "b", "kind")
+
+
+def test_networks_of_other_events_stay(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samebits, build = Command(capsys, monkeypatch), folder / "build"
+    build.mkdir()
+    (build / "model.keras").write_bytes(b"mine")
+    train = ("train", "--network", written(folder, CLASSES), "-o", build)
+    result = samebits(*train)
+    assert result.code == 2
+    assert "holds networks that samebits train did not make (model.keras); give" in result.error
+    recipe = Recipe("other.npz", "0" * 64, 0, {})
+    recipe.write(build)
+    result = samebits(*train)
+    assert result.code == 2
+    assert "holds networks trained on other.npz (model.keras); give another" in result.error
+    assert (build / "model.keras").read_bytes() == b"mine"
+    refuse_to_replace(build, recipe.data_sha256)  # the same events again
+    assert samebits(*train, "--force", "--epochs", "1").code == 0
+    assert (build / "model.keras").read_bytes() != b"mine"
 
 
 def test_numbers_are_fitted_without_labels(folder: Path) -> None:
