@@ -33,8 +33,8 @@ $enddefinitions $end
 
 #0
 0@
-b10000000000000000000000000000000000000000000000000000000000000001 #"
-b101 $
+b10000000000000000000000000000000000000000000000000000000000000010 #"
+b110 $
 #1
 1@
 #2
@@ -115,7 +115,7 @@ def test_every_change_is_read_back(tmp_path: Path) -> None:
 @fst_only
 @pytest.mark.parametrize(
     "change",
-    [("b101 $", "b111111 $"), ("#7", "#seven"), ("1@", "1?"), ("$enddefinitions $end\n", "")],
+    [("b110 $", "b111111 $"), ("#7", "#seven"), ("1@", "1?"), ("$enddefinitions $end\n", "")],
 )
 def test_a_damaged_waveform(change: tuple[str, str], tmp_path: Path) -> None:
     vcd = tmp_path / "a.vcd"
